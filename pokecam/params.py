@@ -1,0 +1,141 @@
+"""The strict reader of params.yaml.
+
+Every module that has parameters keeps its own subclass of `Settings` beside the code that uses
+them; a stage reads just those keys::
+
+    class SplitSettings(Settings):
+        val_fraction: Annotated[float, Field(gt=0, lt=1)]
+        split_seed: Annotated[int, Field(ge=0)]
+
+    settings = read(SplitSettings)
+
+A key that no stage in dvc.yaml asks for is refused, so a misspelt one cannot pass unnoticed.
+"""
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+
+from pokecam.errors import InputError, did_you_mean
+
+# YAML 1.1, which PyYAML reads, takes `1e-3` for text; YAML 1.2, which DVC writes, for a number.
+_NUMBER_AS_TEXT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
+
+
+class Settings(BaseModel):
+    """Parameters of one module: immutable, no conversion between types (an int is a float)."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_read_as_text(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {
+            key: float(value)
+            if isinstance(value, str) and _NUMBER_AS_TEXT.fullmatch(value)
+            else value
+            for key, value in values.items()
+        }
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def one_of(allowed: Collection[str]) -> AfterValidator:
+    """Annotation for a text parameter whose value must be one of `allowed`."""
+
+    def check(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(
+                f"is not known.{did_you_mean(value, allowed)} Allowed: {', '.join(allowed)}"
+            )
+        return value
+
+    return AfterValidator(check)
+
+
+def read(
+    settings: type[S], path: Path = Path("params.yaml"), pipeline: Path = Path("dvc.yaml")
+) -> S:
+    """Return the parameters of one module, checked for name, type and range.
+
+    Raises `InputError`, one line that names the key, the value and what is allowed, for a value
+    that does not fit and for a missing key; otherwise as `read_all`.
+    """
+    try:
+        return settings.model_validate(read_all(path, pipeline))
+    except ValidationError as error:
+        raise InputError(f"{path}: {_explain(error)}") from None
+
+
+def read_all(path: Path = Path("params.yaml"), pipeline: Path = Path("dvc.yaml")) -> dict[str, Any]:
+    """Return every parameter in `path` as plain YAML values.
+
+    Raises `InputError` if the file is missing, is no flat mapping, repeats a key, or has one that
+    no stage of `pipeline` asks for; without a pipeline, any key is taken.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} does not exist: run this from the top folder of the project"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: {error}") from None
+    try:
+        values = yaml.load(text, Loader=_NoRepeatedKeys)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise InputError(f"{path} must be a list of lines `name: value`")
+    if pipeline.exists():
+        known = _declared_keys(pipeline)
+        for key in values.keys() - known:
+            raise InputError(
+                f"{path}: {key} is not a parameter.{did_you_mean(key, known)} "
+                f"Known: {', '.join(sorted(known))}"
+            )
+    return values
+
+
+def _declared_keys(pipeline: Path) -> set[str]:
+    """Names of all parameters that the stages in dvc.yaml declare."""
+    stages = yaml.safe_load(pipeline.read_text(encoding="utf-8"))["stages"].values()
+    return {key for stage in stages for key in stage.get("params", []) if isinstance(key, str)}
+
+
+def _explain(error: ValidationError) -> str:
+    """The first fault in one line: key, value, what was expected."""
+    fault = error.errors(include_url=False)[0]
+    # After the key come list positions and, in a union, pydantic's own names of the branches.
+    key, *steps = fault["loc"]
+    where = str(key) + "".join(f"[{step}]" for step in steps if isinstance(step, int))
+    if fault["type"] == "missing":
+        return f"{where} is missing: add a line `{where}: …` (git show HEAD:params.yaml has one)"
+    value = fault["input"]
+    if fault["type"] == "value_error":
+        return f"{where}: {value!r} {fault['ctx']['error']}"
+    hint = ""
+    if fault["type"] == "string_type" and isinstance(value, bool | int | float):
+        hint = " (YAML reads No, Yes, on, off and bare numbers as values: put quotes around a name)"
+    expected = fault["msg"].removeprefix("Input should be ")
+    return f"{where}: {value!r} was given, {expected} is needed{hint}"
+
+
+class _NoRepeatedKeys(yaml.SafeLoader):
+    """SafeLoader that refuses a mapping which names the same key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key} is there twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
