@@ -1,0 +1,137 @@
+"""From a tree of files to the members of raw.zip: which are pictures, and of which class.
+
+A picture's class is the nearest folder above it, at any depth. The same tree nested twice (many
+Kaggle archives) gives each picture once; other bytes under the same class and name are kept
+under a name of their own.
+"""
+
+import hashlib
+import logging
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import IO
+
+from pokecam.errors import InputError
+from pokecam.formats import HEAD_BYTES, promises_picture, shows_picture
+
+log = logging.getLogger(__name__)
+
+BOXES = "boxes.csv"
+MAX_FILE_MIB = 256  # one file is held in memory; no real picture comes near this
+_NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a source: its "/"-separated path inside it, its size, and how to open it."""
+
+    path: str
+    size_bytes: int
+    open: Callable[[], AbstractContextManager[IO[bytes]]]
+
+    def read(self) -> bytes:
+        """Return the whole file; `InputError` if it is too large to be a picture."""
+        if self.size_bytes > MAX_FILE_MIB * 2**20:
+            raise InputError(
+                f"{self.path} has {self.size_bytes / 2**20:.0f} MiB, a picture may have "
+                f"{MAX_FILE_MIB}: take it out of the source"
+            )
+        with self.open() as file:
+            return file.read()
+
+    def head(self) -> bytes:
+        """Return the first bytes, enough to tell the format."""
+        with self.open() as file:
+            return file.read(HEAD_BYTES)
+
+
+def members(entries: Iterable[Entry], source: str) -> Iterator[tuple[str, bytes]]:
+    """Yield (name in raw.zip, bytes) of boxes.csv, if there is one, and each picture, by name.
+
+    Hidden files and those that neither by name nor by content are pictures are left out and
+    named in a warning; what only claims to be a picture is for `select` to judge. `source` is
+    what the user wrote, for messages. Raises `InputError` if no picture lies in a class folder.
+    """
+    pictures, others = _sort_out(entries)
+    if not pictures:
+        raise InputError(
+            f"source {source} holds no pictures in class folders: CLASS/picture.jpg is needed, "
+            f"at any depth, and there is {_some(others) or 'nothing'}"
+        )
+    boxes = _boxes(pictures, others)
+    ignored = [entry for entry in others if entry is not boxes]
+    if ignored:
+        log.warning("ignored what is no picture in a class folder: %s", _some(ignored))
+    if boxes:
+        yield BOXES, boxes.read()
+    for name, entry in sorted(_named(pictures).items()):
+        yield f"images/{name}", entry.read()
+
+
+def _sort_out(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Pictures that have a class folder, and all other files; shallow ones first, then by path."""
+    pictures: list[Entry] = []
+    others: list[Entry] = []
+    for entry in sorted(entries, key=lambda entry: (entry.path.count("/"), entry.path)):
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in entry.path):
+            raise InputError(f"the file name {entry.path!r} is not readable text: rename the file")
+        *folders, name = entry.path.split("/")
+        hidden = any(part.startswith((".", "__MACOSX")) for part in (*folders, name))
+        is_picture = bool(folders) and not hidden and _is_picture(name, entry)
+        (pictures if is_picture else others).append(entry)
+    return pictures, others
+
+
+def _is_picture(name: str, entry: Entry) -> bool:
+    return promises_picture(name) or shows_picture(entry.head())
+
+
+def _named(pictures: list[Entry]) -> dict[str, Entry]:
+    """Return "Class/name.ext" → entry: equal files once, unequal ones of one name told apart."""
+    by_name: dict[str, list[Entry]] = defaultdict(list)
+    for entry in pictures:
+        label, name = unicodedata.normalize("NFC", entry.path).split("/")[-2:]
+        by_name[f"{label}/{name}"].append(entry)
+    named = {name: same_name[0] for name, same_name in by_name.items()}
+    for name, same_name in by_name.items():
+        if len(same_name) > 1:
+            for entry in _unequal(same_name)[1:]:
+                named[_free_name(name, named)] = entry
+    return named
+
+
+def _unequal(entries: list[Entry]) -> list[Entry]:
+    first: dict[bytes, Entry] = {}
+    for entry in entries:
+        first.setdefault(hashlib.sha256(entry.read()).digest(), entry)
+    return list(first.values())
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
+    path = PurePosixPath(name)
+    number = 2
+    while (free := str(path.with_name(f"{path.stem}-{number}{path.suffix}"))) in taken:
+        number += 1
+    return free
+
+
+def _boxes(pictures: list[Entry], others: list[Entry]) -> Entry | None:
+    """Return the boxes.csv at the top, or beside the class folders where all share one folder."""
+    above = [f"/{PurePosixPath(entry.path).parent.parent}" for entry in pictures]
+    beside_classes = PurePosixPath(os.path.commonpath(above))
+    for entry in reversed(others):  # the deepest that is not too deep
+        path = PurePosixPath("/", entry.path)
+        if path.name == BOXES and beside_classes.is_relative_to(path.parent):
+            return entry
+    return None
+
+
+def _some(entries: list[Entry]) -> str:
+    names = ", ".join(entry.path for entry in entries[:_NAMES_SHOWN])
+    more = len(entries) - _NAMES_SHOWN
+    return f"{names} and {more} more" if more > 0 else names
