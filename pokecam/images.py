@@ -1,0 +1,51 @@
+"""The packed pictures that `select` writes and `train`, `evaluate`, `cam` and `report` read."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The chosen pictures, one row each, sorted by class and file; S is `image_size`.
+
+    Packed pixel coordinates are x_packed = x · scale + left and y_packed = y · scale + top, with
+    x and y in pixels of the (upright) original.
+    """
+
+    pixels: np.ndarray  # uint8 (N, S, S, 3), memory-mapped, read only
+    manifest: pd.DataFrame  # file, label, group, width, height (of the original), left, top, scale
+    classes: list[str]  # the order of class indices everywhere
+    lookalikes: list[list[str]]
+    masks: np.ndarray | None  # uint8 (N, S, S), memory-mapped: 0 or the number of the body part
+    parts: pd.DataFrame | None  # label, index, part: what the numbers in masks mean
+    boxes: pd.DataFrame | None  # image, label, xmin, ymin, xmax, ymax in packed pixels
+
+
+def load(folder: Path) -> Packed:
+    """Open the folder that `pokecam.packing.pack.pack` wrote; pixels are read as they are used."""
+    names = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
+    masks = folder / "masks.npy"
+    return Packed(
+        pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
+        manifest=read_table(folder / "manifest.csv"),
+        classes=names["classes"],
+        lookalikes=names["lookalikes"],
+        masks=np.load(masks, mmap_mode="r") if masks.exists() else None,
+        parts=_table_if_there(folder / "parts.csv"),
+        boxes=_table_if_there(folder / "boxes.csv"),
+    )
+
+
+def read_table(path: Path | IO[bytes]) -> pd.DataFrame:
+    """Read a csv whose file and class names stay text, whatever they look like ("NA", "007")."""
+    texts = dict.fromkeys(("file", "image", "label", "predicted", "part", "reason"), str)
+    return pd.read_csv(path, dtype=texts, keep_default_na=False, encoding="utf-8")
+
+
+def _table_if_there(path: Path) -> pd.DataFrame | None:
+    return read_table(path) if path.exists() else None

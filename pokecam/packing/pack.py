@@ -1,0 +1,226 @@
+"""From raw.zip to the folder of packed pixels that every later stage reads."""
+
+import io
+import os
+import warnings
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, NamedTuple
+from zipfile import ZipFile
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from pydantic import BeforeValidator, Field
+from tqdm import tqdm
+
+from pokecam.errors import InputError
+from pokecam.files import whole_folder, write_csv, write_json
+from pokecam.packing import tables
+from pokecam.packing.classes import alike, choose
+from pokecam.packing.decode import UnusableError, decode
+from pokecam.packing.duplicates import fingerprint, groups, near_pairs, same_picture
+from pokecam.packing.geometry import fit, letterbox, letterbox_mask
+from pokecam.packing.rows import Rows
+from pokecam.packing.tables import Row
+from pokecam.params import Settings
+
+MIN_PICTURES = 3  # of each class: one to train, one to validate, one to test
+_AHEAD = 4  # files read and decoded ahead of the one being written, per worker
+
+
+def _names_or_all(value: object) -> object:
+    if isinstance(value, str) and value != "all":
+        raise ValueError("is neither a list of class names nor `all`")
+    return value
+
+
+class SelectSettings(Settings):
+    """What `select` reads of params.yaml."""
+
+    classes: Annotated[list[str] | Literal["all"], BeforeValidator(_names_or_all)]
+    lookalikes: list[list[str]]
+    image_size: Annotated[int, Field(ge=64, le=1024)]
+
+
+class Packable(NamedTuple):
+    """One usable file, fitted into its square of S pixels."""
+
+    row: Row
+    pixels: np.ndarray  # uint8 (S, S, 3)
+    mask: np.ndarray | None  # uint8 (S, S)
+
+
+class Rejected(NamedTuple):
+    """One file that is not used, and why, in plain words."""
+
+    file: str
+    reason: str
+
+
+def pack(
+    archive: Path,
+    out: Path,
+    *,
+    classes: Sequence[str] | str,
+    lookalikes: Iterable[Sequence[str]],
+    image_size: int,
+    workers: int | None = None,
+) -> None:
+    """Decode the chosen classes of raw.zip once and write them, whole, to the folder `out`.
+
+    `out` gets pixels.npy, manifest.csv, quarantine.csv, duplicates.csv, classes.json and, where
+    the source has them, masks.npy, parts.csv, boxes.csv and scenes.csv; `pokecam.images.load`
+    reads it. `classes` is a list of names or "all"; `workers` (None: one per core) changes the
+    time and nothing else. A file that cannot be used, and a picture filed under two classes, is
+    named in quarantine.csv. Raises `InputError` for classes that do not fit the source, for a class
+    with fewer than `MIN_PICTURES` usable pictures, and for boxes or masks that do not fit.
+    """
+    square = (image_size, image_size)
+    with (
+        ZipFile(archive) as raw,
+        whole_folder(out) as folder,
+        Rows(folder / "pixels.tmp", (*square, 3)) as pixels,
+        Rows(folder / "masks.tmp", square) as masks,
+    ):
+        files = _files_by_class(raw)
+        chosen = choose(classes, files)
+        groups_alike = alike(lookalikes, chosen, files)
+        wanted = [file for label in sorted(chosen) for file in files[label]]
+        rows, rejected = [], []
+        for item in _prepared(raw, wanted, image_size, workers):
+            if isinstance(item, Rejected):
+                rejected.append(item)
+                continue
+            rows.append(item.row)
+            pixels.append(item.pixels)
+            if item.mask is not None:
+                masks.append(item.mask)
+        pairs = near_pairs([row.print for row in rows])
+        rejected += _filed_twice(rows, pairs)
+        out_of_use = {item.file for item in rejected}
+        kept = [number for number, row in enumerate(rows) if row.file not in out_of_use]
+        _check_enough(chosen, [rows[number] for number in kept], rejected)
+        pixels.save(folder / "pixels.npy", kept)
+        if _has_masks(raw):
+            masks.save(folder / "masks.npy", kept)
+        write_json(folder / "classes.json", {"classes": chosen, "lookalikes": groups_alike})
+        _write_tables(folder, rows, kept, pairs, rejected)
+        _carry_tables(folder, raw, [rows[number] for number in kept], chosen, files)
+
+
+def _files_by_class(raw: ZipFile) -> dict[str, list[str]]:
+    """Return class → its files ("Class/name.ext"), both sorted."""
+    files: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(raw.namelist()):
+        if name.startswith("images/"):
+            file = name.removeprefix("images/")
+            files[file.split("/")[0]].append(file)
+    return dict(files)
+
+
+def _has_masks(raw: ZipFile) -> bool:
+    return any(name.startswith("masks/") for name in raw.namelist())
+
+
+def _prepared(
+    raw: ZipFile, files: list[str], size_px: int, workers: int | None
+) -> Iterator[Packable | Rejected]:
+    """Decode and fit the files on all cores, in order, a few ahead of the one asked for."""
+    has_masks = _has_masks(raw)
+    workers = workers or os.cpu_count() or 1
+    waiting: deque[Future[Packable | Rejected]] = deque()
+    Image.init()  # the first `open` would load Pillow's plugins, and not safely in many threads
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # sizes and EXIF: judged in `decode`
+        for file in tqdm(files, desc="select", unit=" pictures", disable=None):
+            data = raw.read(f"images/{file}")
+            mask = (
+                raw.read(f"masks/{PurePosixPath(file).with_suffix('.png')}") if has_masks else None
+            )
+            waiting.append(pool.submit(_prepare, file, data, mask, size_px))
+            if len(waiting) > _AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _prepare(file: str, data: bytes, mask: bytes | None, size_px: int) -> Packable | Rejected:
+    try:
+        picture, width, height = decode(data, size_px)
+    except UnusableError as error:
+        return Rejected(file, str(error))
+    place = fit(width, height, size_px)
+    fitted, pixels = letterbox(picture, place)
+    row = Row(file, width, height, place, fingerprint(fitted))
+    return Packable(row, pixels, None if mask is None else _packed_mask(mask, row))
+
+
+def _packed_mask(data: bytes, row: Row) -> np.ndarray:
+    mask = np.asarray(Image.open(io.BytesIO(data)))  # the indices of a palette, (height, width)
+    if mask.shape != (row.height, row.width):
+        raise InputError(
+            f"the mask of {row.file} is {mask.shape}, its picture {(row.height, row.width)} pixels"
+        )
+    return letterbox_mask(mask, row.place)
+
+
+def _filed_twice(rows: list[Row], pairs: np.ndarray) -> list[Rejected]:
+    """The pictures that are filed under more than one class: which label is right is not known."""
+    others: dict[str, list[str]] = defaultdict(list)
+    for i, j in pairs.tolist():
+        a, b = rows[i], rows[j]
+        if a.label != b.label and same_picture(a.print, b.print):
+            others[a.file].append(b.file)
+            others[b.file].append(a.file)
+    return [
+        Rejected(file, f"the same picture is filed under another class: {', '.join(found)}")
+        for file, found in others.items()
+    ]
+
+
+def _check_enough(chosen: list[str], kept: list[Row], rejected: list[Rejected]) -> None:
+    counts = Counter(row.label for row in kept)
+    for label in chosen:
+        if counts[label] < MIN_PICTURES:
+            lost = [item for item in rejected if item.file.startswith(f"{label}/")]
+            why = f"; {len(lost)} cannot be used, {lost[0].file}: {lost[0].reason}" if lost else ""
+            raise InputError(
+                f"class {label} has {counts[label]} usable pictures, {MIN_PICTURES} or more are "
+                f"needed{why}. Add pictures or take {label} out of `classes`"
+            )
+
+
+def _write_tables(
+    folder: Path, rows: list[Row], kept: list[int], pairs: np.ndarray, rejected: list[Rejected]
+) -> None:
+    """Write what is known of the packed pictures and of those left out."""
+    new_number = {old: new for new, old in enumerate(kept)}
+    kept_pairs = [
+        (new_number[i], new_number[j])
+        for i, j in pairs.tolist()
+        if i in new_number and j in new_number
+    ]
+    manifest = tables.manifest([rows[number] for number in kept], groups(len(kept), kept_pairs))
+    write_csv(folder / "manifest.csv", manifest)
+    write_csv(folder / "duplicates.csv", tables.duplicates(manifest))
+    quarantine = [(item.file, item.file.split("/")[0], item.reason) for item in sorted(rejected)]
+    write_csv(
+        folder / "quarantine.csv", pd.DataFrame(quarantine, columns=["file", "label", "reason"])
+    )
+
+
+def _carry_tables(
+    folder: Path, raw: ZipFile, kept: list[Row], chosen: list[str], files: dict[str, list[str]]
+) -> None:
+    """Write the source's own tables, cut down to the packed pictures, boxes in packed pixels."""
+    packed = {row.file for row in kept}
+    if (parts := tables.read(raw, "parts.csv")) is not None:
+        write_csv(folder / "parts.csv", parts[parts.label.isin(chosen)])
+    if (scenes := tables.read(raw, "scenes.csv")) is not None:
+        write_csv(folder / "scenes.csv", scenes[scenes.image.isin(packed)])
+    if (boxes := tables.read(raw, "boxes.csv")) is not None:
+        all_files = {file for found in files.values() for file in found}
+        write_csv(folder / "boxes.csv", tables.packed_boxes(boxes, kept, all_files))
