@@ -1,0 +1,106 @@
+"""Random views against torchvision's own functions and against what they must not change."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torchvision.transforms import v2
+
+from pokecam import augmentation
+from pokecam.augmentation import augment
+from pokecam.classifier import MEAN, STD, prepare
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def some_pixels(n=4, size_px=24):
+    return torch.randint(60, 190, (n, size_px, size_px, 3), generator=generator(9)).byte()
+
+
+@pytest.fixture
+def whole_pictures(monkeypatch):
+    monkeypatch.setattr(augmentation, "AREA", (1, 1))
+    monkeypatch.setattr(augmentation, "ASPECT", (1, 1))
+
+
+@pytest.fixture
+def true_colours(monkeypatch):
+    monkeypatch.setattr(augmentation, "COLOUR", 0)
+
+
+@pytest.mark.usefixtures("whole_pictures", "true_colours")
+def test_a_view_of_everything_is_the_picture_or_its_mirror_image():
+    pixels = some_pixels(16)
+    plain = prepare(pixels)
+    mirrored = 0
+    for view, picture in zip(augment(pixels, 24, generator()), plain, strict=True):
+        if torch.allclose(view, picture.flip(2), atol=1e-4):
+            mirrored += 1
+        else:
+            assert torch.allclose(view, picture, atol=1e-4)
+    assert 4 <= mirrored <= 12
+
+
+def test_windows_stay_inside_and_show_as_much_as_they_should():
+    scale, shift = augmentation.crop_windows(2000, generator())
+    assert (scale.abs() + shift.abs() <= 1 + 1e-6).all()
+    area = scale.abs().prod(dim=1)
+    assert area.max() <= 1
+    assert area.min() >= 0.35 * 3 / 4  # a side that would not fit is cut to the picture's
+    aspect = (scale[:, 0] / scale[:, 1]).abs()
+    assert aspect.min() >= 3 / 4 - 1e-5
+    assert aspect.max() <= 4 / 3 + 1e-5
+    assert (scale[:, 0] < 0).float().mean() == pytest.approx(0.5, abs=0.05)
+    assert (scale[:, 1] > 0).all()
+
+
+def test_sampling_grid_is_the_affine_grid_of_the_same_map():
+    scale, shift = augmentation.crop_windows(3, generator())
+    matrix = torch.cat([torch.diag_embed(scale), shift[:, :, None]], dim=2)  # (n, 2, 3)
+    expected = F.affine_grid(matrix, [3, 1, 7, 7], align_corners=False)
+    assert torch.allclose(augmentation.sampling_grid(scale, shift, 7), expected, atol=1e-6)
+
+
+def test_colours_change_as_torchvision_changes_them(monkeypatch):
+    factors = {"saturation": 0.85, "contrast": 1.15, "brightness": 0.9}
+    drawn = iter(factors.values())
+    monkeypatch.setattr(
+        augmentation, "_uniform", lambda n, ends, generator: torch.full((n,), next(drawn))
+    )
+    pictures = prepare_not(some_pixels())
+    changed = augmentation.change_colours(255 * pictures, generator())
+    expected = v2.functional.adjust_saturation(pictures, factors["saturation"])
+    expected = v2.functional.adjust_contrast(expected, factors["contrast"])
+    expected = v2.functional.adjust_brightness(expected, factors["brightness"])
+    # torchvision's weights of red, green, blue have four digits where ours have three
+    assert torch.allclose(changed, v2.functional.normalize(expected, MEAN, STD), atol=2e-3)
+
+
+def prepare_not(pixels):
+    """(N, S, S, 3) uint8 → (N, 3, S, S) in [0, 1]."""
+    return pixels.permute(0, 3, 1, 2) / 255
+
+
+@pytest.mark.usefixtures("true_colours")
+def test_without_change_colours_are_only_normalised():
+    pixels = some_pixels()
+    changed = augmentation.change_colours(255 * prepare_not(pixels), generator())
+    assert torch.allclose(changed, prepare(pixels), atol=1e-5)
+
+
+def test_the_generator_decides_everything_and_the_pixels_stay_as_they_are():
+    pixels = some_pixels()
+    before = pixels.clone()
+    first, same, other = (augment(pixels, 16, generator(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, same)
+    assert not torch.allclose(first, other)
+    assert torch.equal(pixels, before)
+    assert first.shape == (4, 3, 16, 16)
+    assert first.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_pictures_of_a_batch_get_views_of_their_own():
+    pixels = some_pixels(1).expand(6, -1, -1, -1)
+    views = augment(pixels, 16, generator())
+    assert all(not torch.allclose(views[0], view) for view in views[1:])

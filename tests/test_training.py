@@ -1,0 +1,259 @@
+"""Fine-tuning, on a network of one convolution and pictures of one colour each."""
+
+import logging
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from pokecam import classifier, training
+from pokecam.classifier import Classifier, GlobalAverage, prepare
+from pokecam.errors import InputError
+from pokecam.files import write_csv
+from pokecam.training import Pictures, fit, measure
+
+CLASSES = ("red", "green", "blue")
+SIZE_PX = 32
+RECIPE = {
+    "epochs": 3,
+    "batch_size": 8,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.02,
+    "label_smoothing": 0.1,
+    "seed": 1,
+    "fit_head": True,
+}
+
+
+def pictures(n=24, seed=0, noise=40):
+    """Pictures of one of three colours, drowned in noise."""
+    chance = np.random.default_rng(seed)
+    labels = np.arange(n) % 3
+    colours = np.array([(190, 90, 90), (90, 190, 90), (90, 90, 190)])[labels]
+    pixels = colours[:, None, None, :] + chance.normal(0, noise, (n, SIZE_PX, SIZE_PX, 3))
+    return Pictures(pixels.clip(0, 255).astype(np.uint8), np.arange(n), labels)
+
+
+def tiny(seed=0):
+    torch.manual_seed(seed)
+    body = nn.Sequential(
+        nn.Conv2d(3, 8, kernel_size=3, stride=2, bias=False), nn.BatchNorm2d(8), nn.ReLU()
+    )
+    head = nn.Sequential()
+    head.pool, head.linear = GlobalAverage(), nn.Linear(8, 3)
+    return Classifier(
+        body, head, backbone="resnet18", head_kind="gap", classes=CLASSES, image_size=SIZE_PX
+    )
+
+
+def fitted(**changes):
+    model = tiny()
+    return model, fit(model, pictures(), pictures(seed=1), **(RECIPE | changes))
+
+
+def test_it_learns_colours():
+    model, history = fitted(fit_head=False, learning_rate=0.03, epochs=5)
+    assert history.val_accuracy.iloc[-1] == 1
+    assert history.train_loss.iloc[-1] < history.train_loss.iloc[0]
+    assert not model.training
+
+
+def test_the_weights_are_those_of_the_chosen_epoch():
+    """With a rate this high the epochs go up and down, and the best is not the last."""
+    model, history = fitted(learning_rate=0.3, epochs=8, fit_head=False, weight_decay=0.0)
+    best = history.sort_values(["val_accuracy", "val_loss"], ascending=[False, True]).iloc[0]
+    assert history.chosen.sum() == 1
+    assert best.chosen == 1
+    assert best.epoch < len(history)
+    loss, accuracy = measure(model, pictures(seed=1))
+    assert (loss, accuracy) == (best.val_loss, best.val_accuracy)
+
+
+def test_the_same_arguments_give_the_same_bytes(tmp_path):
+    for run in ("first", "second", "other"):
+        torch.manual_seed(5)
+        model = classifier.build("mobilenet_v3_small", "native", CLASSES, SIZE_PX)
+        seed = 2 if run == "other" else 1
+        recipe = RECIPE | {"epochs": 2, "seed": seed}
+        history = fit(model, pictures(12), pictures(6, seed=1), **recipe)
+        classifier.save(model, tmp_path / f"{run}.safetensors", weights="none")
+        write_csv(tmp_path / f"{run}.csv", history)
+        torch.rand(3)  # somebody else draws in between
+    for kind in ("safetensors", "csv"):
+        first, second, other = (
+            (tmp_path / f"{run}.{kind}").read_bytes() for run in ("first", "second", "other")
+        )
+        assert first == second
+        assert first != other
+
+
+def test_an_epoch_shows_every_picture_once(monkeypatch):
+    shown = []
+
+    def record(pixels, size_px, generator):
+        shown.append(pixels)
+        return prepare(pixels)
+
+    monkeypatch.setattr(training, "augment", record)
+    part = pictures(21)
+    fit(tiny(), part, pictures(6), **(RECIPE | {"epochs": 2, "fit_head": False}))
+    assert [len(batch) for batch in shown] == [7, 7, 7] * 2  # no step of a few left over
+    for epoch in (shown[:3], shown[3:]):
+        seen = {picture.numpy().tobytes() for picture in torch.cat(epoch)}
+        assert seen == {picture.tobytes() for picture in part.pixels}
+    assert not torch.equal(shown[0], shown[3])
+
+
+def test_only_the_rows_of_a_part_are_read_from_a_read_only_map(tmp_path):
+    part = pictures(12)
+    np.save(tmp_path / "pixels.npy", np.concatenate([part.pixels * 0, part.pixels]))
+    mapped = np.load(tmp_path / "pixels.npy", mmap_mode="r")
+    shifted = Pictures(mapped, part.rows + 12, part.labels)
+    model, same = tiny(), tiny()
+    history = fit(model, part, part, **RECIPE)
+    assert fit(same, shifted, shifted, **RECIPE).equals(history)
+
+
+def test_a_loss_that_is_not_finite_stops_with_epoch_step_and_rate():
+    with pytest.raises(InputError, match=r"epoch \d+, step \d+, at a learning rate of \S+e\+3\d"):
+        fitted(learning_rate=1e38, fit_head=False)
+
+
+def test_chance_is_a_loud_warning(caplog):
+    train = pictures()
+    senseless = Pictures(
+        train.pixels, train.rows, np.roll(train.labels, 12) * 0 + np.arange(24) // 8
+    )
+    with caplog.at_level(logging.WARNING):
+        fit(tiny(), senseless, senseless, **(RECIPE | {"epochs": 1, "fit_head": False}))
+    assert "no better than chance" in caplog.text
+    assert "learning_rate" in caplog.text
+
+
+def test_success_is_not_warned_about(caplog):
+    fitted()
+    assert not caplog.records
+
+
+def test_progress_is_a_plain_line_per_epoch_without_a_terminal(capsys):
+    fitted()
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert all("val accuracy" in line and "s left" in line for line in lines)
+
+
+def inputs(seed=0):
+    """Inputs (30, 5) of three classes, of which the first has 5 and the third 15, with labels."""
+    chance = np.random.default_rng(seed)
+    labels = np.repeat([0, 1, 2], [5, 10, 15])
+    x = chance.normal(labels[:, None] * [1, -1, 0, 0.5, 0], [1, 2, 1, 0.5, 3]) * 7 + 2
+    return torch.from_numpy(x).float(), torch.from_numpy(labels)
+
+
+def test_the_last_layer_is_fitted_as_scikit_learn_fits_it():
+    x, labels = inputs()
+    layer = nn.Linear(5, 3)
+    loss = nn.CrossEntropyLoss(training.class_weights(labels.numpy(), 3))
+    training.fit_linear(layer, x, labels, loss)
+    with torch.no_grad():
+        ours = layer(x).softmax(dim=1).numpy()
+    z = ((x - x.mean(dim=0)) / x.std(dim=0, correction=0)).numpy()
+    # scikit-learn sums the losses and weighs that sum with C
+    theirs = LogisticRegression(
+        C=1 / (training.RIDGE * len(x)), class_weight="balanced", tol=1e-8, max_iter=1000
+    ).fit(z, labels.numpy())
+    assert ours == pytest.approx(theirs.predict_proba(z), abs=1e-3)
+
+
+def test_an_input_that_hardly_varies_gets_no_exploding_weight():
+    """Standardised by itself, an input of spread 1e-6 would get a weight of a million."""
+    x, labels = inputs()
+    x[:, 0] *= 1e-6
+    layer = nn.Linear(5, 3)
+    training.fit_linear(layer, x, labels, nn.CrossEntropyLoss())
+    assert layer.weight[:, 0].abs().max() < layer.weight.abs().max()
+
+
+def test_a_fitted_head_starts_the_training_where_it_would_otherwise_get_late():
+    _, started = fitted(epochs=1, learning_rate=1e-6)
+    _, cold = fitted(epochs=1, learning_rate=1e-6, fit_head=False)
+    assert started.train_accuracy[0] == 1
+    assert started.train_loss[0] < 0.5 * cold.train_loss[0]
+
+
+@pytest.mark.parametrize("head", classifier.HEADS)
+def test_fitting_the_head_leaves_the_body_and_no_hook(head):
+    model = classifier.build("mobilenet_v3_small", head, CLASSES, SIZE_PX)
+    body = [weight.clone() for weight in model.body.parameters()]
+    last = model.last_layer.weight.clone()
+    fit(model, pictures(6), pictures(3), **(RECIPE | {"epochs": 1, "learning_rate": 1e-30}))
+    assert all(map(torch.allclose, body, model.body.parameters()))
+    assert not torch.allclose(model.last_layer.weight, last)
+    assert not model.last_layer._forward_pre_hooks
+
+
+def test_a_convolution_as_last_layer_is_left_to_the_training():
+    model = classifier.build("squeezenet1_1", "native", CLASSES, SIZE_PX)
+    last = model.last_layer.weight.clone()
+    fit(model, pictures(6), pictures(3), **(RECIPE | {"epochs": 1, "learning_rate": 1e-30}))
+    assert torch.equal(model.last_layer.weight, last)
+
+
+def test_class_weights_by_hand():
+    weights = training.class_weights(np.array([0, 0, 0, 2]), 3)
+    # n / (C · n_c) with counts 3, 0, 1; a class without pictures counts as if it had one
+    assert weights.tolist() == pytest.approx([4 / 9, 4 / 3, 4 / 3])
+    assert training.class_weights(np.array([0, 1, 0, 1]), 2).tolist() == [1, 1]
+
+
+def test_fewer_pictures_are_shown_more_often_within_bounds():
+    epochs = [training.n_epochs(n) for n in (1, 50, 360, 100_000)]
+    least, most = training.EPOCHS
+    assert epochs[0] == most
+    assert epochs[-1] == least
+    assert epochs == sorted(epochs, reverse=True)
+    assert epochs[2] * 360 == pytest.approx(training.PICTURES_SEEN, abs=180)
+
+
+def test_the_rate_rises_and_falls():
+    factor = training.rate_factor(100)
+    rates = [factor(step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == 1
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert rates[10 + 45] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0)
+    assert training.rate_factor(1)(0) == 1
+
+
+def test_the_head_learns_faster_and_only_matrices_decay():
+    groups = training._groups(tiny(), learning_rate=0.1, weight_decay=0.5)
+    shape = [
+        (round(group["lr"], 6), group["weight_decay"], [weight.ndim for weight in group["params"]])
+        for group in groups
+    ]
+    head = round(0.1 * training.HEAD_RATE, 6)
+    assert shape == [(0.1, 0.5, [4]), (0.1, 0, [1, 1]), (head, 0.5, [2]), (head, 0, [1])]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "image_size", "view"),
+    [("resnet18", 224, 160), ("resnet18", 64, 32), ("resnet18", 30, 21), ("alexnet", 64, 63)],
+)
+def test_views_are_smaller_than_the_pictures_but_not_too_small(backbone, image_size, view):
+    with torch.device("meta"):
+        model = classifier.build(backbone, "gap", CLASSES, image_size)
+    assert training.view_size(model) == view
+
+
+def test_measure_by_hand():
+    model = tiny().eval()
+    nn.init.zeros_(model.head.linear.weight)
+    model.head.linear.bias.data = torch.tensor([math.log(2), 0.0, 0.0])  # 1/2, 1/4, 1/4
+    loss, accuracy = measure(model, pictures(3))
+    assert loss == pytest.approx(-(math.log(1 / 2) + 2 * math.log(1 / 4)) / 3)
+    assert accuracy == pytest.approx(1 / 3)
