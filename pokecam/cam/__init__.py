@@ -1,0 +1,1 @@
+"""Class activation maps: what each method computes (`methods`, `core`) and how a map is shown."""

@@ -1,0 +1,49 @@
+"""Maps as they are shown, against hand-made maps and torch's own interpolation."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pokecam.cam.display import display, is_constant
+
+
+def test_two_pixels_by_hand():
+    # Centres of the four large pixels lie at -1/4, 1/4, 3/4, 5/4 of the small ones.
+    shown = display(np.array([[0.0, 4.0]], dtype=np.float32), 4)
+    np.testing.assert_allclose(shown, np.tile([0, 0.25, 0.75, 1], (4, 1)))
+
+
+def test_relu_comes_before_upsampling():
+    shown = display(np.array([[-4.0, 4.0]], dtype=np.float32), 4)
+    np.testing.assert_allclose(shown[0], [0, 0.25, 0.75, 1])
+
+
+@pytest.mark.parametrize("size_px", [3, 7, 96, 128, 224, 225])
+@pytest.mark.parametrize("shape", [(7, 7), (13, 13), (6, 14), (1, 1), (1, 5)])
+def test_equals_torch(shape, size_px):
+    raw = np.random.default_rng(0).normal(size=(2, 3, *shape)).astype(np.float32)
+    expected = F.interpolate(
+        torch.from_numpy(raw).relu(), size=(size_px, size_px), mode="bilinear", align_corners=False
+    ).numpy()
+    highest = expected.max((-2, -1), keepdims=True)
+    constant = is_constant(raw)[..., None, None]
+    expected = np.where(constant | (highest == 0), 0, expected / np.where(highest == 0, 1, highest))
+    np.testing.assert_allclose(display(raw, size_px), expected, atol=2e-6)
+
+
+def test_maps_that_point_nowhere_are_zero_and_told():
+    ramp = np.arange(4, dtype=np.float32).reshape(2, 2)
+    maps = np.stack([ramp, ramp * 0, ramp * 0 + 3, -ramp - 1])
+    assert is_constant(maps).tolist() == [False, True, True, True]
+    shown = display(maps, 8)
+    assert shown[0].max() == 1
+    assert not shown[1:].any()
+
+
+def test_input_is_left_as_it_is():
+    raw = np.array([[-1.0, 2.0]], dtype=np.float32)
+    kept = raw.copy()
+    raw.flags.writeable = False  # as a memory map opened for reading
+    display(raw, 5)
+    np.testing.assert_array_equal(raw, kept)

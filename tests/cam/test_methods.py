@@ -1,0 +1,71 @@
+"""The table of methods and what may be asked for in params.yaml."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from pokecam.cam import activation, gradient
+from pokecam.cam.methods import METHODS, CamSettings, check
+from pokecam.classifier import build
+from pokecam.errors import InputError
+from pokecam.params import read
+
+
+def test_every_method_has_its_function():
+    modules = {"activation": activation, "gradient": gradient}
+    for name, method in METHODS.items():
+        assert callable(getattr(modules[method.module], name))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "head", "fits"),
+    [
+        ("mobilenet_v3_small", "gap", True),
+        ("resnet18", "native", True),  # average pooling and one linear layer
+        ("mobilenet_v2", "native", True),
+        ("mobilenet_v3_small", "native", False),
+        ("squeezenet1_1", "native", False),
+        ("alexnet", "native", False),
+    ],
+)
+def test_plain_cam_needs_a_linear_head(backbone, head, fits):
+    classifier = build(backbone, head, ["a", "b"], 96)
+    check(["grad_cam"], classifier)
+    if fits:
+        check(["cam", "grad_cam"], classifier)
+        return
+    with pytest.raises(InputError) as refusal:
+        check(["grad_cam", "cam"], classifier)
+    assert backbone in str(refusal.value)
+    assert "set head to gap, or use grad_cam" in str(refusal.value)
+
+
+def read_methods(tmp_path, methods):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump({"cam_methods": methods}))
+    return read(CamSettings, path, tmp_path / "dvc.yaml").cam_methods
+
+
+def test_settings_keep_the_order_given(tmp_path):
+    assert read_methods(tmp_path, ["grad_cam", "cam"]) == ["grad_cam", "cam"]
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        (["grad_camm"], "Did you mean grad_cam"),
+        ([], "at least 1"),
+        (["cam", "cam"], "names a method twice"),
+        ("cam", "list"),
+    ],
+)
+def test_settings_refuse(tmp_path, methods, message):
+    with pytest.raises(InputError, match=message):
+        read_methods(tmp_path, methods)
+
+
+def test_table_is_read_without_torch():
+    code = "import sys, pokecam.cam.methods, pokecam.cam.display; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

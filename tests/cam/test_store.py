@@ -1,0 +1,104 @@
+"""Maps on disk, and the stage that writes them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from pokecam import images
+from pokecam.cam import store
+from pokecam.cam.core import capture, maps
+from pokecam.classifier import build, prepare, save
+from pokecam.errors import InputError
+from pokecam.files import write_csv, write_json
+from stages import cam
+
+CLASSES = ["a", "b"]
+SIZE_PX = 64
+PIXELS = np.random.default_rng(0).integers(0, 256, (7, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
+
+
+def network(head="gap"):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build("squeezenet1_1", head, CLASSES, SIZE_PX).eval()
+
+
+@pytest.fixture
+def run_folder(tmp_path, monkeypatch):
+    """What the stages before leave behind; pictures 1, 4 and 6 are the test part."""
+    monkeypatch.chdir(tmp_path)
+    files = [f"{label}/{i}.png" for i, label in enumerate("aaaabbb")]
+    table = pd.DataFrame({"file": files, "label": list("aaaabbb")})
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    np.save(tmp_path / "data" / "images" / "pixels.npy", PIXELS)
+    write_csv(tmp_path / "data" / "images" / "manifest.csv", table.assign(group=range(7)))
+    names = {"classes": CLASSES, "lookalikes": []}
+    write_json(tmp_path / "data" / "images" / "classes.json", names)
+    parts = ["train", "test", "val", "train", "test", "train", "test"]
+    write_csv(tmp_path / "data" / "split.csv", table.assign(part=parts))
+    set_methods(tmp_path, ["grad_cam", "cam"])
+    return tmp_path
+
+
+def set_methods(folder, methods):
+    (folder / "params.yaml").write_text(yaml.safe_dump({"cam_methods": methods, "device": "cpu"}))
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_batches_of_any_size_give_the_maps_of_the_chosen_rows(tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(store, "BATCH", at_once)
+    rows = np.array([5, 0, 3])
+    store.write(tmp_path, network(), PIXELS, rows, ["cam"])
+    expected = maps(capture(network(), prepare(torch.from_numpy(PIXELS[rows]))), "cam").numpy()
+    written = np.load(tmp_path / "cam.npy", mmap_mode="r")
+    np.testing.assert_allclose(written, expected, rtol=1e-4, atol=1e-5 * abs(expected).max())
+    assert written.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("backbone", "layer"),
+    [
+        ("squeezenet1_1", "features.12"),
+        ("mobilenet_v3_small", "features.12"),
+        ("resnet18", "layer4.1"),
+        ("alexnet", "features.11"),
+    ],
+)
+def test_layer_is_named_as_in_torchvision(backbone, layer):
+    assert store.layer(build(backbone, "gap", CLASSES, SIZE_PX)) == layer
+
+
+def test_stage_writes_maps_of_the_test_part(run_folder):
+    save(network(), run_folder / "models" / "classifier.safetensors", weights="none")
+    cam.main()
+    folder = run_folder / "data" / "cams"
+    index = images.read_table(folder / "index.csv")
+    assert index.values.tolist() == [[0, "a/1.png", "a"], [1, "b/4.png", "b"], [2, "b/6.png", "b"]]
+    meta = json.loads((folder / "meta.json").read_text())
+    assert meta["methods"] == {"grad_cam": "Grad-CAM", "cam": "CAM"}
+    assert list(meta["methods"]) == ["grad_cam", "cam"]
+    assert meta["layer"] == "features.12"
+    cams, grad_cams = (np.load(folder / f"{name}.npy") for name in ("cam", "grad_cam"))
+    h, w = cams.shape[2:]
+    assert cams.shape[:2] == (3, 2)
+    np.testing.assert_allclose(h * w * grad_cams, cams, atol=1e-5 * abs(cams).max())
+
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    set_methods(run_folder, ["grad_cam"])
+    cam.main()
+    assert not (folder / "cam.npy").exists()
+    assert (folder / "grad_cam.npy").read_bytes() == first["grad_cam.npy"]
+
+
+def test_stage_refuses_what_does_not_fit_and_keeps_what_was_there(run_folder):
+    save(network("native"), run_folder / "models" / "classifier.safetensors", weights="none")
+    kept = run_folder / "data" / "cams" / "meta.json"
+    kept.parent.mkdir()
+    kept.write_text("{}")
+    with pytest.raises(InputError, match="set head to gap, or use grad_cam"):
+        cam.main()
+    assert kept.read_text() == "{}"
