@@ -1,0 +1,60 @@
+"""Everything the report tells, as the earlier stages left it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pokecam import images, params
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Tables and maps of one run. Rows of `predictions` and `maps` go together: the test part."""
+
+    packed: images.Packed
+    quarantine: pd.DataFrame  # file, label, reason
+    duplicates: pd.DataFrame  # file, label, group
+    parts: dict[str, int]  # number of pictures for training, validation, test
+    history: pd.DataFrame  # epoch, train_loss, …, chosen
+    predictions: pd.DataFrame  # file, label, predicted, probability, p:<class> …
+    per_class: pd.DataFrame  # label, precision, recall, f1, support
+    confusion: pd.DataFrame  # label, predicted, count
+    lookalikes: pd.DataFrame  # group, n, accuracy, confused_within
+    metrics: dict[str, float | None]
+    maps: dict[str, np.ndarray]  # method → float32 (N, C, h, w), memory-mapped, raw
+    titles: dict[str, str]  # method → what the papers call it
+    layer: str
+    params: dict[str, Any]
+
+    @property
+    def test_rows(self) -> np.ndarray:
+        """Where the test pictures are among the packed ones."""
+        row_of = pd.Series(range(len(self.packed.manifest)), index=self.packed.manifest["file"])
+        return row_of[self.predictions["file"]].to_numpy()
+
+
+def read(
+    *, images_folder: Path, split: Path, history: Path, evaluation: Path, cams: Path, settings: Path
+) -> Inputs:
+    """Read what the stages before wrote. Pictures and maps stay on disk until they are used."""
+    maps_made = json.loads((cams / "meta.json").read_text(encoding="utf-8"))
+    return Inputs(
+        packed=images.load(images_folder),
+        quarantine=images.read_table(images_folder / "quarantine.csv"),
+        duplicates=images.read_table(images_folder / "duplicates.csv"),
+        parts=images.read_table(split)["part"].value_counts().to_dict(),
+        history=pd.read_csv(history),
+        predictions=images.read_table(evaluation / "predictions.csv"),
+        per_class=images.read_table(evaluation / "per_class.csv"),
+        confusion=images.read_table(evaluation / "confusion.csv"),
+        lookalikes=images.read_table(evaluation / "lookalikes.csv"),
+        metrics=json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")),
+        maps={m: np.load(cams / f"{m}.npy", mmap_mode="r") for m in maps_made["methods"]},
+        titles=maps_made["methods"],
+        layer=maps_made["layer"],
+        params=params.read_all(settings),
+    )

@@ -1,0 +1,282 @@
+"""What the page says, apart from how it looks: dataclasses, and how they follow from the inputs.
+
+Nothing here is HTML; the template escapes every text.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pokecam.cam.display import is_constant
+from pokecam.report.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Card:
+    """One test picture and what the network made of it.
+
+    row: its row in the predictions. probability: of the predicted class; true_probability: of its
+    own class.
+    """
+
+    row: int
+    file: str
+    label: str
+    predicted: str
+    probability: float
+    true_probability: float
+
+    @property
+    def right(self) -> bool:
+        return self.label == self.predicted
+
+    @property
+    def mapped(self) -> list[str]:
+        """The classes whose maps are shown: the predicted one and, where that is wrong, its own."""
+        return [self.predicted] if self.right else [self.predicted, self.label]
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class: its scores and its pictures, wrong ones first, then the least certain."""
+
+    name: str
+    slug: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    cards: list[Card]
+
+    @property
+    def n_right(self) -> int:
+        return sum(card.right for card in self.cards)
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One number at the top of the page, as text, and what it means in a few words."""
+
+    name: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Lookalike:
+    """How well the classes of one look-alike group are told apart."""
+
+    group: str
+    n: int
+    accuracy: float
+    confused_within: int
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A picture that was not used."""
+
+    file: str
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything the report's page shows."""
+
+    title: str
+    summary: str
+    headlines: list[Headline]
+    classes: list[ClassResult]
+    confusion: list[list[int]]  # [true][predicted]
+    lookalikes: list[Lookalike]
+    parts: dict[str, int]
+    chosen_epoch: int
+    n_duplicates: int
+    n_duplicate_groups: int
+    quarantine: list[Rejected]
+    methods: list[str]
+    layer: str
+    map_size: tuple[int, int]
+    image_size: int
+    n_maps: int
+    n_constant_maps: int
+    parameters: dict[str, str]
+
+    def first_card(self, label: str, predicted: str) -> Card | None:
+        """The first picture of `label` that was taken for `predicted`."""
+        cards = next(result.cards for result in self.classes if result.name == label)
+        return next((card for card in cards if card.predicted == predicted), None)
+
+
+def build(inputs: Inputs) -> Page:
+    """Collect what the page shows from the outputs of the stages before."""
+    classes = inputs.packed.classes
+    first_map = next(iter(inputs.maps.values()))
+    parameters = {key: _in_words(value) for key, value in inputs.params.items()}
+    counts = inputs.confusion.pivot(index="label", columns="predicted", values="count")
+    return Page(
+        title=f"{len(classes)} classes, {parameters['backbone']}",
+        summary=_summary(inputs, parameters),
+        headlines=_headlines(inputs),
+        classes=_class_results(inputs),
+        confusion=counts.loc[classes, classes].to_numpy().tolist(),
+        lookalikes=[Lookalike(**row) for row in _records(inputs.lookalikes, Lookalike)],
+        parts=inputs.parts,
+        chosen_epoch=int(chosen(inputs.history)["epoch"]),
+        n_duplicates=len(inputs.duplicates),
+        n_duplicate_groups=inputs.duplicates["group"].nunique(),
+        quarantine=[Rejected(**row) for row in _records(inputs.quarantine, Rejected)],
+        methods=list(inputs.titles.values()),
+        layer=inputs.layer,
+        map_size=(first_map.shape[2], first_map.shape[3]),
+        image_size=inputs.packed.pixels.shape[1],
+        n_maps=sum(maps.shape[0] * maps.shape[1] for maps in inputs.maps.values()),
+        n_constant_maps=count_constant(inputs.maps.values()),
+        parameters=parameters,
+    )
+
+
+def metrics(inputs: Inputs) -> dict[str, float]:
+    """Flat numbers for `dvc metrics` and `dvc exp show`; those that are undefined are left out."""
+    best = chosen(inputs.history)
+    numbers = inputs.metrics | {
+        "val_accuracy": best["val_accuracy"],
+        "n_train": inputs.parts["train"],
+        "n_val": inputs.parts["val"],
+        "quarantined": len(inputs.quarantine),
+        "near_duplicates": len(inputs.duplicates),
+    }
+    return {key: _six_digits(value) for key, value in numbers.items() if value is not None}
+
+
+def chosen(history: pd.DataFrame) -> pd.Series:
+    """The epoch whose weights are used."""
+    return history[history["chosen"] == 1].iloc[0]
+
+
+def count_constant(maps: Iterable[np.ndarray]) -> int:
+    """How many maps point nowhere and are shown as zero."""
+    return sum(int(is_constant(np.asarray(method)).sum()) for method in maps)
+
+
+def slugs(names: Sequence[str]) -> list[str]:
+    """A file name for each name: lower-case letters, digits and hyphens, no two alike."""
+    taken: list[str] = []
+    for name in names:
+        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+        base = re.sub("[^a-z0-9]+", "-", plain).strip("-")[:60] or "class"
+        slug, number = base, 2
+        while slug in taken:
+            slug, number = f"{base}-{number}", number + 1
+        taken.append(slug)
+    return taken
+
+
+def wilson_interval(right: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share of `right` among `n` (Wilson 1927): never outside [0, 1], and
+    sensible at shares of 0 and 1, where the usual interval has no width."""
+    z = 1.959964
+    share, spread = right / n, z * z / n
+    centre = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _summary(inputs: Inputs, parameters: dict[str, str]) -> str:
+    head = {"gap": "average pooling and one linear layer", "native": "its own head"}
+    n = sum(inputs.parts.values())
+    return (
+        f"{parameters['backbone']} with {head.get(parameters['head'], parameters['head'])}, "
+        f"starting from {parameters['weights']} weights, fine-tuned on "
+        f"{inputs.parts['train']} of {n} pictures ({parameters['source']})"
+    )
+
+
+def _headlines(inputs: Inputs) -> list[Headline]:
+    values = inputs.metrics
+    n = len(inputs.predictions)
+    right = int((inputs.predictions["label"] == inputs.predictions["predicted"]).sum())
+    low, high = wilson_interval(right, n)
+    guessing = _three_digits(math.log(len(inputs.packed.classes)))
+    notes = {
+        "accuracy": (
+            "Accuracy",
+            percent,
+            f"{right} of {n} test pictures; 95 % interval {percent(low)} to {percent(high)}",
+        ),
+        "lookalike_accuracy": ("Among look-alikes", percent, "accuracy on look-alike classes"),
+        "macro_f1": ("Macro F1", percent, "mean over the classes"),
+        "log_loss": ("Log-loss", _three_digits, f"0 is best; guessing gives {guessing}"),
+        "ece": ("Calibration error", percent, "how far stated probabilities are off, on average"),
+    }
+    return [
+        Headline(name, as_text(value), note)
+        for key, (name, as_text, note) in notes.items()
+        if (value := values.get(key)) is not None
+    ]
+
+
+def _class_results(inputs: Inputs) -> list[ClassResult]:
+    classes = inputs.packed.classes
+    scores = inputs.per_class.set_index("label")
+    cards: dict[str, list[Card]] = {name: [] for name in classes}
+    for row, picture in enumerate(inputs.predictions.to_dict("records")):
+        card = Card(
+            row=row,
+            file=picture["file"],
+            label=picture["label"],
+            predicted=picture["predicted"],
+            probability=picture["probability"],
+            true_probability=picture[f"p:{picture['label']}"],
+        )
+        cards[card.label].append(card)
+    return [
+        ClassResult(
+            name=name,
+            slug=slug,
+            precision=scores.at[name, "precision"],
+            recall=scores.at[name, "recall"],
+            f1=scores.at[name, "f1"],
+            support=int(scores.at[name, "support"]),
+            cards=sorted(cards[name], key=lambda card: (card.right, card.true_probability)),
+        )
+        for name, slug in zip(classes, slugs(classes), strict=True)
+    ]
+
+
+def _records(frame: pd.DataFrame, kind: type) -> list[dict[str, Any]]:
+    return frame[[field.name for field in fields(kind)]].to_dict("records")
+
+
+def _in_words(value: Any) -> str:
+    """A parameter as text. Of a path only the last part: the rest is about this machine."""
+    if isinstance(value, list):
+        return ", ".join(
+            " / ".join(map(str, item)) if isinstance(item, list) else str(item) for item in value
+        )
+    if value is None:
+        return "null"
+    text = str(value)
+    return PurePath(text).name if PurePath(text).is_absolute() else text
+
+
+def percent(share: float) -> str:
+    """A share as text: 0.957 → "95.7 %"."""
+    return f"{100 * share:.1f} %"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _six_digits(value: float) -> float:
+    return value if isinstance(value, int) else float(f"{value:.6g}")

@@ -1,0 +1,77 @@
+"""What the page says, checked against the run in conftest.py by hand."""
+
+import numpy as np
+import pytest
+
+from pokecam.report import page
+from tests.report.conftest import CLASSES, HARMFUL
+
+
+@pytest.fixture(scope="module")
+def built(inputs):
+    return page.build(inputs)
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "expected"),
+    [
+        # Wilson 1927 as tabulated by Newcombe 1998, table I: 81/263, 15/148, 0/20, 1/29.
+        (81, 263, (0.2553, 0.3662)),
+        (15, 148, (0.0624, 0.1605)),
+        (0, 20, (0.0, 0.1611)),
+        (1, 29, (0.0061, 0.1718)),
+        (20, 20, (0.8389, 1.0)),
+    ],
+)
+def test_wilson_interval(right, n, expected):
+    assert page.wilson_interval(right, n) == pytest.approx(expected, abs=5e-5)
+
+
+def test_slugs_are_safe_and_no_two_alike():
+    names = ["Mr. Mime", "mr-mime", "Nidoran♀", "Nidoran♂", "../..", "Évoli", "a-2", "a", "A", ""]
+    expected = "mr-mime mr-mime-2 nidoran nidoran-2 class evoli a-2 a a-3 class-2"
+    assert page.slugs(names) == expected.split()
+
+
+def test_mistakes_come_first_then_the_least_certain(built):
+    harmful = built.classes[0]
+    assert [card.row for card in harmful.cards] == [1, 0]
+    mistake, right = harmful.cards
+    assert (mistake.right, right.right) == (False, True)
+    assert mistake.mapped == ["Mr. Mime", HARMFUL]
+    assert (mistake.probability, mistake.true_probability) == (0.7, 0.2)
+    assert right.mapped == [HARMFUL]
+    assert harmful.n_right == 1
+
+
+def test_confusion_is_in_the_order_of_the_classes(built):
+    expected = 2 * np.eye(4, dtype=int)
+    expected[0] = [1, 1, 0, 0]
+    assert built.confusion == expected.tolist()
+    assert built.first_card(HARMFUL, "Mr. Mime").row == 1
+    assert built.first_card("Mr. Mime", HARMFUL) is None
+
+
+def test_numbers_of_the_headline(built):
+    assert [headline.value for headline in built.headlines[:2]] == ["87.5 %", "100.0 %"]
+    assert "7 of 8 test pictures; 95 % interval 52.9 % to 97.8 %" in built.headlines[0].note
+
+
+def test_maps_that_point_nowhere_are_counted_in_every_method(built):
+    assert (built.n_constant_maps, built.n_maps) == (2, 2 * 8 * len(CLASSES))
+
+
+def test_metrics_are_flat_short_and_rounded(inputs):
+    metrics = page.metrics(inputs)
+    assert metrics["accuracy"] == 0.875
+    assert metrics["val_accuracy"] == 0.876543  # of the chosen epoch, six digits
+    assert (metrics["n_train"], metrics["n_val"], metrics["n_test"]) == (4, 4, 8)
+    assert (metrics["quarantined"], metrics["near_duplicates"]) == (1, 2)
+    assert all(isinstance(value, int | float) for value in metrics.values())
+
+
+def test_of_a_path_only_its_last_part_is_told(built):
+    assert built.parameters["source"] == "pictures"
+    assert "(pictures)" in built.summary
+    assert built.parameters["lookalikes"] == "Mr. Mime / mr-mime"
+    assert built.parameters["epochs"] == "null"

@@ -1,0 +1,128 @@
+"""The files of the report: complete, harmless, and the same bytes every time."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pokecam.report.write import write
+from tests.conftest import PROJECT
+from tests.report.conftest import CLASSES, HARMFUL
+
+
+class Elements(HTMLParser):
+    """All elements of a page with their attributes, and its text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements, self.text = [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def values(self, name):
+        return [attributes[name] for _, attributes in self.elements if name in attributes]
+
+
+@pytest.fixture(scope="module")
+def out(inputs, tmp_path_factory):
+    """A report that the tests only read."""
+    folder = tmp_path_factory.mktemp("out") / "reports"
+    write(inputs, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def html(out):
+    return Elements((out / "index.html").read_text(encoding="utf-8"))
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_same_bytes_in_another_process_without_torch(out, run_folder, tmp_path):
+    command = (
+        "import sys; from pathlib import Path; from stages import report;"
+        "report.main(out=Path(sys.argv[1])); sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", command, tmp_path / "again"],
+        cwd=run_folder,
+        env={"PYTHONPATH": str(PROJECT), "PYTHONHASHSEED": "7", "HOME": str(tmp_path)},
+        check=True,
+    )
+    assert contents(tmp_path / "again") == contents(out)
+
+
+def test_files_of_others_stay_and_old_sheets_go(inputs, tmp_path):
+    (tmp_path / "sheets").mkdir()
+    (tmp_path / "sheets" / "a-class-of-yesterday.jpg").write_text("old")
+    (tmp_path / "notes.md").write_text("mine")
+    write(inputs, tmp_path)
+    assert (tmp_path / "notes.md").read_text() == "mine"
+    assert sorted(path.stem for path in (tmp_path / "sheets").iterdir()) == [
+        "img-src-x-onerror-alert-1",
+        "mr-mime",
+        "mr-mime-2",
+        "x-uni",
+    ]
+
+
+def test_names_from_outside_are_only_text(html):
+    assert HARMFUL in html.text
+    assert not any(attributes.get("src") == "x" for _, attributes in html.elements)
+    assert not any(name.startswith("on") for _, attributes in html.elements for name in attributes)
+    assert {tag for tag, _ in html.elements}.isdisjoint({"script", "iframe", "object", "svg"})
+
+
+def test_nothing_is_fetched_from_elsewhere(out, html):
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?:|url\(|@import|//[a-z]", page)
+    for source in html.values("src"):
+        assert (out / source).is_file()
+
+
+def test_every_link_leads_somewhere(out, html):
+    identifiers = html.values("id")
+    assert len(set(identifiers)) == len(identifiers)
+    links = [link for link in html.values("href") if not link.startswith("data:,")]
+    for link in links:
+        assert link[1:] in identifiers if link.startswith("#") else (out / link).is_file()
+    assert "#picture-1" in links  # the mistake, from the confusion matrix
+
+
+def test_nothing_about_this_machine(out, run_folder):
+    for path, content in contents(out).items():
+        assert b"/home/me" not in content, path
+        assert str(run_folder).encode() not in content, path
+
+
+def test_pictures_have_alternatives(html):
+    images = [attributes for tag, attributes in html.elements if tag == "img"]
+    assert all(attributes["alt"] for attributes in images)
+    # Every test picture with two maps, two more for the mistake, and the curves.
+    assert len(images) == 8 * 3 + 2 + 1
+
+
+def test_tables_for_dvc(out):
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["accuracy"] == 0.875
+    predictions = pd.read_csv(out / "predictions.csv")
+    assert list(predictions) == ["file", "label", "predicted", "probability"]
+    assert len(predictions) == 8
+    assert list(pd.read_csv(out / "per_class.csv")["label"]) == CLASSES
+    assert list(pd.read_csv(out / "history.csv")["chosen"]) == [0, 1, 0]
+
+
+def test_no_file_of_the_report_names_a_class_as_it_comes(out):
+    assert all(re.fullmatch(r"[a-z0-9_.-]+", path.name) for path in Path(out).rglob("*"))
