@@ -1,0 +1,1 @@
+"""The DVC stages, one module each: read parameters and files, call one function, write files."""

@@ -1,0 +1,43 @@
+"""Compute the raw class activation maps of every test picture, for every class."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pokecam import classifier, device, images, splits
+from pokecam.cam import store
+from pokecam.cam.methods import METHODS, CamSettings, check
+from pokecam.errors import run
+from pokecam.files import whole_folder, write_csv, write_json
+from pokecam.params import read
+
+
+def main(
+    images_path: Path = Path("data/images"),
+    split_path: Path = Path("data/split.csv"),
+    classifier_path: Path = Path("models/classifier.safetensors"),
+    out: Path = Path("data/cams"),
+) -> None:
+    methods = read(CamSettings).cam_methods
+    packed = images.load(images_path)
+    test = splits.rows(images.read_table(split_path), "test")
+    model = classifier.load(classifier_path).to(device.pick(read(device.DeviceSettings).device))
+    check(methods, model)
+
+    manifest = packed.manifest.iloc[test]
+    index = pd.DataFrame({"row": range(len(test)), "file": manifest.file, "label": manifest.label})
+    about = {
+        "methods": {name: METHODS[name].title for name in methods},
+        "classes": packed.classes,
+        "layer": store.layer(model),
+        "backbone": model.backbone,
+        "image_size": model.image_size,
+    }
+    with whole_folder(out) as folder:
+        store.write(folder, model, packed.pixels, test, methods)
+        write_csv(folder / "index.csv", index)
+        write_json(folder / "meta.json", about)
+
+
+if __name__ == "__main__":
+    run(main)

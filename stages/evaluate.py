@@ -1,0 +1,41 @@
+"""Predict the test pictures and say how good the predictions are."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pokecam import classifier, device, images, splits
+from pokecam.errors import run
+from pokecam.evaluation import evaluate
+from pokecam.files import whole_folder, write_csv, write_json
+from pokecam.params import read
+
+
+def main(
+    images_path: Path = Path("data/images"),
+    split_path: Path = Path("data/split.csv"),
+    classifier_path: Path = Path("models/classifier.safetensors"),
+    out: Path = Path("data/evaluation"),
+) -> None:
+    settings = read(device.DeviceSettings)
+    packed = images.load(images_path)
+    test = splits.rows(images.read_table(split_path), "test")
+    manifest = packed.manifest.iloc[test]
+
+    model = classifier.load(classifier_path).to(device.pick(settings.device))
+    logits = classifier.predict(model, packed.pixels, test)
+    evaluation = evaluate(
+        manifest.file.to_list(),
+        pd.Index(packed.classes).get_indexer(manifest.label),
+        logits.double().softmax(dim=1).numpy(),
+        packed.classes,
+        packed.lookalikes,
+    )
+    with whole_folder(out) as folder:
+        for name in ("predictions", "per_class", "confusion", "lookalikes", "calibration"):
+            write_csv(folder / f"{name}.csv", getattr(evaluation, name))
+        write_json(folder / "metrics.json", evaluation.metrics)
+
+
+if __name__ == "__main__":
+    run(main)

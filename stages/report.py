@@ -1,0 +1,31 @@
+"""Write the report: the only outputs that git keeps."""
+
+from pathlib import Path
+
+from pokecam.errors import run
+from pokecam.report.inputs import read
+from pokecam.report.write import write
+
+
+def main(
+    images: Path = Path("data/images"),
+    split: Path = Path("data/split.csv"),
+    history: Path = Path("models/history.csv"),
+    evaluation: Path = Path("data/evaluation"),
+    cams: Path = Path("data/cams"),
+    params: Path = Path("params.yaml"),
+    out: Path = Path("reports"),
+) -> None:
+    inputs = read(
+        images_folder=images,
+        split=split,
+        history=history,
+        evaluation=evaluation,
+        cams=cams,
+        settings=params,
+    )
+    write(inputs, out)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,22 @@
+"""Decode the pictures of the chosen classes once; name what cannot be used, and why."""
+
+from pathlib import Path
+
+from pokecam.errors import run
+from pokecam.packing.pack import SelectSettings, pack
+from pokecam.params import read
+
+
+def main(raw: Path = Path("data/raw.zip"), out: Path = Path("data/images")) -> None:
+    settings = read(SelectSettings)
+    pack(
+        raw,
+        out,
+        classes=settings.classes,
+        lookalikes=settings.lookalikes,
+        image_size=settings.image_size,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

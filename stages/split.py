@@ -1,0 +1,28 @@
+"""Divide the pictures into train, val and test."""
+
+from pathlib import Path
+
+from pokecam.errors import run
+from pokecam.files import write_csv
+from pokecam.images import read_table
+from pokecam.params import read
+from pokecam.splits import SplitSettings, split
+
+
+def main(
+    manifest: Path = Path("data/images/manifest.csv"), out: Path = Path("data/split.csv")
+) -> None:
+    settings = read(SplitSettings)
+    write_csv(
+        out,
+        split(
+            read_table(manifest),
+            val_fraction=settings.val_fraction,
+            test_fraction=settings.test_fraction,
+            seed=settings.split_seed,
+        ),
+    )
+
+
+if __name__ == "__main__":
+    run(main)

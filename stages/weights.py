@@ -1,0 +1,17 @@
+"""Get the weights that fine-tuning starts from, and check that they fit the backbone."""
+
+from pathlib import Path
+
+from pokecam import pretrained
+from pokecam.errors import run
+from pokecam.params import read
+
+
+def main(out: Path = Path("models/pretrained.safetensors")) -> None:
+    settings = read(pretrained.WeightsSettings)
+    state = pretrained.fetch(settings.weights, settings.backbone)
+    pretrained.write(out, state, settings.backbone, settings.weights)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,89 @@
+"""download, select and split as DVC runs them: parameters and files in, files out."""
+
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+
+from pokecam.images import load, read_table
+from stages import download, select, split
+from tests.conftest import PROJECT
+from tests.pictures import picture, write_tree
+
+PARAMETERS = {
+    "source": "pictures",
+    "images_per_class": 1,
+    "draw_seed": 1,
+    "classes": ["Bee", "Ant"],
+    "lookalikes": [["Ant", "Bee"], ["Pikachu", "Raichu"]],
+    "image_size": 64,
+    "val_fraction": 0.2,
+    "test_fraction": 0.2,
+    "split_seed": 1,
+}
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A folder with ten pictures each of three classes, and params.yaml."""
+    files = {
+        f"{c}/{i}.png": picture(100 * k + i)
+        for k, c in enumerate(["Ant", "Bee", "Cat"])
+        for i in range(10)
+    }
+    write_tree(tmp_path / "pictures", files | {"Ant/notes.txt": b"", "Ant/bad.jpg": b""})
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMETERS))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_from_a_folder_to_a_split(workplace):
+    download.main()
+    select.main()
+    split.main()
+    packed = load(workplace / "data" / "images")
+    assert packed.pixels.shape == (20, 64, 64, 3)
+    assert packed.classes == ["Bee", "Ant"]
+    assert packed.lookalikes == [["Ant", "Bee"]]
+    divided = read_table(workplace / "data" / "split.csv")
+    assert divided.file.tolist() == packed.manifest.file.tolist()
+    assert pd.crosstab(divided.label, divided.part).loc["Ant"].to_dict() == {
+        "train": 6,
+        "val": 2,
+        "test": 2,
+    }
+    quarantine = read_table(workplace / "data" / "images" / "quarantine.csv")
+    assert quarantine.values.tolist() == [["Ant/bad.jpg", "Ant", "empty file"]]
+    made = {path.relative_to(workplace / "data").parts[0] for path in workplace.rglob("data/**/*")}
+    assert made == {"raw.zip", "images", "split.csv"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "told"),
+    [
+        ("download", {"source": "pictures/Ant"}, "holds no pictures in class folders"),
+        ("select", {"classes": ["Antt", "Bee"]}, "Did you mean Ant?"),
+        ("split", {"val_fraction": 0.6, "test_fraction": 0.6}, "less than 1"),
+    ],
+)
+def test_bad_input_is_one_line_and_a_failure(workplace, stage, change, told):
+    download.main()
+    select.main()
+    before = {path: path.read_bytes() for path in workplace.rglob("data/**/*") if path.is_file()}
+    (workplace / "params.yaml").write_text(yaml.safe_dump(PARAMETERS | change))
+    result = subprocess.run(
+        [sys.executable, "-m", f"stages.{stage}"],
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert told in line
+    after = {path: path.read_bytes() for path in workplace.rglob("data/**/*") if path.is_file()}
+    assert after == before

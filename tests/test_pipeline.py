@@ -1,0 +1,278 @@
+"""The chain of artifacts, with the real `dvc`, on a tiny folder of generated pictures.
+
+One repository is built and run once; each test works on its own copy of it (with its cache), so
+the tests are independent of one another and of their order.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tests.conftest import PROJECT
+
+COLOURS = {"Ant": (200, 40, 40), "Bee": (40, 200, 40), "Cat": (40, 40, 200), "Dog": (200, 200, 40)}
+TINY = {
+    "classes": ["Ant", "Bee", "Cat"],
+    "lookalikes": [["Ant", "Bee"]],
+    "image_size": 64,
+    "backbone": "squeezenet1_1",
+    "weights": "none",
+    "epochs": 1,
+    "device": "cpu",
+}
+ALL = ["download", "select", "split", "weights", "train", "evaluate", "cam", "report"]
+
+
+@dataclass
+class Repository:
+    """A clone of the project in its own folder, with a tiny `params.yaml`."""
+
+    path: Path
+
+    def run(self, *command: str, ok: bool = True) -> str:
+        """Run a command; return its output; fail the test if it does not end as expected."""
+        environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "DVC_NO_ANALYTICS": "1",
+            "GIT_AUTHOR_NAME": "t",
+            "GIT_AUTHOR_EMAIL": "t@example.com",
+            "GIT_COMMITTER_NAME": "t",
+            "GIT_COMMITTER_EMAIL": "t@example.com",
+        }
+        result = subprocess.run(
+            command,
+            cwd=self.path,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=600,
+            check=False,
+        )
+        assert (result.returncode == 0) == ok, f"{command}\n{result.stdout}"
+        return result.stdout
+
+    def repro(self) -> list[str]:
+        """Run `dvc repro`; return the stages whose commands really ran, in order."""
+        return ran(self.run("dvc", "repro"))
+
+    def experiment(self, *changes: str) -> list[str]:
+        """Run `dvc exp run -S …`; return the stages whose commands really ran, in order."""
+        options = [word for change in changes for word in ("-S", change)]
+        return ran(self.run("dvc", "exp", "run", *options))
+
+    def set(self, **changes: object) -> None:
+        path = self.path / "params.yaml"
+        values = yaml.safe_load(path.read_text()) | changes
+        path.write_text(yaml.safe_dump(values, sort_keys=False))
+
+    def commit(self, message: str = "step") -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-q", "-m", message)
+
+    def lock(self) -> bytes:
+        return (self.path / "dvc.lock").read_bytes()
+
+
+def ran(output: str) -> list[str]:
+    return re.findall(r"^Running stage '(\w+)'", output, flags=re.MULTILINE)
+
+
+def draw_pictures(folder: Path, names: dict[str, tuple[int, int, int]], count: int) -> None:
+    """Noise in a colour of its own for each class, so that none is a near-duplicate."""
+    for name, colour in names.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            rng = np.random.default_rng([i, *colour])
+            coarse = rng.integers(-40, 40, (8, 8, 3)) + np.array(colour)
+            pixels = np.kron(coarse, np.ones((8, 8, 1))).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i:02d}.png")
+
+
+def clone_project(path: Path, pictures: Path) -> Repository:
+    """Copy the files that git would commit, as a new repository with tiny parameters."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if name.startswith(("reports/", "docs/", "tests/", "benchmarks/")) or name == "dvc.lock":
+            continue
+        if (PROJECT / name).is_file():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, path / name)
+    repository = Repository(path)
+    repository.run("git", "init", "-q")
+    repository.set(**TINY, source=str(pictures))
+    repository.commit("start")
+    return repository
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Repository:
+    """A repository in which the whole pipeline has run once and been committed."""
+    base = tmp_path_factory.mktemp("pipeline")
+    draw_pictures(base / "pictures", COLOURS, 10)
+    repository = clone_project(base / "repository", base / "pictures")
+    assert repository.repro() == ALL
+    repository.commit("first run")
+    return repository
+
+
+@pytest.fixture
+def repository(finished, tmp_path) -> Repository:
+    """A copy of the finished repository, its cache included, to change at will.
+
+    The pictures stay where they are: their absolute path is in dvc.lock.
+    """
+    copy = tmp_path / "repository"
+    shutil.copytree(finished.path, copy, symlinks=True)
+    return Repository(copy)
+
+
+def test_nothing_changed_nothing_runs(repository):
+    assert repository.repro() == []
+    assert repository.run("git", "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"backbone": "alexnet"}, "weights train evaluate cam report"),
+        ({"classes": ["Ant", "Bee", "Dog"]}, "select split train evaluate cam report"),
+        ({"split_seed": 7}, "split train evaluate cam report"),
+        ({"seed": 7}, "train evaluate cam report"),
+        ({"cam_methods": ["grad_cam"]}, "cam report"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_parameter_reruns_what_depends_on_it_and_back_only_the_report(
+    repository, change, expected
+):
+    """A → B → A, as one edits params.yaml."""
+    before = {
+        key: yaml.safe_load((repository.path / "params.yaml").read_text())[key] for key in change
+    }
+    lock = repository.lock()
+    repository.set(**change)
+    assert sorted(repository.repro()) == sorted(expected.split())
+    assert repository.lock() != lock
+    repository.set(**before)
+    assert repository.repro() == ["report"]
+    assert repository.lock() == lock
+    assert repository.run("git", "status", "--porcelain", "reports", "dvc.lock") == ""
+
+
+def test_experiments_there_and_back_run_only_the_report(repository):
+    """A → B → A, as one types `dvc exp run -S`."""
+    assert set(repository.experiment("seed=7")) == {"train", "evaluate", "cam", "report"}
+    assert repository.experiment("seed=1") == ["report"]
+    assert repository.run("git", "status", "--porcelain", "reports", "dvc.lock") == ""
+
+
+@pytest.mark.parametrize("name", ["template.html", "style.css"])
+def test_template_and_style_rerun_only_the_report(repository, name):
+    path = repository.path / "pokecam" / "report" / name
+    path.write_text(path.read_text() + "\n")
+    assert repository.repro() == ["report"]
+
+
+def test_a_new_torch_reruns_the_stages_whose_numbers_it_decides(repository):
+    path = repository.path / "requirements.txt"
+    text, count = re.subn(r"^torch==\S+", "torch==99.0.0", path.read_text(), flags=re.MULTILINE)
+    assert count == 1
+    path.write_text(text)
+    # torch itself is the old one, so the numbers come out the same and the report stays as it is.
+    assert repository.repro() == ["weights", "train", "evaluate", "cam"]
+
+
+def test_a_picture_added_to_the_folder_is_noticed(repository, tmp_path):
+    pictures = tmp_path / "own"
+    draw_pictures(pictures, COLOURS, 10)
+    repository.set(source=str(pictures))
+    # The same bytes from another place: the archive is equal, so nothing after it runs.
+    assert repository.repro() == ["download", "report"]
+    draw_pictures(pictures, {"Ant": COLOURS["Ant"]}, 11)
+    assert set(repository.repro()) == set(ALL) - {"weights"}
+    (pictures / "Ant" / "10.png").unlink()
+    assert repository.repro() == ["report"]
+
+
+def test_a_failed_change_loses_nothing(repository):
+    before = {
+        path: path.read_bytes() for path in sorted(repository.path.glob("models/*.safetensors"))
+    }
+    output = repository.run("dvc", "exp", "run", "-S", "classes=[Ant,Bea]", ok=False)
+    assert "Did you mean Bee?" in output
+    repository.run("git", "checkout", "-q", "params.yaml", "dvc.lock", "reports")
+    repository.run("dvc", "checkout", "-q")
+    assert {path: path.read_bytes() for path in before} == before
+    assert repository.repro() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"backbone": "squeezenet"}, "Did you mean squeezenet1_1?"),
+        ({"epochs": 0}, "epochs: 0 was given"),
+        ({"epocs": 5}, "epocs is not a parameter. Did you mean epochs?"),
+        ({"source": "nowhere"}, "No such file or directory"),
+        ({"classes": ["Ant"]}, "two"),
+        ({"cam_methods": ["grad_cam", "gradcam"]}, "Did you mean grad_cam?"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_parameters_are_told_in_one_line(repository, changes, expected):
+    repository.set(**changes)
+    output = repository.run("dvc", "repro", ok=False)
+    told = [line for line in output.splitlines() if expected in line]
+    assert len(told) == 1
+    assert "Traceback" not in output
+
+
+def test_metrics_and_plots_compare_in_a_clone_without_a_cache(repository, tmp_path):
+    repository.experiment("seed=7")
+    repository.commit("second run")
+    clone = Repository(tmp_path / "clone")
+    subprocess.run(["git", "clone", "-q", repository.path, clone.path], check=True)
+    assert not (clone.path / ".dvc" / "cache").exists()
+    metrics = clone.run("dvc", "metrics", "diff", "HEAD~1", "--all")
+    assert "log_loss" in metrics
+    clone.run("dvc", "plots", "diff", "HEAD~1")
+    page = (clone.path / "dvc_plots" / "index.html").read_text()
+    for shown in ("HEAD~1", "workspace", "Loss", "val_accuracy", "Confusion", "sheets"):
+        assert shown in page
+
+
+def test_two_clones_write_the_same_lock(finished, tmp_path):
+    """From nothing: no cache, other folder, same bytes."""
+    clone = Repository(tmp_path / "elsewhere")
+    subprocess.run(["git", "clone", "-q", finished.path, clone.path], check=True)
+    shutil.rmtree(clone.path / "reports")
+    lock = clone.lock()
+    (clone.path / "dvc.lock").unlink()
+    assert clone.repro() == ALL
+    assert clone.lock() == lock
+    assert clone.run("git", "status", "--porcelain") == ""
+
+
+def test_a_copy_of_the_repository_runs_experiments_elsewhere(repository):
+    """`--temp` runs in a copy without untracked files: everything needed must be in git."""
+    assert set(ran(repository.run("dvc", "exp", "run", "--temp", "-S", "seed=3"))) == {
+        "train",
+        "evaluate",
+        "cam",
+        "report",
+    }
