@@ -1,0 +1,159 @@
+"""Is the drawn Pokédex a fair test? Baselines that should fail, and fine-tuning that should not.
+
+    python benchmarks/drawn.py                                  # everything, three drawing seeds
+    python benchmarks/drawn.py --only histogram fine-tuned      # some of it
+
+Runs the real stages in a temporary folder, once for each drawing seed, with the committed
+parameters except for those named below, and prints the test accuracy of
+
+    histogram     nearest neighbour on colour histograms (8 × 8 × 8 RGB, L1 distance) of whole
+                  pictures, train part → test part
+    backgrounds   the default fine-tuning on the same scenes with no creature drawn
+    fine-tuned    the default
+    resnet18      the default with backbone: resnet18
+    scratch       weights: none, same number of epochs
+    converged     weights: none, --long epochs
+
+with mean, spread over the seeds, and the share of errors that stay inside a look-alike pair.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from pokecam import images, splits  # noqa: E402
+from pokecam.drawn import nuisances, render, scene, species  # noqa: E402
+from pokecam.sources import raw  # noqa: E402
+
+TRAINED = {
+    "backgrounds": {},
+    "fine-tuned": {},
+    "resnet18": {"backbone": "resnet18"},
+    "scratch": {"weights": "none"},
+    "converged": {"weights": "none"},
+}
+
+
+def workplace(folder: Path, **changed: object) -> Path:
+    """A folder in which the stages run as they do in the project, with some parameters changed."""
+    folder.mkdir()
+    for name in ("dvc.yaml", "drawn", "kaggle", "pretrained"):
+        (folder / name).symlink_to(PROJECT / name)
+    params = yaml.safe_load((PROJECT / "params.yaml").read_text()) | changed
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    return folder
+
+
+def run(folder: Path, *stages: str) -> None:
+    for stage in stages:
+        subprocess.run(
+            [sys.executable, "-m", f"stages.{stage}"],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(PROJECT)},
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+
+def without_creatures(archive: Path) -> Iterator[tuple[str, bytes]]:
+    """The pictures of `archive` drawn again from their seeds, with every part left out."""
+    settings = nuisances.read_settings(PROJECT / "drawn")
+    catalogue = species.catalogue()
+    with zipfile.ZipFile(archive) as file:
+        scenes = pd.read_csv(file.open("scenes.csv"))
+    for row in scenes.itertuples():
+        one = scene.sample(catalogue[row.label], int(row.seed), settings)
+        everything = frozenset(part.name for part in one.parts)
+        picture = render.picture(one, settings.picture_px, without=everything)
+        yield f"images/{row.image}", render.finish(picture, one)
+
+
+def histogram_accuracy(folder: Path) -> float:
+    packed = images.load(folder / "data/images")
+    split = images.read_table(folder / "data/split.csv")
+    bins = packed.pixels // 32  # (N, S, S, 3), 8 values a channel
+    codes = (bins[..., 0].astype(int) * 8 + bins[..., 1]) * 8 + bins[..., 2]
+    counts = np.stack([np.bincount(code.ravel(), minlength=512) for code in codes])  # (N, 512)
+    train, test = splits.rows(split, "train"), splits.rows(split, "test")
+    distance = np.abs(counts[test, None] - counts[None, train]).sum(-1)  # (n_test, n_train)
+    labels = split.label.to_numpy()
+    return float((labels[train][distance.argmin(1)] == labels[test]).mean())
+
+
+def errors_inside_pairs(folder: Path) -> tuple[int, int]:
+    """(errors that name the other one of a look-alike pair, all errors) on the test part."""
+    predictions = images.read_table(folder / "data/evaluation/predictions.csv")
+    wrong = predictions[predictions.label != predictions.predicted]
+    pairs = [set(pair) for pair in images.load(folder / "data/images").lookalikes]
+    inside = sum(
+        any({a, b} <= pair for pair in pairs)
+        for a, b in zip(wrong.label, wrong.predicted, strict=True)
+    )
+    return inside, len(wrong)
+
+
+def trained(name: str, data: Path, folder: Path, draw_seed: int, long: int) -> Path:
+    """Run the stages behind one row of the table on the pictures in `data`."""
+    changed = TRAINED[name] | ({"epochs": long} if name == "converged" else {})
+    workplace(folder, draw_seed=draw_seed, **changed)
+    (folder / "data").mkdir()
+    if name == "backgrounds":
+        raw.write(without_creatures(data / "data/raw.zip"), folder / "data/raw.zip")
+        run(folder, "select")
+    else:
+        (folder / "data/images").symlink_to(data / "data/images")
+    shutil.copy(data / "data/split.csv", folder / "data/split.csv")
+    run(folder, "weights", "train", "evaluate")
+    return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    rows = ["histogram", *TRAINED]
+    parser.add_argument("--only", nargs="+", choices=rows, default=rows, metavar="ROW")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="drawing seeds")
+    parser.add_argument("--long", type=int, default=100, help="epochs of the row `converged`")
+    options = parser.parse_args()
+    accuracy: dict[str, list[float]] = {row: [] for row in options.only}
+    errors: dict[str, list[tuple[int, int]]] = {row: [] for row in options.only}
+    with tempfile.TemporaryDirectory() as temporary:
+        for seed in options.seeds:
+            data = workplace(Path(temporary, f"data-{seed}"), draw_seed=seed)
+            run(data, "download", "select", "split")
+            for row in options.only:
+                if row == "histogram":
+                    accuracy[row].append(histogram_accuracy(data))
+                else:
+                    done = trained(row, data, Path(temporary, f"{row}-{seed}"), seed, options.long)
+                    measures = yaml.safe_load((done / "data/evaluation/metrics.json").read_text())
+                    accuracy[row].append(measures["accuracy"])
+                    errors[row].append(errors_inside_pairs(done))
+                print(f"draw_seed {seed}  {row:12} {accuracy[row][-1]:.3f}", flush=True)
+    print(f"\n{'':12} {'mean':>6} {'min':>6} {'max':>6}   n  errors inside look-alike pairs")
+    for row, values in accuracy.items():
+        inside = sum(pair[0] for pair in errors[row])
+        wrong = sum(pair[1] for pair in errors[row])
+        share = f"{inside} of {wrong}" if wrong else ""
+        print(
+            f"{row:12} {statistics.mean(values):6.3f} {min(values):6.3f} {max(values):6.3f}"
+            f"  {len(values):2}  {share}"
+        )
+
+
+if __name__ == "__main__":
+    main()

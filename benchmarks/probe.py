@@ -1,0 +1,148 @@
+"""How good are features without any fine-tuning? Linear probes on drawn and on real pictures.
+
+    python benchmarks/probe.py                                   # the table of pretrained/README.md
+    python benchmarks/probe.py --weights some.safetensors --backbone resnet18
+
+Pooled features of the body's last activation, standardised, then logistic regression (C = 0.05),
+five folds. Drawn: the project's ten classes as they are drawn by default, stratified folds.
+Real: ../shared/real/pokemon10, folds by the near-duplicate groups; left out with a word where
+those pictures are not at hand. Random weights have their BatchNorm statistics adapted to the
+pictures, as they would have none at all. The real pictures decided nothing: neither weights nor
+recipe nor the side of the pictures, --size-px, which was chosen on the drawn ones.
+"""
+
+import argparse
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from pokecam import backbones, pretrained, tensors  # noqa: E402
+from pokecam.classifier import prepare  # noqa: E402
+from pokecam.drawn import nuisances, render, scene, species  # noqa: E402
+from pokecam.packing.geometry import fit, letterbox  # noqa: E402
+from pokecam.sources.drawn import picture_seed  # noqa: E402
+
+REAL = PROJECT.parent / "shared" / "real"
+IMAGENET = REAL / "weights" / "mobilenet_v2-from-tf2-int8.pth"
+DRAW_SEED = 7  # not the default's, on which the pipeline is tuned
+BATCH = 32
+
+Probe = tuple[np.ndarray, np.ndarray, np.ndarray]  # pixels (N, S, S, 3), labels (N,), groups (N,)
+
+
+def drawn_pictures(size_px: int, per_class: int) -> Probe:
+    """The default classes of params.yaml, drawn with a seed of their own."""
+    settings = nuisances.read_settings(PROJECT / "drawn")
+    catalogue = species.catalogue()
+    classes = yaml.safe_load((PROJECT / "params.yaml").read_text())["classes"]
+    pixels = []
+    for label in classes:
+        for index in range(per_class):
+            one = scene.sample(catalogue[label], picture_seed(DRAW_SEED, label, index), settings)
+            jpeg = render.finish(render.picture(one, settings.picture_px), one)
+            pixels.append(square(Image.open(io.BytesIO(jpeg)), size_px))
+    labels = np.repeat(classes, per_class)
+    return np.stack(pixels), labels, np.arange(len(labels))
+
+
+def real_pictures(size_px: int) -> Probe:
+    """../shared/real/pokemon10 with its near-duplicate groups."""
+    table = pd.read_csv(REAL / "pokemon10-groups.tsv", sep="\t")
+    pixels = [square(Image.open(REAL / "pokemon10" / file), size_px) for file in table.file]
+    return np.stack(pixels), table.file.str.split("/").str[0].to_numpy(), table.group.to_numpy()
+
+
+def square(picture: Image.Image, size_px: int) -> np.ndarray:
+    """The whole picture in a square, as `select` packs it: uint8 (S, S, 3)."""
+    return letterbox(picture.convert("RGB"), fit(*picture.size, size_px))[1]
+
+
+def body_of(backbone: str, state: dict[str, torch.Tensor]) -> nn.Module:
+    """The backbone's body with the weights of `state`, or with random ones if that is empty."""
+    torch.manual_seed(3)
+    body, _ = backbones.split(backbone, n_classes=2)
+    if state:
+        body.load_state_dict({name: state[name] for name in body.state_dict()})
+    return body.to(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def features(body: nn.Module, pixels: np.ndarray, adapt: bool) -> np.ndarray:
+    """Pooled features (N, K); `adapt` lets BatchNorm first see all pictures once."""
+    batches = [torch.from_numpy(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
+    if adapt:
+        body.train()
+        for batch in batches:
+            body(prepare(batch))
+    body.eval()
+    return torch.cat([body(prepare(batch)).mean(dim=(2, 3)) for batch in batches]).numpy()
+
+
+def accuracy(x: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Accuracy on each of five folds."""
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=500))
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+    return cross_val_score(probe, x, labels, groups=groups, cv=folds)
+
+
+def candidates(arguments: argparse.Namespace) -> Iterator[tuple[str, str, dict]]:
+    """Name, backbone and state of everything that is compared."""
+    for file in arguments.weights:
+        state = tensors.read(file)[0]
+        yield file.stem, arguments.backbone, state
+    if arguments.weights:
+        return
+    for file in sorted((PROJECT / "pretrained").glob("*.safetensors")):
+        yield f"{file.stem}, drawn", file.stem, pretrained.fetch("drawn", file.stem, file.parent)
+        yield f"{file.stem}, random", file.stem, {}
+    if IMAGENET.exists():
+        state = pretrained.fetch(str(IMAGENET), "mobilenet_v2")
+        yield "mobilenet_v2, ImageNet", "mobilenet_v2", state
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", type=Path, nargs="*", default=[], help="snapshots to compare")
+    parser.add_argument("--backbone", default="mobilenet_v3_small", help="of these snapshots")
+    parser.add_argument("--size-px", type=int, default=224, help="side of the pictures")
+    parser.add_argument("--per-class", type=int, default=60, help="drawn pictures of each class")
+    parser.add_argument("--only", choices=("drawn", "real"), help="just one of the two sets")
+    arguments = parser.parse_args()
+    sets = {}
+    if arguments.only != "real":
+        sets["drawn"] = drawn_pictures(arguments.size_px, arguments.per_class)
+    if arguments.only != "drawn":
+        if REAL.is_dir():
+            sets["real"] = real_pictures(arguments.size_px)
+        else:
+            print(f"real pictures left out: there is no {REAL.relative_to(PROJECT.parent)}")
+    counts = ", ".join(f"{name} n = {len(labels)}" for name, (_, labels, _) in sets.items())
+    print(f"{counts}; {arguments.size_px} px, five folds: mean ± standard deviation (min … max)")
+    for title, backbone, state in candidates(arguments):
+        body = body_of(backbone, state)
+        for name, (pixels, labels, groups) in sets.items():
+            folds = accuracy(features(body, pixels, adapt=not state), labels, groups)
+            print(
+                f"{title:28} {name:5} {folds.mean():.3f} ± {folds.std(ddof=1):.3f} "
+                f"({folds.min():.3f} … {folds.max():.3f})",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
