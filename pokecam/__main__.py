@@ -1,9 +1,9 @@
 """Commands beside the pipeline: `python -m pokecam pretrain --backbone resnet18`, for one."""
 
 import argparse
-import os
 from pathlib import Path
 
+from pokecam import cores
 from pokecam.errors import InputError, did_you_mean, run
 
 EXAMPLE = """\
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     pretrain.add_argument(
         "--workers",
         type=int,
-        default=os.cpu_count(),
+        default=cores.usable(),
         help="processes that render (default: all %(default)s cores)",
     )
     pretrain.add_argument("--rounds", type=int, help="times each creature is shown")

@@ -1,7 +1,6 @@
 """From raw.zip to the folder of packed pixels that every later stage reads."""
 
 import io
-import os
 import warnings
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from PIL import Image
 from pydantic import BeforeValidator, Field
 from tqdm import tqdm
 
+from pokecam import cores
 from pokecam.errors import InputError
 from pokecam.files import whole_folder, write_csv, write_json
 from pokecam.packing import tables
@@ -130,7 +130,7 @@ def _prepared(
 ) -> Iterator[Packable | Rejected]:
     """Decode and fit the files on all cores, in order, a few ahead of the one asked for."""
     has_masks = _has_masks(raw)
-    workers = workers or os.cpu_count() or 1
+    workers = workers or cores.usable()
     waiting: deque[Future[Packable | Rejected]] = deque()
     Image.init()  # the first `open` would load Pillow's plugins, and not safely in many threads
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:

@@ -14,7 +14,6 @@ import csv
 import hashlib
 import io
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -23,6 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from pokecam import cores
 
 if TYPE_CHECKING:
     from pokecam.drawn.nuisances import DrawnSettings, Nuisances
@@ -55,10 +56,8 @@ def members(
     more pictures nor more species nor the number of `workers` (default: one per core) changes
     any. Raises `InputError` for settings or species that cannot be read.
     """
-    from pokecam.drawn import (
-        nuisances,
-        species,
-    )  # a second to import, and only this source needs it
+    # A second to import, and only this source needs it.
+    from pokecam.drawn import nuisances, species
 
     settings = nuisances.read_settings(settings_file)
     catalogue = species.catalogue(settings_file.parent / settings.catalogue)
@@ -101,7 +100,7 @@ def _draw_all(
 ) -> Iterator[_Drawn]:
     """Draw the tasks in their order, on several processes if it is worth starting them."""
     if workers is None:
-        workers = min(_cores(), 1 + len(tasks) // _WORTH_A_PROCESS)
+        workers = min(cores.usable(), 1 + len(tasks) // _WORTH_A_PROCESS)
     if workers == 1:
         _start(catalogue, settings)
         yield from map(_draw, tasks)
@@ -110,13 +109,6 @@ def _draw_all(
     context = multiprocessing.get_context("spawn")
     with context.Pool(workers, _start_worker, (catalogue, settings)) as pool:
         yield from pool.imap(_draw, tasks, chunksize=_BATCH)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 _catalogue: "dict[str, Species]" = {}
