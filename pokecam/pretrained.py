@@ -236,7 +236,7 @@ def _plain_state(content: Any, path: Path) -> State:
 
 def _other_backbone(state: Mapping[str, Tensor], backbone: str) -> str:
     """A hint which backbone of the table these tensors do fit, or ""."""
-    for other in BACKBONES.keys() - {backbone}:
+    for other in BACKBONES:
         layout = Layout.of(other)
         body = {name: tensor for name, tensor in state.items() if not layout.in_head(name)}
         if not layout.fault(body):

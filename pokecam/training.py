@@ -2,7 +2,8 @@
 
 The last layer is fitted first, on features computed once; then all layers are fine-tuned, the
 body at a lower rate than the head: gradients of a head that fits do not tear up features that are
-good already (Kumar et al. 2022, arXiv 2202.10054). The views to train on are smaller than the
+good already (Kumar et al. 2022, arXiv 2202.10054). At the end one number, the temperature, makes
+the probabilities agree with how often they come true (Guo et al. 2017, arXiv 1706.04599). The views to train on are smaller than the
 pictures that are evaluated. A random crop shows things enlarged, so at 5/7 of the side their
 apparent sizes agree again (Touvron et al. 2019, arXiv 1906.06423), at half the cost.
 """
@@ -38,6 +39,7 @@ VIEW = 5 / 7  # side of a training view : side of an evaluated picture
 WARM_UP = 0.1  # fraction of the steps during which the rate rises
 HEAD_RATE = 3  # the head learns this much faster than the body
 LEAST_SPREAD = 0.2  # the least spread of an input to it that counts as such, of the mean spread
+SCALES = (0.1, 10.0)  # of the logits, in `calibrate`
 RIDGE = 0.05  # pull towards 0 on the weights of the last layer while it is fitted alone
 
 log = logging.getLogger(__name__)
@@ -76,7 +78,8 @@ class Pictures:
 @dataclass
 class Epoch:
     """One row of the history: mean loss per picture in nats (the training loss weighted and
-    smoothed, the validation loss plain), the body's rate after the epoch's last step."""
+    smoothed, the validation loss plain and before `calibrate`), the body's rate after the epoch's
+    last step."""
 
     epoch: int
     train_loss: float
@@ -105,7 +108,8 @@ def fit(
     fit_head: bool,
 ) -> pd.DataFrame:
     """Fine-tune `classifier` in place, on the device it is on; it ends with the weights of the
-    epoch that is best on `val` (`Epoch.rank`), in evaluation mode.
+    epoch that is best on `val` (`Epoch.rank`), its logits scaled by `calibrate`, in evaluation
+    mode.
 
     epochs: None lets `n_epochs` decide.
     batch_size: pictures per step, to within what makes all steps of an epoch alike.
@@ -140,6 +144,7 @@ def fit(
             if max(history, key=Epoch.rank) is row:
                 best_state = copy.deepcopy(classifier.state_dict())
     classifier.load_state_dict(best_state)
+    calibrate(classifier, val)
     best = max(history, key=Epoch.rank)
     best.chosen = 1
     _warn_if_at_chance(best.val_accuracy, val.labels)
@@ -204,6 +209,34 @@ def fit_linear(layer: nn.Linear, x: Tensor, labels: Tensor, loss: nn.Module) -> 
     with torch.no_grad():
         layer.weight.copy_(W / std)
         layer.bias.copy_(b - (W / std) @ mean)
+
+
+def calibrate(classifier: Classifier, val: Pictures) -> float:
+    """Divide the logits by the temperature at which `val` is most probable; return it.
+
+    Label smoothing, and few epochs, leave probabilities far too low. The temperature goes into the
+    last layer's weights and bias: no decision and no shape of a map changes. Guo et al. 2017, arXiv
+    1706.04599, §4.2; with Platt's targets (1999), 1 / (N + 2) short of certainty for N pictures, so
+    that `val` without a single error does not ask for infinite logits.
+    """
+    logits = predict(classifier, val.pixels, val.rows).clone()
+    labels = _labels(val, logits.device)
+    smoothing = 1 / (len(val) + 2)
+    log_scale = torch.zeros((), device=logits.device, requires_grad=True)
+    optimiser = LBFGS([log_scale], max_iter=100, line_search_fn="strong_wolfe")
+
+    def objective() -> Tensor:
+        optimiser.zero_grad()
+        value = F.cross_entropy(log_scale.exp() * logits, labels, label_smoothing=smoothing)
+        value.backward()
+        return value
+
+    optimiser.step(objective)
+    scale = log_scale.detach().clamp(*(math.log(end) for end in SCALES)).exp().item()
+    with torch.no_grad():
+        for tensor in classifier.last_layer.parameters():
+            tensor.mul_(scale)
+    return 1 / scale
 
 
 def measure(classifier: Classifier, part: Pictures) -> tuple[float, float]:

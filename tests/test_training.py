@@ -61,6 +61,12 @@ def test_it_learns_colours():
     assert not model.training
 
 
+@pytest.fixture
+def uncalibrated(monkeypatch):
+    monkeypatch.setattr(training, "calibrate", lambda *_: 1.0)
+
+
+@pytest.mark.usefixtures("uncalibrated")
 def test_the_weights_are_those_of_the_chosen_epoch():
     """With a rate this high the epochs go up and down, and the best is not the last."""
     model, history = fitted(learning_rate=0.3, epochs=8, fit_head=False, weight_decay=0.0)
@@ -195,6 +201,7 @@ def test_fitting_the_head_leaves_the_body_and_no_hook(head):
     assert not model.last_layer._forward_pre_hooks
 
 
+@pytest.mark.usefixtures("uncalibrated")
 def test_a_convolution_as_last_layer_is_left_to_the_training():
     model = classifier.build("squeezenet1_1", "native", CLASSES, SIZE_PX)
     last = model.last_layer.weight.clone()
@@ -257,3 +264,43 @@ def test_measure_by_hand():
     loss, accuracy = measure(model, pictures(3))
     assert loss == pytest.approx(-(math.log(1 / 2) + 2 * math.log(1 / 4)) / 3)
     assert accuracy == pytest.approx(1 / 3)
+
+
+def flat(logits):
+    """A network that gives every picture the same logits."""
+    model = tiny().eval()
+    nn.init.zeros_(model.head.linear.weight)
+    model.head.linear.bias.data = torch.tensor(logits)
+    return model
+
+
+def test_calibrate_by_hand():
+    """Logits β · (log 2, 0, 0) name the first class with probability q = 2^β / (2^β + 2). It is
+    right for 4 of 6 pictures, which by Platt's targets counts as 7/8 · 4/6 + 1/8 · 1/3 = 5/8, and
+    q = 5/8 where 2^β = 10/3."""
+    model = flat([math.log(2), 0.0, 0.0])
+    part = pictures(6)
+    part.labels[:] = [0, 0, 0, 0, 1, 2]
+    scale = math.log2(10 / 3)
+    assert training.calibrate(model, part) == pytest.approx(1 / scale, rel=1e-3)
+    expected = torch.tensor([math.log(2) * scale, 0.0, 0.0])
+    torch.testing.assert_close(model.head.linear.bias.data, expected, rtol=1e-3, atol=0)
+
+
+def test_calibrate_changes_no_decision_and_only_the_scale_of_logits():
+    model, _ = fitted()
+    part = pictures(seed=2)
+    before = classifier.predict(model, part.pixels, part.rows)
+    temperature = training.calibrate(model, part)
+    after = classifier.predict(model, part.pixels, part.rows)
+    torch.testing.assert_close(after * temperature, before)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_calibrate_stays_finite_where_all_is_right_or_wrong(label):
+    model = flat([1.0, 0.0, 0.0])
+    part = pictures(30)
+    part.labels[:] = label
+    temperature = training.calibrate(model, part)
+    assert 1 / 10 <= temperature <= 10 + 1e-6
+    assert model.head.linear.bias.isfinite().all()
