@@ -2,10 +2,11 @@
 
 The last layer is fitted first, on features computed once; then all layers are fine-tuned, the
 body at a lower rate than the head: gradients of a head that fits do not tear up features that are
-good already (Kumar et al. 2022, arXiv 2202.10054). At the end one number, the temperature, makes
-the probabilities agree with how often they come true (Guo et al. 2017, arXiv 1706.04599). The views to train on are smaller than the
+good already (Kumar et al. 2022, arXiv 2202.10054). The views to train on are smaller than the
 pictures that are evaluated. A random crop shows things enlarged, so at 5/7 of the side their
-apparent sizes agree again (Touvron et al. 2019, arXiv 1906.06423), at half the cost.
+apparent sizes nearly agree (Touvron et al. 2019, arXiv 1906.06423), at half the cost. At the end
+one number, the temperature, makes the probabilities agree with how often they come true (Guo et
+al. 2017, arXiv 1706.04599).
 """
 
 import copy
