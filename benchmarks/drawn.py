@@ -51,7 +51,7 @@ TRAINED = {
 def workplace(folder: Path, **changed: object) -> Path:
     """A folder in which the stages run as they do in the project, with some parameters changed."""
     folder.mkdir()
-    for name in ("dvc.yaml", "drawn", "kaggle", "pretrained"):
+    for name in ("dvc.yaml", "drawn", "kaggle", "pokecam", "pretrained"):
         (folder / name).symlink_to(PROJECT / name)
     params = yaml.safe_load((PROJECT / "params.yaml").read_text()) | changed
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
@@ -60,14 +60,17 @@ def workplace(folder: Path, **changed: object) -> Path:
 
 def run(folder: Path, *stages: str) -> None:
     for stage in stages:
-        subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-m", f"stages.{stage}"],
             cwd=folder,
             env=os.environ | {"PYTHONPATH": str(PROJECT)},
-            check=True,
+            check=False,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+        if result.returncode:
+            sys.exit(f"{stage} failed in {folder}:\n{result.stderr}")
 
 
 def without_creatures(archive: Path) -> Iterator[tuple[str, bytes]]:
