@@ -116,11 +116,12 @@ def trained(name: str, data: Path, folder: Path, draw_seed: int, long: int) -> P
     workplace(folder, draw_seed=draw_seed, **changed)
     (folder / "data").mkdir()
     if name == "backgrounds":
+        # A split of its own: some plain backgrounds are near-duplicates of one another.
         raw.write(without_creatures(data / "data/raw.zip"), folder / "data/raw.zip")
-        run(folder, "select")
+        run(folder, "select", "split")
     else:
         (folder / "data/images").symlink_to(data / "data/images")
-    shutil.copy(data / "data/split.csv", folder / "data/split.csv")
+        shutil.copy(data / "data/split.csv", folder / "data/split.csv")
     run(folder, "weights", "train", "evaluate")
     return folder
 
