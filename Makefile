@@ -41,16 +41,18 @@ endif
 	@touch $@
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
-	pip install --quiet --require-hashes -r requirements-dev.txt
+	pip install --quiet --require-hashes --no-deps -r requirements-dev.txt
 	@touch $@
 
-# The lock files, from pyproject.toml. torch and its CUDA packages are in requirements.txt only.
+# The lock files, from pyproject.toml. torch and its CUDA packages are in requirements.txt only:
+# the development packages that ask for torch are told that nobody does, and installed as locked.
 COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --quiet
 lock:
 	$(COMPILE) --extra torch -o requirements.txt
 	$(COMPILE) -c requirements.txt -o requirements-base.txt
-	$(COMPILE) --group dev -c requirements.txt -o requirements-dev.txt
+	printf "torch; python_version < '3'\ntorchvision; python_version < '3'" > .venv/without-torch.txt
+	$(COMPILE) --group dev -c requirements.txt --override .venv/without-torch.txt -o requirements-dev.txt
 
 clean:
 	rm -rf .venv data/* models/* checkpoints

@@ -2,33 +2,46 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pokecam import backbones, tensors
-from pokecam.backbones import BACKBONES
+from pokecam import backbones, strides, tensors
+from pokecam.backbones import BACKBONES, Apply, GlobalAverage
 from pokecam.errors import InputError
 
 HEADS = ("gap", "native")
-BATCH = 16  # pictures that `predict` runs at once
+# Pictures that run through the network at once, where nothing is learnt: on a CPU more are no
+# faster, on other devices fewer are slower.
+BATCH = {"cpu": 16}
+BATCH_ELSEWHERE = 128
+
+T = TypeVar("T")
 
 # Per colour channel, of ImageNet's pictures in [0, 1]: what torchvision's weights expect.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
+# What the metadata of a file say of the network in it.
+_DESCRIPTION = ("backbone", "head", "classes", "image_size", "feature_stride")
+
+
 class Classifier(nn.Module):
     """head(body(x)): pictures x (N, 3, S, S) → logits (N, C).
 
-    body: x → A (N, K, h, w), the activations that maps are made of: what the pooling of the `gap`
-        head averages. A is a tensor of its own that no later operation overwrites, so it can be
-        kept, differentiated, and given to `head` again.
-    head: A → logits (N, C), C the number of classes.
-    backbone, head_kind, classes, image_size: what it was built with; image_size S in px.
+    body: x → what the head reads, which `grid` lays out as A (N, K, h, w), the activations that
+        maps are made of: what the pooling of the `gap` head averages. It is a tensor of its own
+        that no later operation overwrites, so it can be kept, differentiated, and given to `head`
+        again. Except in vision transformers it is A itself.
+    head: that → logits (N, C), C the number of classes.
+    backbone, head_kind, classes, image_size, feature_stride: what it was built with; image_size
+        S in px.
     """
 
     def __init__(
@@ -40,6 +53,7 @@ class Classifier(nn.Module):
         head_kind: str,
         classes: Sequence[str],
         image_size: int,
+        feature_stride: int = 32,
     ) -> None:
         super().__init__()
         self.body = body
@@ -48,18 +62,39 @@ class Classifier(nn.Module):
         self.head_kind = head_kind
         self.classes = tuple(classes)
         self.image_size = image_size
+        self.feature_stride = feature_stride
+
+    def with_parts(self, body: nn.Module, head: nn.Module) -> "Classifier":
+        """Another body and head under the same description."""
+        return Classifier(
+            body,
+            head,
+            backbone=self.backbone,
+            head_kind=self.head_kind,
+            classes=self.classes,
+            image_size=self.image_size,
+            feature_stride=self.feature_stride,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(x))
 
+    def grid(self, features: Tensor) -> Tensor:
+        """Lay out what the body gave, (N, K, h, w) or tokens, or a gradient with respect to it,
+        with any further dimensions before, as (…, K, h, w)."""
+        return backbones.grid(self.backbone, features)
+
     @property
     def linear(self) -> nn.Linear | None:
-        """The only layer with weights in the head, if the head is average pooling and that layer:
-        logits = linear(mean of A over h, w). None for heads with hidden or convolutional layers.
+        """The linear layer of a head that is average pooling and that layer, so that logits =
+        linear(mean of A over h, w); None for any other head.
         """
-        weighted = [module for module in self.head.modules() if module._parameters]
-        only = weighted[0] if len(weighted) == 1 else None
-        return only if isinstance(only, nn.Linear) else None
+        layers = [module for module in self.head.modules() if not list(module.children())]
+        linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+        pools = [layer for layer in layers if _averages(layer)]
+        others = set(layers) - {*linear, *pools}
+        plain = all(isinstance(layer, nn.Flatten | nn.Dropout | Apply) for layer in others)
+        return linear[0] if len(linear) == len(pools) == 1 and plain else None
 
     @property
     def last_layer(self) -> nn.Module:
@@ -68,15 +103,14 @@ class Classifier(nn.Module):
         return self.head.get_submodule(name)
 
 
-class GlobalAverage(nn.Module):
-    """A (N, K, h, w) → its mean over h and w (N, K). Unlike adaptive pooling, the gradient is
-    deterministic on every device."""
-
-    def forward(self, A: Tensor) -> Tensor:
-        return A.mean(dim=(2, 3))
+def _averages(layer: nn.Module) -> bool:
+    whole = isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size in (1, (1, 1))
+    return whole or isinstance(layer, GlobalAverage)
 
 
-def build(backbone: str, head: str, classes: Sequence[str], image_size: int) -> Classifier:
+def build(
+    backbone: str, head: str, classes: Sequence[str], image_size: int, feature_stride: int = 32
+) -> Classifier:
     """Build a classifier with fresh weights.
 
     backbone: a name in `backbones.BACKBONES`.
@@ -84,19 +118,29 @@ def build(backbone: str, head: str, classes: Sequence[str], image_size: int) -> 
         `native`: torchvision's own, with a new last layer.
     classes: names in the order of the logits.
     image_size: side in px of the pictures it is meant for.
+    feature_stride: 32 for the network as it is, 16 for activations of twice the resolution
+        (`strides.refine`).
 
-    Raises `InputError` if the backbone does not take pictures that small.
+    Raises `InputError` if the backbone does not take pictures of that size, or cannot be given
+    that stride.
     """
     smallest = backbones.smallest_picture(backbone)
-    if image_size < smallest:
-        raise InputError(
-            f"image_size: {image_size} is too small for {backbone}, which takes {smallest} and more"
-        )
-    body, decide = backbones.split(backbone, len(classes))
+    if image_size < smallest or (BACKBONES[backbone].one_size and image_size > smallest):
+        takes = f"{smallest} only" if BACKBONES[backbone].one_size else f"{smallest} and more"
+        raise InputError(f"image_size: {image_size} does not fit {backbone}, which takes {takes}")
+    body, decide = backbones.split(backbone, len(classes), pooled=head == "gap")
+    if feature_stride == 16:
+        strides.refine(body, backbone)
     if head == "gap":
-        decide = _gap_head(_channels(body, smallest), len(classes))
+        decide = _gap_head(backbone, _channels(backbone, body), len(classes))
     classifier = Classifier(
-        body, decide, backbone=backbone, head_kind=head, classes=classes, image_size=image_size
+        body,
+        decide,
+        backbone=backbone,
+        head_kind=head,
+        classes=classes,
+        image_size=image_size,
+        feature_stride=feature_stride,
     )
     return classifier.to(memory_format=torch.channels_last)
 
@@ -111,20 +155,40 @@ def prepare(pixels: Tensor) -> Tensor:
     return pixels.permute(0, 3, 1, 2).float().sub_(shift).div_(scale)
 
 
+def in_batches(
+    classifier: Classifier, pixels: np.ndarray, rows: np.ndarray, run: Callable[[Tensor], T]
+) -> Iterator[tuple[int, T]]:
+    """Yield (where it begins in rows, what `run` made of it) for one batch after another.
+
+    pixels: (M, S, S, 3) uint8, memory-mapped or not. rows: (N,) int. run: gets network input
+    (n, 3, S, S) on the device that the classifier is on. A batch that does not fit into that
+    device's memory is run again as two halves, and so are those after it.
+    """
+    device = next(classifier.parameters()).device
+    size, start = BATCH.get(device.type, BATCH_ELSEWHERE), 0
+    while start < len(rows):
+        batch = torch.from_numpy(pixels[rows[start : start + size]])
+        try:
+            result = run(prepare(batch.to(device)))
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+            continue
+        yield start, result
+        start += len(batch)
+
+
 @torch.inference_mode()
 def predict(classifier: Classifier, pixels: np.ndarray, rows: np.ndarray) -> Tensor:
     """Logits (N, C) of the pictures in some rows of `pixels` (M, S, S, 3) uint8, on the CPU.
 
-    Runs on the device the classifier is on, `BATCH` pictures at a time, so pixels may be memory-
-    mapped. The classifier is put into evaluation mode.
+    Runs on the device the classifier is on, a batch at a time, so pixels may be memory-mapped.
+    The classifier is put into evaluation mode.
     """
     classifier.eval()
-    device = next(classifier.parameters()).device
-    batches = (
-        torch.from_numpy(pixels[rows[start : start + BATCH]])
-        for start in range(0, len(rows), BATCH)
-    )
-    return torch.cat([classifier(prepare(batch.to(device))).cpu() for batch in batches])
+    run = in_batches(classifier, pixels, rows, lambda x: classifier(x).cpu())
+    return torch.cat([logits for _, logits in run])
 
 
 def save(classifier: Classifier, path: Path, *, weights: str) -> None:
@@ -137,6 +201,7 @@ def save(classifier: Classifier, path: Path, *, weights: str) -> None:
         "head": classifier.head_kind,
         "classes": json.dumps(classifier.classes, ensure_ascii=False),
         "image_size": str(classifier.image_size),
+        "feature_stride": str(classifier.feature_stride),
         "mean": json.dumps(MEAN),
         "std": json.dumps(STD),
         "weights": weights,
@@ -151,7 +216,7 @@ def load(path: Path) -> Classifier:
     Raises `InputError` if the file is missing, damaged, or not one of ours.
     """
     state, metadata = tensors.read(path)
-    missing = [key for key in ("backbone", "head", "classes", "image_size") if key not in metadata]
+    missing = [key for key in _DESCRIPTION if key not in metadata]
     if missing:
         raise InputError(
             f"{path} is not a classifier of PokeCAM: it does not say its {', '.join(missing)}"
@@ -162,19 +227,26 @@ def load(path: Path) -> Classifier:
             metadata["head"],
             json.loads(metadata["classes"]),
             int(metadata["image_size"]),
+            int(metadata["feature_stride"]),
         )
     classifier.load_state_dict(state, assign=True)
     return classifier.to(memory_format=torch.channels_last).eval()
 
 
-def _gap_head(channels: int, n_classes: int) -> nn.Sequential:
-    return nn.Sequential(OrderedDict(pool=GlobalAverage(), linear=nn.Linear(channels, n_classes)))
+def _gap_head(backbone: str, channels: int, n_classes: int) -> nn.Sequential:
+    layout = (
+        {"grid": Apply(partial(backbones.grid, backbone))} if BACKBONES[backbone].tokens else {}
+    )
+    return nn.Sequential(
+        OrderedDict(**layout, pool=GlobalAverage(), linear=nn.Linear(channels, n_classes))
+    )
 
 
 @torch.no_grad()
-def _channels(body: nn.Module, size_px: int) -> int:
+def _channels(backbone: str, body: nn.Module) -> int:
     """K of the body's activations, found by showing it a black picture."""
+    size_px = backbones.smallest_picture(backbone)
     body.eval()
-    channels = body(torch.zeros(1, 3, size_px, size_px)).shape[1]
+    channels = backbones.grid(backbone, body(torch.zeros(1, 3, size_px, size_px))).shape[1]
     body.train()
     return channels

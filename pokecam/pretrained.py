@@ -68,6 +68,11 @@ def check(state: Mapping[str, Tensor], backbone: str, origin: str) -> State:
     Raises `InputError` as `fetch` does, also for values that are not finite.
     """
     layout = Layout.of(backbone)
+    state = {
+        name: tensor
+        for name, tensor in state.items()
+        if name.split(".")[0] not in BACKBONES[backbone].aside
+    }
     body = {name: tensor for name, tensor in state.items() if not layout.in_head(name)}
     if fault := layout.fault(body):
         raise InputError(f"{origin}: {fault}{_other_backbone(state, backbone)}")
@@ -132,7 +137,10 @@ class Layout:
     def of(cls, backbone: str) -> "Layout":
         """Shapes of a network that takes no memory."""
         with torch.device("meta"):
-            body, head = (part.state_dict() for part in backbones.split(backbone, n_classes=2))
+            body, head = (
+                part.state_dict() for part in backbones.split(backbone, n_classes=2, pooled=True)
+            )
+        head = {name: tensor for name, tensor in head.items() if name not in body}
         prefix = BACKBONES[backbone].last + "."
         last = frozenset(name for name in head if name.startswith(prefix))
         return cls(

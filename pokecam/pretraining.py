@@ -195,8 +195,15 @@ def pretrain(
     save_every  rounds between checkpoints
     keep_every  rounds between snapshots of the averaged weights, `<backbone>-<rounds>.safetensors`
 
-    Raises `InputError` if `work` holds a run of this backbone with another recipe.
+    Raises `InputError` if `work` holds a run of this backbone with another recipe, and for a
+    backbone that does not take pictures as small as the views.
     """
+    smallest, shown = backbones.smallest_picture(backbone), min(recipe.view_px)
+    if smallest > shown:
+        raise InputError(
+            f"--backbone: {backbone} takes pictures of {smallest} px and more, the views of this "
+            f"pretraining are {shown} px; choose a convolutional network, such as mobilenet_v2"
+        )
     work.mkdir(parents=True, exist_ok=True)
     pictures, checkpoint = work / menagerie.key, work / f"{backbone}.pt"
     answers = Answers.of(menagerie, device)

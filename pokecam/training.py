@@ -14,7 +14,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -51,6 +51,7 @@ class TrainSettings(DeviceSettings):
 
     backbone: Annotated[str, one_of(BACKBONES)]
     head: Annotated[str, one_of(HEADS)]
+    feature_stride: Literal[32, 16]
     epochs: Annotated[int, Field(ge=1)] | None
     batch_size: Annotated[int, Field(ge=2)]
     learning_rate: Annotated[float, Field(gt=0)]
@@ -270,10 +271,10 @@ class _Course:
 
         BatchNorm runs as in training, for the fit must suit what the first steps will see; its
         running statistics begin to follow these pictures. A convolution as last layer
-        (SqueezeNet's own) is left as it is.
+        (SqueezeNet's own), or one without bias (MaxViT's), is left as it is.
         """
         layer = self.classifier.last_layer
-        if not isinstance(layer, nn.Linear):
+        if not isinstance(layer, nn.Linear) or layer.bias is None:
             return
         for module in self.classifier.modules():
             module.train(isinstance(module, nn.BatchNorm2d))

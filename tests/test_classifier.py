@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from pokecam import classifier, tensors
-from pokecam.backbones import BACKBONES
 from pokecam.errors import InputError
+from tests.networks import each, size_px
 
 CLASSES = ("Ant", "Bee", "Mr. Mime")
 SIZE_PX = 64
@@ -53,11 +53,11 @@ def test_linear_is_there_where_the_head_is_pooling_and_one_linear_layer(
     assert (model.linear is not None) == only_linear
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", each())
 @pytest.mark.parametrize("head", classifier.HEADS)
 def test_the_last_layer_has_one_output_per_class(backbone, head):
     with torch.device("meta"):
-        model = classifier.build(backbone, head, CLASSES, SIZE_PX)
+        model = classifier.build(backbone, head, CLASSES, size_px(backbone))
     assert len(model.last_layer.weight) == len(CLASSES)
 
 
