@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from pokecam import classifier, device, images, splits
-from pokecam.cam import store
+from pokecam.cam import layers, store
 from pokecam.cam.methods import METHODS, CamSettings, check
 from pokecam.errors import run
 from pokecam.files import whole_folder, write_csv, write_json
@@ -18,23 +18,27 @@ def main(
     classifier_path: Path = Path("models/classifier.safetensors"),
     out: Path = Path("data/cams"),
 ) -> None:
-    methods = read(CamSettings).cam_methods
+    settings = read(CamSettings)
+    methods = settings.cam_methods
     packed = images.load(images_path)
     test = splits.rows(images.read_table(split_path), "test")
     model = classifier.load(classifier_path).to(device.pick(read(device.DeviceSettings).device))
-    check(methods, model)
+    check(methods, layers.at(model, settings.cam_layer))
 
     manifest = packed.manifest.iloc[test]
     index = pd.DataFrame({"row": range(len(test)), "file": manifest.file, "label": manifest.label})
     about = {
         "methods": {name: METHODS[name].title for name in methods},
         "classes": packed.classes,
-        "layer": store.layer(model),
+        "layer": settings.cam_layer or layers.name(model),
         "backbone": model.backbone,
         "image_size": model.image_size,
     }
+    alike = [[packed.classes.index(name) for name in group] for group in packed.lookalikes]
     with whole_folder(out) as folder:
-        store.write(folder, model, packed.pixels, test, methods)
+        store.write(
+            folder, model, packed.pixels, test, methods, layer=settings.cam_layer, alike=alike
+        )
         write_csv(folder / "index.csv", index)
         write_json(folder / "meta.json", about)
 

@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 
 from pokecam import classifier, device, images, pretrained, splits
-from pokecam.cam import methods
+from pokecam.cam import layers, methods
 from pokecam.errors import run
 from pokecam.files import write_csv
 from pokecam.params import read
@@ -28,9 +28,12 @@ def main(
 
     torch.manual_seed(settings.seed)
     image_size = packed.pixels.shape[1]
-    model = classifier.build(settings.backbone, settings.head, packed.classes, image_size)
+    model = classifier.build(
+        settings.backbone, settings.head, packed.classes, image_size, settings.feature_stride
+    )
     # Maps that the network does not allow are refused before it is trained, not after.
-    methods.check(read(methods.CamSettings).cam_methods, model)
+    wanted = read(methods.CamSettings)
+    methods.check(wanted.cam_methods, layers.at(model, wanted.cam_layer))
     pretrained.apply(state, model)
     model.to(device.pick(settings.device))
     parts = (

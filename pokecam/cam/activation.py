@@ -1,25 +1,45 @@
-"""Methods that need the activations and the weights of the head, but no gradient."""
+"""Methods that need the activations, and at most the weights of a linear head."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from pokecam.cam.gradient import weighted
+
 if TYPE_CHECKING:
     from pokecam.cam.core import Capture
 
 
-def cam(captured: "Capture", classes: Sequence[int]) -> Tensor:
+def cam(captured: "Capture", targets: Tensor) -> Tensor:
     """CAM: the head's linear layer applied to every pixel instead of to their mean,
 
         L_c = Σ_k w_ck A_k
 
-    so that mean(L_c) + bias = logit. Signed. Zhou et al. 2015, arXiv 1512.04150, eq. 2.
+    so that mean(L_c) + bias = logit. Zhou et al. 2015, arXiv 1512.04150, eq. 2.
 
-    Returns (N, len(classes), h, w) for a head of average pooling and one linear layer.
+    Returns (N, M, h, w), for a head of average pooling and one linear layer.
     """
-    linear = captured.classifier.linear
-    assert linear is not None, "methods.check refuses such a head"
-    weights = linear.weight[list(classes)]  # (len(classes), K)
-    return torch.einsum("ck,nkhw->nchw", weights, captured.activations)
+    return weighted(captured, targets @ captured.linear.weight)
+
+
+def eigen_cam(captured: "Capture", targets: Tensor) -> Tensor:
+    """Eigen-CAM: the first principal component of the pixels' activations, the same for all
+    classes.
+
+    With X (hw, K) the activations of a picture less their mean over its pixels, L = X v₁, v₁ the
+    first right singular vector. Muhammad and Yeasin 2020, arXiv 2008.00299, eq. 2–3; that the
+    mean is taken off first follows pytorch-grad-cam. The sign, which is arbitrary, makes the map
+    rise with the mean activation.
+
+    Returns (N, 1, h, w).
+    """
+    A = captured.activations
+    X = A.flatten(2).double()  # (N, K, hw)
+    X = X - X.mean(dim=2, keepdim=True)
+    # X v₁ = s₁ u₁, from the small matrix of products between pixels.
+    eigenvalues, vectors = torch.linalg.eigh(X.mT @ X)  # (N, hw), (N, hw, hw), ascending
+    component = vectors[..., -1] * eigenvalues[:, -1:].clamp(min=0).sqrt()  # (N, hw)
+    rises = (component * X.mean(dim=1)).sum(dim=1, keepdim=True) >= 0
+    component = torch.where(rises, component, -component)
+    return component.view(len(A), 1, *A.shape[2:]).to(A.dtype)

@@ -10,22 +10,35 @@ Maps are raw: of the feature layer's resolution, float32, signed where the metho
 `display` turns them into what is shown and scored.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from pokecam.cam import activation, gradient
+from pokecam.cam import activation, baselines, gradient, guided, perturbation
 from pokecam.cam.methods import METHODS, check
 from pokecam.classifier import Classifier
 
-# Gradients of several classes are computed side by side up to this size; with more classes than
+# Gradients of several targets are computed side by side up to this size; with more of them than
 # fit, the rest waits, so that memory does not grow with their number.
 GRADIENT_BYTES = 64 * 2**20
 
-_FAMILIES = {"activation": activation, "gradient": gradient}
+# Finer-CAM: how much of the other classes' logits is taken off (γ), and how many of the most
+# probable others there are where no group of look-alikes says which. Zhang et al. 2025,
+# arXiv 2501.11309, §4.
+COMPARISON = 0.6
+REFERENCES = 3
+
+_FAMILIES = {
+    "activation": activation,
+    "baselines": baselines,
+    "gradient": gradient,
+    "guided": guided,
+    "perturbation": perturbation,
+}
 
 
 @dataclass(frozen=True)
@@ -33,14 +46,32 @@ class Capture:
     """What the network made of a batch of pictures.
 
     classifier: the network.
-    activations: (N, K, h, w) float32, A: what the head reads, a copy of its own and a leaf of
-        the graph that leads to the logits.
-    logits: (N, C) float32, S, one per class.
+    x: (N, 3, S, S), the pictures.
+    features: what the head reads, a copy of its own and a leaf of the graph that leads to the
+        logits; the grid of activations itself, but in a transformer its tokens (N, T, K).
+    logits: (N, C), one per class; float32, or float64 from such a network.
     """
 
     classifier: Classifier
-    activations: Tensor
+    x: Tensor
+    features: Tensor
     logits: Tensor
+
+    @cached_property
+    def activations(self) -> Tensor:
+        """A (N, K, h, w), what maps are made of."""
+        return self.classifier.grid(self.features.detach())
+
+    @cached_property
+    def linear(self) -> nn.Linear:
+        """The head's only layer with weights; `methods.check` refuses other heads."""
+        assert self.classifier.linear is not None
+        return self.classifier.linear
+
+    @property
+    def head_is_linear(self) -> bool:
+        """Whether the head is average pooling over A and one linear layer."""
+        return self.classifier.linear is not None
 
 
 def capture(classifier: Classifier, x: Tensor) -> Capture:
@@ -52,32 +83,71 @@ def capture(classifier: Classifier, x: Tensor) -> Capture:
     """
     with evaluating(classifier), torch.inference_mode(False):
         with torch.no_grad():
-            A = classifier.body(x).float().clone()
-        A.requires_grad_()
+            features = at_least_float(classifier.body(x)).clone()
+        features.requires_grad_()
         with torch.enable_grad():
             # A clone, for a head that begins with an in-place operation.
-            logits = classifier.head(A.clone()).float()
-    return Capture(classifier, A, logits)
+            logits = at_least_float(classifier.head(features.clone()))
+    return Capture(classifier, x, features, logits)
 
 
-def maps(captured: Capture, method: str) -> Tensor:
-    """Compute the raw maps (N, C, h, w) float32, without a graph, of every class.
+def maps(captured: Capture, method: str, alike: Sequence[Sequence[int]] = ()) -> Tensor:
+    """Compute the raw maps (N, C, h, w) float32, without a graph, of every class; (N, 1, h, w) for
+    a method that has one for all classes (`Method.per_class`).
 
     method: a name in `methods.METHODS`.
+    alike: groups of classes that look alike, by index, for the Finer-CAMs.
 
     Raises `InputError` if the method does not fit the network.
     """
     check([method], captured.classifier)
-    compute = getattr(_FAMILIES[METHODS[method].module], method)
-    n_classes = captured.logits.shape[1]
-    bytes_per_class = captured.activations.numel() * captured.activations.element_size()
-    at_once = max(1, GRADIENT_BYTES // bytes_per_class)
-    with torch.inference_mode(False):
-        parts = [
-            compute(captured, range(first, min(first + at_once, n_classes))).detach()
-            for first in range(0, n_classes, at_once)
-        ]
-    return torch.cat(parts, dim=1)
+    entry = METHODS[method]
+    compute = getattr(_FAMILIES[entry.module], entry.function or method)
+    logits = captured.logits.detach()
+    wanted = finer_targets(logits, alike) if entry.finer else targets(logits)
+    at_once = len(wanted) if entry.per_class else 1
+    if entry.module == "gradient":
+        at_once = max(1, GRADIENT_BYTES // (captured.features.numel() * 4))
+    if not entry.per_class:
+        wanted = wanted[:1]
+    with evaluating(captured.classifier), torch.inference_mode(False), torch.no_grad():
+        return torch.cat([compute(captured, part) for part in wanted.split(at_once)], dim=1)
+
+
+def targets(logits: Tensor) -> Tensor:
+    """What is explained: every class's logit alone.
+
+    logits: (N, C). Returns (C, N, C): the score of target m for picture n is
+    S = Σ_c targets[m, n, c] · logits[n, c].
+    """
+    N, C = logits.shape
+    return torch.eye(C, dtype=logits.dtype, device=logits.device)[:, None].expand(C, N, C)
+
+
+def finer_targets(logits: Tensor, alike: Sequence[Sequence[int]]) -> Tensor:
+    """What tells every class from those like it: S = logit_c − γ · mean of logit_d over classes d.
+
+    The classes d are the others of the group in `alike` that c is in; for a class in no group, the
+    picture's `REFERENCES` most probable others. Zhang et al. 2025, arXiv 2501.11309, eq. 5.
+
+    logits: (N, C). Returns (C, N, C), as `targets` does.
+    """
+    result = targets(logits).clone()
+    groups = {c: [d for d in group if d != c] for group in alike for c in group}
+    for c in range(len(result)):
+        if others := groups.get(c):
+            result[c, :, others] = -COMPARISON / len(others)
+            continue
+        apart = logits.clone()
+        apart[:, c] = -torch.inf
+        nearest = apart.topk(min(REFERENCES, len(result) - 1)).indices  # (N, references)
+        result[c].scatter_(1, nearest, -COMPARISON / nearest.shape[1])
+    return result
+
+
+def at_least_float(values: Tensor) -> Tensor:
+    """float32 from less, anything more as it is."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 @contextmanager

@@ -1,33 +1,46 @@
 """The maps of many pictures, on disk: one array per method that can be read a row at a time."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import nn
+from torch import Tensor
 
+from pokecam.cam import layers
 from pokecam.cam.core import capture, maps
-from pokecam.classifier import BATCH, Classifier, prepare
+from pokecam.classifier import Classifier, in_batches
+from pokecam.folding import folded
 
 
 def write(
-    folder: Path, classifier: Classifier, pixels: np.ndarray, rows: np.ndarray, methods: list[str]
+    folder: Path,
+    classifier: Classifier,
+    pixels: np.ndarray,
+    rows: np.ndarray,
+    methods: list[str],
+    *,
+    layer: str | None = None,
+    alike: Sequence[Sequence[int]] = (),
 ) -> None:
-    """Write `<method>.npy`, float32 (N, C, h, w), raw, for the pictures in some rows of `pixels`.
+    """Write `<method>.npy`, float32 (N, C, h, w), raw, for the pictures in some rows of `pixels`;
+    (N, 1, h, w) for a method that has one map for all classes.
 
     pixels: (M, S, S, 3) uint8, memory-mapped or not. rows: (N,) int, N > 0.
     methods: names in `methods.METHODS`; each batch of pictures goes through the network once for
     all of them. Runs on the device the classifier is on; memory does not grow with N.
+    layer: as in `layers.at`. alike: as in `core.maps`.
 
-    Raises `InputError` if a method does not fit the network.
+    Raises `InputError` if a method or the layer does not fit the network.
     """
-    device = next(classifier.parameters()).device
+    network = folded(layers.at(classifier, layer))
     arrays: dict[str, np.memmap] = {}
-    for start in range(0, len(rows), BATCH):
-        batch = torch.from_numpy(pixels[rows[start : start + BATCH]])
-        captured = capture(classifier, prepare(batch.to(device)))
-        for method in methods:
-            values = maps(captured, method).cpu().numpy()  # (batch, C, h, w)
+
+    def compute(x: Tensor) -> dict[str, np.ndarray]:
+        captured = capture(network, x)
+        return {method: maps(captured, method, alike).cpu().numpy() for method in methods}
+
+    for start, computed in in_batches(classifier, pixels, rows, compute):
+        for method, values in computed.items():
             if method not in arrays:
                 arrays[method] = np.lib.format.open_memmap(
                     folder / f"{method}.npy",
@@ -38,13 +51,3 @@ def write(
             arrays[method][start : start + len(values)] = values
     for array in arrays.values():
         array.flush()
-
-
-def layer(classifier: Classifier) -> str:
-    """Name of the layer whose output the maps are made of: the last in the network's body."""
-    names: list[str] = []
-    module = classifier.body
-    while type(module) is nn.Sequential:  # not its subclasses, which torchvision uses for blocks
-        name, module = list(module.named_children())[-1]
-        names.append(name)
-    return ".".join(names)

@@ -42,6 +42,7 @@ def read(
 ) -> Inputs:
     """Read what the stages before wrote. Pictures and maps stay on disk until they are used."""
     maps_made = json.loads((cams / "meta.json").read_text(encoding="utf-8"))
+    n_classes = len(maps_made["classes"])
     return Inputs(
         packed=images.load(images_folder),
         quarantine=images.read_table(images_folder / "quarantine.csv"),
@@ -53,8 +54,16 @@ def read(
         confusion=images.read_table(evaluation / "confusion.csv"),
         lookalikes=images.read_table(evaluation / "lookalikes.csv"),
         metrics=json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")),
-        maps={m: np.load(cams / f"{m}.npy", mmap_mode="r") for m in maps_made["methods"]},
+        maps={
+            method: _for_all_classes(np.load(cams / f"{method}.npy", mmap_mode="r"), n_classes)
+            for method in maps_made["methods"]
+        },
         titles=maps_made["methods"],
         layer=maps_made["layer"],
         params=params.read_all(settings),
     )
+
+
+def _for_all_classes(maps: np.ndarray, n_classes: int) -> np.ndarray:
+    """One map for all classes, (N, 1, h, w), as that of each of them, (N, C, h, w), uncopied."""
+    return np.broadcast_to(maps, (len(maps), n_classes, *maps.shape[2:]))

@@ -91,8 +91,8 @@ def draw(result: ClassResult, inputs: Inputs, titles: Sequence[str]) -> tuple[Im
     image = Image.new("RGB", (sheet.width, sheet.height), PAPER)
     pen = ImageDraw.Draw(image)
     heading = f"{result.name}: {result.n_right} of {len(result.cards)} right"
-    pen.text((GAP_PX, 14), heading, INK, _font(24, bold=True))
-    pen.text((GAP_PX, 46), "   |   ".join(["picture", *titles]), FAINT, _font(15))
+    pen.text((GAP_PX, 14), heading, INK, font(24, bold=True))
+    pen.text((GAP_PX, 46), "   |   ".join(["picture", *titles]), FAINT, font(15))
     rows = inputs.test_rows
     index_of = {name: i for i, name in enumerate(inputs.packed.classes)}
     for placed in sheet.placed:
@@ -140,20 +140,20 @@ def _write_captions(pen: ImageDraw.ImageDraw, placed: Placed, n_methods: int) ->
 def _caption(
     pen: ImageDraw.ImageDraw, left: int, top: int, text: str, width_px: int, right: bool
 ) -> None:
-    font = _font(16, bold=not right)
-    pen.text((left, top - 23), _fitting(text, font, width_px), INK, font)
+    letters = font(16, bold=not right)
+    pen.text((left, top - 23), _fitting(text, letters, width_px), INK, letters)
 
 
-def _fitting(text: str, font: ImageFont.FreeTypeFont, width_px: int) -> str:
-    if font.getlength(text) <= width_px:
+def _fitting(text: str, letters: ImageFont.FreeTypeFont, width_px: int) -> str:
+    if letters.getlength(text) <= width_px:
         return text
-    while text and font.getlength(text + "…") > width_px:
+    while text and letters.getlength(text + "…") > width_px:
         text = text[:-1]
     return text + "…"
 
 
 @cache
-def _font(size_px: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+def font(size_px: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which matplotlib brings along: the same letters on every machine."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     path = Path(mpl.get_data_path()) / "fonts" / "ttf" / name

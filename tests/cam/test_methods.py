@@ -1,12 +1,13 @@
 """The table of methods and what may be asked for in params.yaml."""
 
+import importlib
 import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 
-from pokecam.cam import activation, gradient
 from pokecam.cam.methods import METHODS, CamSettings, check
 from pokecam.classifier import build
 from pokecam.errors import InputError
@@ -14,9 +15,9 @@ from pokecam.params import read
 
 
 def test_every_method_has_its_function():
-    modules = {"activation": activation, "gradient": gradient}
     for name, method in METHODS.items():
-        assert callable(getattr(modules[method.module], name))
+        module = importlib.import_module(f"pokecam.cam.{method.module}")
+        assert callable(getattr(module, method.function or name))
 
 
 @pytest.mark.parametrize(
@@ -39,12 +40,39 @@ def test_plain_cam_needs_a_linear_head(backbone, head, fits):
     with pytest.raises(InputError) as refusal:
         check(["grad_cam", "cam"], classifier)
     assert backbone in str(refusal.value)
-    assert "set head to gap, or use grad_cam" in str(refusal.value)
+    assert "set head to gap and cam_layer to null, or use grad_cam" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "what"),
+    [
+        ("mobilenet_v3_small", "hard-sigmoid, hard-swish"),
+        ("efficientnet_b0", "SiLU, sigmoid"),
+        ("regnet_y_400mf", "sigmoid"),
+        ("swin_t", "GELU"),
+        ("convnext_tiny", "GELU"),
+    ],
+)
+def test_guided_backpropagation_needs_relu(backbone, what):
+    classifier = build(backbone, "gap", ["a", "b"], 224)
+    with pytest.raises(InputError, match=f"{backbone} has {what}"):
+        check(["guided_grad_cam"], classifier)
+
+
+@pytest.mark.parametrize(
+    "backbone", ["resnet18", "vgg11", "mobilenet_v2", "densenet121", "googlenet"]
+)
+def test_guided_backpropagation_sees_relu_in_any_form(backbone):
+    with torch.device("meta"):
+        classifier = build(backbone, "gap", ["a", "b"], 224)
+    modes = [module.training for module in classifier.modules()]
+    check(["guided_grad_cam"], classifier)
+    assert [module.training for module in classifier.modules()] == modes
 
 
 def read_methods(tmp_path, methods):
     path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump({"cam_methods": methods}))
+    path.write_text(yaml.safe_dump({"cam_methods": methods, "cam_layer": None}))
     return read(CamSettings, path, tmp_path / "dvc.yaml").cam_methods
 
 

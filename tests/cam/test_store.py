@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
-from pokecam import images
-from pokecam.cam import store
+from pokecam import classifier, images
+from pokecam.cam import layers, store
 from pokecam.cam.core import capture, maps
 from pokecam.classifier import build, prepare, save
 from pokecam.errors import InputError
@@ -45,12 +45,13 @@ def run_folder(tmp_path, monkeypatch):
 
 
 def set_methods(folder, methods):
-    (folder / "params.yaml").write_text(yaml.safe_dump({"cam_methods": methods, "device": "cpu"}))
+    settings = {"cam_methods": methods, "cam_layer": None, "device": "cpu"}
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings))
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_batches_of_any_size_give_the_maps_of_the_chosen_rows(tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr(store, "BATCH", at_once)
+    monkeypatch.setitem(classifier.BATCH, "cpu", at_once)
     rows = np.array([5, 0, 3])
     store.write(tmp_path, network(), PIXELS, rows, ["cam"])
     expected = maps(capture(network(), prepare(torch.from_numpy(PIXELS[rows]))), "cam").numpy()
@@ -69,7 +70,7 @@ def test_batches_of_any_size_give_the_maps_of_the_chosen_rows(tmp_path, monkeypa
     ],
 )
 def test_layer_is_named_as_in_torchvision(backbone, layer):
-    assert store.layer(build(backbone, "gap", CLASSES, SIZE_PX)) == layer
+    assert layers.name(build(backbone, "gap", CLASSES, SIZE_PX)) == layer
 
 
 def test_stage_writes_maps_of_the_test_part(run_folder):
@@ -99,6 +100,6 @@ def test_stage_refuses_what_does_not_fit_and_keeps_what_was_there(run_folder):
     kept = run_folder / "data" / "cams" / "meta.json"
     kept.parent.mkdir()
     kept.write_text("{}")
-    with pytest.raises(InputError, match="set head to gap, or use grad_cam"):
+    with pytest.raises(InputError, match="set head to gap and cam_layer to null"):
         cam.main()
     assert kept.read_text() == "{}"

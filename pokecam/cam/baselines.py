@@ -1,0 +1,45 @@
+"""Maps that know nothing of the network: what every other is to be better than."""
+
+import zlib
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from pokecam.cam.core import Capture
+
+CENTRE_WIDTH = 0.25  # standard deviation of the Gaussian, as a fraction of the side
+
+
+def random(captured: "Capture", targets: Tensor) -> Tensor:
+    """Every pixel uniform in [0, 1), seeded by the picture; at the resolution of A, so that it is
+    as smooth as the other maps. Returns (N, 1, h, w)."""
+    h, w = captured.activations.shape[2:]
+    maps = []
+    for picture in captured.x.cpu():
+        seed = zlib.crc32(picture.contiguous().numpy().tobytes())
+        maps.append(torch.rand(1, h, w, generator=torch.Generator().manual_seed(seed)))
+    return torch.stack(maps).to(captured.x.device)
+
+
+def centre(captured: "Capture", targets: Tensor) -> Tensor:
+    """A Gaussian at the centre, exp(−r² / 2σ²) with σ = `CENTRE_WIDTH` of the side.
+    Returns (N, 1, h, w)."""
+    h, w = captured.activations.shape[2:]
+    y, x = (
+        (torch.arange(side, device=captured.x.device) + 0.5) / side - 0.5 for side in (h, w)
+    )  # of the side, from the centre
+    gaussian = torch.exp(-(y[:, None] ** 2 + x**2) / (2 * CENTRE_WIDTH**2))
+    return gaussian.expand(len(captured.x), 1, h, w)
+
+
+def edges(captured: "Capture", targets: Tensor) -> Tensor:
+    """Length of the Sobel gradient of the mean of the input's channels, at the picture's
+    resolution. Returns (N, 1, S, S)."""
+    grey = captured.x.mean(dim=1, keepdim=True)
+    sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).to(grey)
+    kernels = torch.stack([sobel, sobel.T])[:, None]  # (2, 1, 3, 3)
+    slopes = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), kernels)
+    return slopes.square().sum(dim=1, keepdim=True).sqrt()
