@@ -1,16 +1,25 @@
 """Commands beside the pipeline: `python -m pokecam pretrain --backbone resnet18`, for one."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from pokecam import cores
 from pokecam.errors import InputError, did_you_mean, run
 
-EXAMPLE = """\
+PRETRAIN_EXAMPLE = """\
 example:
   python -m pokecam pretrain --backbone resnet18 --device auto
 
 An interrupted run goes on where it was when the same command is given again.
+"""
+
+EXPLAIN_EXAMPLE = """\
+examples:
+  python -m pokecam explain picture.jpg
+  python -m pokecam explain pictures/ --classes Pikachu Raichu --methods cam finer_cam
+
+Uses the network that the pipeline has trained (run `dvc repro` first).
 """
 
 
@@ -23,11 +32,35 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pokecam", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
+    explain = commands.add_parser(
+        "explain",
+        help="what the trained network sees in a picture",
+        description="Name the classes of new pictures and paint on them what the network looks at.",
+        epilog=EXPLAIN_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    explain.add_argument(
+        "pictures", nargs="+", type=Path, metavar="picture", help="pictures, or folders of them"
+    )
+    explain.add_argument(
+        "--classes", nargs="+", default=[], metavar="CLASS", help="default: the two most probable"
+    )
+    explain.add_argument(
+        "--methods", nargs="+", metavar="METHOD", help="default: cam_methods of params.yaml"
+    )
+    explain.add_argument("--out", type=Path, default=Path("explained"), help="default: %(default)s")
+    explain.add_argument(
+        "--model",
+        type=Path,
+        default=Path("models/classifier.safetensors"),
+        help="default: %(default)s",
+    )
+    explain.set_defaults(command=_explain)
     pretrain = commands.add_parser(
         "pretrain",
         help="make feature weights from drawn chimeras",
         description="Pretrain a backbone on random drawn creatures, as the shipped weights were.",
-        epilog=EXAMPLE,
+        epilog=PRETRAIN_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     pretrain.add_argument("--backbone", required=True, help="a name of pokecam.backbones.BACKBONES")
@@ -53,6 +86,41 @@ def _parser() -> argparse.ArgumentParser:
     sheet.add_argument("--output", type=Path, default=Path("pretrained/chimeras.jpg"))
     sheet.set_defaults(command=_chimeras)
     return parser
+
+
+def _explain(arguments: argparse.Namespace) -> None:
+    from pokecam import classifier, explain, params
+    from pokecam.cam.methods import METHODS, CamSettings
+    from pokecam.device import DeviceSettings, pick
+    from pokecam.files import whole_file
+
+    settings = params.read(CamSettings)
+    methods = arguments.methods or settings.cam_methods
+    for name in methods:
+        if name not in METHODS:
+            raise InputError(
+                f"--methods: {name} is not known.{did_you_mean(name, METHODS)} "
+                f"Allowed: {', '.join(METHODS)}"
+            )
+    files = explain.find(arguments.pictures)
+    names = dict(zip(files, explain.output_names(files), strict=True))
+    model = classifier.load(arguments.model).to(pick(params.read(DeviceSettings).device))
+    unusable = 0
+    for result in explain.explain(
+        files, model, classes=arguments.classes, methods=methods, layer=settings.cam_layer
+    ):
+        if not isinstance(result, explain.Explanation):
+            print("{}: not used, {}".format(*result), file=sys.stderr)
+            unusable += 1
+            continue
+        path = arguments.out / names[result.file]
+        with whole_file(path) as temporary:
+            explain.draw(result).save(temporary, "PNG")
+        likely = list(result.probabilities.items())[:3]
+        answer = ", ".join(f"{name} {explain.percent(value)}" for name, value in likely)
+        print(f"{result.file}: {answer} → {path}")
+    if unusable == len(files):
+        raise InputError("none of the files given can be used as a picture")
 
 
 def _pretrain(arguments: argparse.Namespace) -> None:
