@@ -22,8 +22,9 @@ A is what comes out of it.
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torchvision
@@ -47,6 +48,7 @@ class Family:
     one_size: pictures must have the side that the weights were made for.
     tokens: the body gives tokens (N, T, K), the class token first.
     one_layer: only what the body ends in is laid out as a grid (N, K, h, w).
+    computes: its builders compute with tensors, and so cannot build without content ("meta").
     """
 
     names: tuple[str, ...]
@@ -58,6 +60,7 @@ class Family:
     one_size: bool = False
     tokens: bool = False
     one_layer: bool = False
+    computes: bool = False
 
 
 class GlobalAverage(nn.Module):
@@ -92,11 +95,11 @@ class Tokens(nn.Module):
         self.class_token = network.class_token
         self.patches = network._process_input  # (N, 3, S, S) → (N, T − 1, K)
         self.encoder = _part_of_encoder(network.encoder, slice(None if whole else -1), norm=whole)
-        self.encoder.pos_embedding = network.encoder.pos_embedding
+        self.encoder.register_parameter("pos_embedding", network.encoder.pos_embedding)
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = torch.cat([self.class_token.expand(len(x), -1, -1), self.patches(x)], dim=1)
-        return self.encoder(tokens + self.encoder.get_parameter("pos_embedding"))
+        return self.encoder(tokens + cast(Tensor, self.encoder.pos_embedding))
 
 
 def _part_of_encoder(encoder: Any, blocks: slice, *, norm: bool) -> nn.Sequential:
@@ -273,6 +276,7 @@ FAMILIES = (
         ),
         _regnet,
         last="fc",
+        computes=True,
     ),
     Family(
         tuple(f"convnext_{size}" for size in ("tiny", "small", "base", "large")),
@@ -311,9 +315,10 @@ def split(backbone: str, n_classes: int, *, pooled: bool = False) -> tuple[nn.Mo
     evaluation stays at chance while training looks fine.
     """
     family = BACKBONES[backbone]
-    network = torchvision.models.get_model(
-        backbone, weights=None, num_classes=n_classes, **family.options
-    )
+    with torch.device("cpu") if family.computes else nullcontext():
+        network = torchvision.models.get_model(
+            backbone, weights=None, num_classes=n_classes, **family.options
+        )
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.1

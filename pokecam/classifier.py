@@ -246,7 +246,8 @@ def _gap_head(backbone: str, channels: int, n_classes: int) -> nn.Sequential:
 def _channels(backbone: str, body: nn.Module) -> int:
     """K of the body's activations, found by showing it a black picture."""
     size_px = backbones.smallest_picture(backbone)
+    picture = torch.zeros(1, 3, size_px, size_px, device=next(body.parameters()).device)
     body.eval()
-    channels = backbones.grid(backbone, body(torch.zeros(1, 3, size_px, size_px))).shape[1]
+    channels = backbones.grid(backbone, body(picture)).shape[1]
     body.train()
     return channels

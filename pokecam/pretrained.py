@@ -243,8 +243,11 @@ def _plain_state(content: Any, path: Path) -> State:
 
 
 def _other_backbone(state: Mapping[str, Tensor], backbone: str) -> str:
-    """A hint which backbone of the table these tensors do fit, or ""."""
+    """A hint which backbone of the table these tensors do fit, or "". The families that would take
+    seconds and gigabytes to look at are left out."""
     for other in BACKBONES:
+        if BACKBONES[other].computes:
+            continue
         layout = Layout.of(other)
         body = {name: tensor for name, tensor in state.items() if not layout.in_head(name)}
         if not layout.fault(body):

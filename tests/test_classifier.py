@@ -96,7 +96,7 @@ def test_predict_in_batches_is_one_by_one_in_the_order_asked_for(monkeypatch):
     model, pixels = build(), some_pixels(5)
     rows = np.array([4, 0, 2])
     whole = classifier.predict(model, pixels, rows)
-    monkeypatch.setattr(classifier, "BATCH", 2)
+    monkeypatch.setitem(classifier.BATCH, "cpu", 2)
     assert torch.allclose(classifier.predict(model, pixels, rows), whole, atol=1e-6)
     alone = [classifier.predict(model, pixels, np.array([row])) for row in rows]
     assert torch.allclose(torch.cat(alone), whole, atol=1e-6)
@@ -162,3 +162,16 @@ def test_global_average_is_the_mean():
     A = torch.arange(8.0).view(1, 2, 2, 2)
     assert classifier.GlobalAverage()(A).tolist() == [[1.5, 5.5]]
     assert isinstance(build().head.pool, nn.Module)
+
+
+@pytest.mark.parametrize("backbone", each())
+def test_every_backbone_comes_back_from_its_file(backbone, tmp_path):
+    """What is built without content must have everything that is not in the file, too."""
+    torch.manual_seed(0)
+    side = size_px(backbone)
+    model = classifier.build(backbone, "native", CLASSES, side).eval()
+    nn.init.normal_(model.last_layer.weight, std=0.1)
+    classifier.save(model, tmp_path / "model.safetensors", weights="none")
+    x = torch.randn(1, 3, side, side).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        assert torch.equal(classifier.load(tmp_path / "model.safetensors")(x), model(x))

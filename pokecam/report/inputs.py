@@ -42,9 +42,9 @@ def read(
 ) -> Inputs:
     """Read what the stages before wrote. Pictures and maps stay on disk until they are used."""
     maps_made = json.loads((cams / "meta.json").read_text(encoding="utf-8"))
-    n_classes = len(maps_made["classes"])
+    packed = images.load(images_folder)
     return Inputs(
-        packed=images.load(images_folder),
+        packed=packed,
         quarantine=images.read_table(images_folder / "quarantine.csv"),
         duplicates=images.read_table(images_folder / "duplicates.csv"),
         parts=images.read_table(split)["part"].value_counts().to_dict(),
@@ -55,7 +55,9 @@ def read(
         lookalikes=images.read_table(evaluation / "lookalikes.csv"),
         metrics=json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")),
         maps={
-            method: _for_all_classes(np.load(cams / f"{method}.npy", mmap_mode="r"), n_classes)
+            method: _for_all_classes(
+                np.load(cams / f"{method}.npy", mmap_mode="r"), len(packed.classes)
+            )
             for method in maps_made["methods"]
         },
         titles=maps_made["methods"],

@@ -69,7 +69,7 @@ def test_mistakes_are_framed_and_the_right_ones_not(inputs):
 
 
 def test_long_names_are_cut_to_the_width():
-    font = sheets._font(16)
+    font = sheets.font(16)
     assert sheets._fitting("short", font, 200) == "short"
     cut_name = sheets._fitting("a name that never ends " * 9, font, 200)
     assert cut_name.endswith("…")
