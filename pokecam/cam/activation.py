@@ -30,7 +30,7 @@ def eigen_cam(captured: "Capture", targets: Tensor) -> Tensor:
     With X (hw, K) the activations of a picture less their mean over its pixels, L = X v₁, v₁ the
     first right singular vector. Muhammad and Yeasin 2020, arXiv 2008.00299, eq. 2–3; that the
     mean is taken off first follows pytorch-grad-cam. The sign, which is arbitrary, makes the map
-    rise with the mean activation.
+    rise with the mean activation, or where that does not vary, makes its largest value positive.
 
     Returns (N, 1, h, w).
     """
@@ -40,6 +40,9 @@ def eigen_cam(captured: "Capture", targets: Tensor) -> Tensor:
     # X v₁ = s₁ u₁, from the small matrix of products between pixels.
     eigenvalues, vectors = torch.linalg.eigh(X.mT @ X)  # (N, hw), (N, hw, hw), ascending
     component = vectors[..., -1] * eigenvalues[:, -1:].clamp(min=0).sqrt()  # (N, hw)
-    rises = (component * X.mean(dim=1)).sum(dim=1, keepdim=True) >= 0
-    component = torch.where(rises, component, -component)
+    agreement = (component * X.mean(dim=1)).sum(dim=1, keepdim=True)  # (N, 1)
+    # After a LayerNorm the mean activation is the same everywhere, and agrees with nothing.
+    certain = agreement.abs() > 1e-6 * eigenvalues[:, -1:].clamp(min=0)
+    peak = component.gather(1, component.abs().argmax(dim=1, keepdim=True))
+    component = torch.where(torch.where(certain, agreement, peak) >= 0, component, -component)
     return component.view(len(A), 1, *A.shape[2:]).to(A.dtype)
