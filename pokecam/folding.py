@@ -6,6 +6,7 @@ from torch.fx.experimental.optimization import fuse
 from torch.fx.proxy import TraceError
 
 from pokecam.classifier import Classifier
+from pokecam.modules import evaluating
 
 
 def folded(classifier: Classifier) -> Classifier:
@@ -21,12 +22,8 @@ def folded(classifier: Classifier) -> Classifier:
 def _folded(module: nn.Module) -> nn.Module:
     if not any(isinstance(child, nn.BatchNorm2d) for child in module.modules()):
         return module
-    modes = [(child, child.training) for child in module.modules()]
-    module.eval()
     try:
-        return fuse(module).to(memory_format=torch.channels_last)
+        with evaluating(module):
+            return fuse(module).to(memory_format=torch.channels_last)
     except TraceError:
         return module
-    finally:
-        for child, mode in modes:
-            child.training = mode

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from pokecam.backbones import BACKBONES
 from pokecam.errors import InputError
+from pokecam.modules import run_without_content
 
 _PROBE_PX = 256
 
@@ -62,14 +62,8 @@ def _run(body: nn.Module) -> list[_Step]:
         for module in body.modules()
         if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)
     ]
-    content_free = {
-        name: torch.empty_like(tensor, device="meta")
-        for name, tensor in body.state_dict(keep_vars=True).items()
-    }
-    x = torch.empty(2, 3, _PROBE_PX, _PROBE_PX, device="meta")
     try:
-        with torch.no_grad():
-            torch.func.functional_call(body, content_free, (x,))
+        run_without_content(body, _PROBE_PX)
     finally:
         for hook in hooks:
             hook.remove()

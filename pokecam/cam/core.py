@@ -10,8 +10,7 @@ Maps are raw: of the feature layer's resolution, float32, signed where the metho
 `display` turns them into what is shown and scored.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from pokecam.cam import activation, baselines, gradient, guided, perturbation
 from pokecam.cam.methods import METHODS, check
 from pokecam.classifier import Classifier
+from pokecam.modules import evaluating
 
 # Gradients of several targets are computed side by side up to this size; with more of them than
 # fit, the rest waits, so that memory does not grow with their number.
@@ -148,15 +148,3 @@ def finer_targets(logits: Tensor, alike: Sequence[Sequence[int]]) -> Tensor:
 def at_least_float(values: Tensor) -> Tensor:
     """float32 from less, anything more as it is."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module and its children into evaluation mode; at the end each has its own mode back."""
-    modes = [(child, child.training) for child in module.modules()]
-    try:
-        module.eval()
-        yield
-    finally:
-        for child, mode in modes:
-            child.training = mode

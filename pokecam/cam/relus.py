@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from pokecam.classifier import Classifier
+from pokecam.modules import run_without_content
 
 _RELUS = {F.relu, torch.relu, torch.relu_, F.relu_, Tensor.relu, Tensor.relu_}
 _OTHERS = {
@@ -31,20 +32,8 @@ def unguided(classifier: Classifier) -> list[str]:
 
     Runs the network on tensors without content, which takes no memory to speak of.
     """
-    state = {
-        name: torch.empty_like(tensor, device="meta")
-        for name, tensor in classifier.state_dict(keep_vars=True).items()
-    }
-    side, dtype = classifier.image_size, next(classifier.parameters()).dtype
-    x = torch.empty(1, 3, side, side, dtype=dtype, device="meta")
-    modes = {module: module.training for module in classifier.modules()}
-    classifier.eval()
-    try:
-        with torch.no_grad(), _Record() as record:
-            torch.func.functional_call(classifier, state, (x,))
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with _Record() as record:
+        run_without_content(classifier, classifier.image_size)
     return sorted(record.others) or ([] if record.relus else ["no ReLU"])
 
 
