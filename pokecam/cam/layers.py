@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from pokecam.backbones import BACKBONES
+from pokecam.backbones import BACKBONES, Tokens
 from pokecam.classifier import Classifier
 from pokecam.errors import InputError, did_you_mean
 
@@ -44,7 +44,10 @@ def at(classifier: Classifier, layer: str | None) -> Classifier:
 
 def _steps(module: nn.Module, path: str = "") -> list[tuple[str, nn.Module]]:
     """The modules that run one after another, with their names: a plain `Sequential` is taken
-    apart, its subclasses, which torchvision uses for blocks, are not."""
+    apart, its subclasses, which torchvision uses for blocks, are not. Of a vision transformer, the
+    steps of its encoder."""
+    if isinstance(module, Tokens):
+        return _steps(module.encoder, "encoder")
     if type(module) is not nn.Sequential:
         return [(path, module)]
     return [

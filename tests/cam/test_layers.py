@@ -51,3 +51,11 @@ def test_a_transformer_has_one_layer_to_use():
     model = build("swin_t", "gap", ["a", "b"], 224)
     with pytest.raises(InputError, match="of swin_t only permute can be used"):
         layers.at(model, "features.3")
+
+
+@pytest.mark.parametrize(
+    ("head", "layer"), [("native", "encoder.layers.encoder_layer_10"), ("gap", "encoder.ln")]
+)
+def test_the_layer_of_a_vision_transformer_has_its_name(head, layer):
+    """What goes into the last of 12 blocks for the native head, what comes out for the other."""
+    assert layers.name(build("vit_b_32", head, ["a", "b"], 224)) == layer
