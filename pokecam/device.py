@@ -45,6 +45,17 @@ def pick(name: str) -> torch.device:
     return device
 
 
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """Context for the forward pass of a training: convolutions and matrix products in bfloat16
+    where the device multiplies in it, which halves their time; float32 elsewhere."""
+    if device.type == "cuda":
+        pays = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = torch.cpu.get_capabilities()
+        pays = device.type == "cpu" and any(able.get(f"{unit}_bf16") for unit in ("avx512", "amx"))
+    return torch.autocast(device.type, torch.bfloat16, enabled=pays)
+
+
 def _keep_freed_memory() -> None:
     """Have malloc keep what is freed for the next batch.
 

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from pokecam import backbones, quantised, tensors
 from pokecam.depthwise import by_taps
+from pokecam.device import mixed_precision
 from pokecam.distortion import distort
 from pokecam.drawn.chimera import COLOURS
 from pokecam.drawn.menagerie import Menagerie, start_rendering, wait_for_view
@@ -63,7 +64,7 @@ class Recipe:
 # What the shipped weights were made with, where it differs from the defaults above.
 SHIPPED = {
     "mobilenet_v3_small": Recipe(),
-    "resnet18": Recipe(rounds=120, learning_rate=1e-3, view_px=(64, 96)),
+    "resnet18": Recipe(rounds=600, learning_rate=1e-3),
 }
 # int8 for networks whose float16 would be large; depthwise convolutions lose more by it
 FORM = {"mobilenet_v3_small": "float16", "mobilenet_v2": "float16"}
@@ -291,7 +292,10 @@ def _round(run: Run, view: np.ndarray, answers: Answers, recipe: Recipe) -> None
         numbers = order[step * recipe.batch : (step + 1) * recipe.batch]
         pixels = torch.from_numpy(np.array(view[numbers.numpy()])).to(answers.kinds.device)
         x = distort(pixels, recipe.view_px[falling], generator)
-        losses, hits = _losses(run.student(x), numbers.to(x.device), answers, recipe)
+        with mixed_precision(x.device):
+            given = run.student(x)
+        exact = tuple(part.float() for part in given)
+        losses, hits = _losses(exact, numbers.to(x.device), answers, recipe)
         weighted = losses[0] + recipe.traits * losses[1] + recipe.colours * losses[2]
         run.optimiser.zero_grad()
         weighted.backward()
