@@ -97,6 +97,14 @@ class Classifier(nn.Module):
         return linear[0] if len(linear) == len(pools) == 1 and plain else None
 
     @property
+    def pool_and_rest(self) -> tuple[nn.Module | None, nn.Module]:
+        """The head's first layer, if that is average pooling over A, and what follows it."""
+        first = next(iter(self.head.children()), None)
+        if isinstance(self.head, nn.Sequential) and first is not None and _averages(first):
+            return first, self.head[1:]
+        return None, self.head
+
+    @property
     def last_layer(self) -> nn.Module:
         """The layer that gives each class its score."""
         name = "linear" if self.head_kind == "gap" else BACKBONES[self.backbone].last

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Put a module and its children into evaluation mode; at the end each has its own mode back."""
-    modes = [(child, child.training) for child in module.modules()]
+    training = [child for child in module.modules() if child.training]
     try:
-        module.eval()
+        for child in training:
+            child.training = False
         yield
     finally:
-        for child, mode in modes:
-            child.training = mode
+        for child in training:
+            child.training = True
 
 
 def run_without_content(module: nn.Module, size_px: int) -> Tensor:

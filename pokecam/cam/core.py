@@ -47,20 +47,28 @@ class Capture:
 
     classifier: the network.
     x: (N, 3, S, S), the pictures.
-    features: what the head reads, a copy of its own and a leaf of the graph that leads to the
-        logits; the grid of activations itself, but in a transformer its tokens (N, T, K).
+    features: what the head reads, a copy of its own; the grid of activations itself, but in a
+        transformer its tokens (N, T, K).
+    leaf: where the graph that leads to the logits begins: the features, or where the head begins
+        with average pooling, their means (N, K, …), for the gradient is the same at every pixel.
     logits: (N, C), one per class; float32, or float64 from such a network.
     """
 
     classifier: Classifier
     x: Tensor
     features: Tensor
+    leaf: Tensor
     logits: Tensor
 
     @cached_property
     def activations(self) -> Tensor:
         """A (N, K, h, w), what maps are made of."""
-        return self.classifier.grid(self.features.detach())
+        return self.classifier.grid(self.features)
+
+    @property
+    def leaf_is_pooled(self) -> bool:
+        """Whether the graph begins with the features' means."""
+        return self.leaf.shape != self.features.shape
 
     @cached_property
     def linear(self) -> nn.Linear:
@@ -82,13 +90,15 @@ def capture(classifier: Classifier, x: Tensor) -> Capture:
     or eval mode is restored.
     """
     with evaluating(classifier), torch.inference_mode(False):
+        pool, rest = classifier.pool_and_rest
         with torch.no_grad():
             features = at_least_float(classifier.body(x)).clone()
-        features.requires_grad_()
+            leaf = pool(features) if pool else features.detach()
+        leaf.requires_grad_()
         with torch.enable_grad():
             # A clone, for a head that begins with an in-place operation.
-            logits = at_least_float(classifier.head(features.clone()))
-    return Capture(classifier, x, features, logits)
+            logits = at_least_float(rest(leaf.clone()))
+    return Capture(classifier, x, features, leaf, logits)
 
 
 def maps(captured: Capture, method: str, alike: Sequence[Sequence[int]] = ()) -> Tensor:

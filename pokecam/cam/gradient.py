@@ -85,15 +85,14 @@ def gradients(captured: "Capture", targets: Tensor) -> Tensor:
     Pictures do not mix in the head, so the gradient of the sum over the batch holds every
     picture's own; targets go side by side, as a batch of such sums.
     """
-    if captured.head_is_linear:
-        # The derivative of average pooling and one linear layer: the same at every pixel.
-        A = captured.activations
-        weights = targets @ captured.linear.weight / A[0, 0].numel()  # (M, N, K)
-        return weights[..., None, None].expand(-1, -1, -1, *A.shape[2:])
     (g,) = torch.autograd.grad(
-        captured.logits, captured.features, targets, retain_graph=True, is_grads_batched=True
+        captured.logits, captured.leaf, targets, retain_graph=True, is_grads_batched=True
     )
-    return captured.classifier.grid(g)
+    if not captured.leaf_is_pooled:
+        return captured.classifier.grid(g)
+    A = captured.activations
+    of_means = g.flatten(2) / A[0, 0].numel()  # (M, N, K)
+    return of_means[..., None, None].expand(-1, -1, -1, *A.shape[2:])
 
 
 def weighted(captured: "Capture", weights: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from pokecam.cam.gradient import weighted
 if TYPE_CHECKING:
     from pokecam.cam.core import Capture
 
-AT_ONCE = 16  # changed copies that go through the network or its head together
+AT_ONCE = 32  # changed copies that go through the network or its head together
 
 
 def ablation_cam(captured: "Capture", targets: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def ablation_cam(captured: "Capture", targets: Tensor) -> Tensor:
 def _logits_without_channels(captured: "Capture") -> Iterator[Tensor]:
     """For each picture, the logits (K, C) with one channel of what the head reads at 0."""
     channels = torch.arange(captured.activations.shape[1])
-    for features in captured.features.detach():  # (K, h, w), or tokens (T, K)
+    for features in captured.features:  # (K, h, w), or tokens (T, K)
         dimension = 0 if features.ndim == 3 else 1
         parts = []
         for chosen in channels.split(AT_ONCE):
