@@ -4,10 +4,12 @@
     python benchmarks/cam.py --memory              # peak memory of each, in processes of its own
 
 One thread, 16 pictures of 224 px, ten classes, untrained weights (they do not change the time).
-In every round each thing runs once, in turns; shown are the medians, as multiples of the median
-plain forward pass of that round's network, and the smallest and largest of the rounds. Score-CAM
-and Ablation-CAM, of which pytorch-grad-cam takes minutes, are measured for one picture, and their
-unit is the forward pass of one picture.
+In every round each thing runs once, in turns; shown are the medians, and the smallest and largest
+of the rounds, in two units: the plain forward pass of the very network that the maps are made with
+(channels_last, as the pipeline runs it), and that of torchvision's network as it comes, which is
+also what pytorch-grad-cam is given, and once more in its faster layout. Score-CAM and
+Ablation-CAM, of which pytorch-grad-cam takes minutes, are measured for one picture, and their unit
+is the forward pass of one picture; their memory is measured with 16.
 """
 
 import argparse
@@ -17,12 +19,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
+import torchvision
 
 from pokecam.cam import core
 from pokecam.cam.display import display
@@ -59,65 +63,93 @@ def ours(method: str) -> Callable:
 
 
 def theirs(name: str) -> Callable:
-    def run(network: Classifier, x: torch.Tensor) -> None:
+    def run(network: torch.nn.Module, x: torch.Tensor) -> None:
         import pytorch_grad_cam
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-        made = getattr(pytorch_grad_cam, name)(network, [network.body])
+        layer = getattr(network, "layer4", None) or network.features  # type: ignore[attr-defined]
+        made = getattr(pytorch_grad_cam, name)(network, [layer])
         made(x, [ClassifierOutputTarget(0)] * len(x))
 
     return run
 
 
-# what → (function, head, folded, only one picture, networks)
-THINGS: dict[str, tuple[Callable, str, bool, bool, tuple[str, ...]]] = {
-    "plain forward": (plain, "native", False, False, NETWORKS),
-    "folded forward": (plain, "native", True, False, NETWORKS),
-    "CAM, ten classes": (ours("cam"), "gap", False, False, NETWORKS),
-    "CAM, ten classes, folded": (ours("cam"), "gap", True, False, NETWORKS),
-    "Grad-CAM, one class, shown": (our_grad_cam_of_one_class, "native", False, False, NETWORKS),
-    "Grad-CAM, ten classes": (ours("grad_cam"), "native", False, False, NETWORKS),
-    "pytorch-grad-cam, one class": (theirs("GradCAM"), "native", False, False, NETWORKS),
-    "plain forward, one picture": (plain, "native", False, True, ("resnet18",)),
-    "Ablation-CAM": (ours("ablation_cam"), "native", False, True, ("resnet18",)),
-    "pytorch-grad-cam Ablation-CAM": (theirs("AblationCAM"), "native", False, True, ("resnet18",)),
-    "Score-CAM, ten classes": (ours("score_cam"), "native", True, True, ("resnet18",)),
-    "pytorch-grad-cam Score-CAM": (theirs("ScoreCAM"), "native", False, True, ("resnet18",)),
+@dataclass(frozen=True)
+class Thing:
+    """What is measured: a function of a network and pictures.
+
+    head: `gap` or `native` for our network, "" for torchvision's own.
+    """
+
+    function: Callable
+    head: str = ""
+    folded: bool = False
+    last: bool = True  # channels_last
+    single: bool = False  # one picture
+    networks: tuple[str, ...] = NETWORKS
+
+
+ONE = {"single": True, "networks": ("resnet18",)}
+THINGS = {
+    "plain forward": Thing(plain, "native"),
+    "torchvision's forward": Thing(plain, last=False),
+    "folded forward": Thing(plain, "native", folded=True),
+    "CAM, ten classes": Thing(ours("cam"), "gap"),
+    "CAM, ten classes, folded": Thing(ours("cam"), "gap", folded=True),
+    "Grad-CAM, one class, shown": Thing(our_grad_cam_of_one_class, "native"),
+    "Grad-CAM, ten classes": Thing(ours("grad_cam"), "native"),
+    "pytorch-grad-cam, one class": Thing(theirs("GradCAM"), last=False),
+    "the same, channels_last": Thing(theirs("GradCAM")),
+    "plain forward of one": Thing(plain, "native", **ONE),
+    "torchvision's forward of one": Thing(plain, last=False, **ONE),
+    "Ablation-CAM": Thing(ours("ablation_cam"), "native", **ONE),
+    "pytorch-grad-cam Ablation-CAM": Thing(theirs("AblationCAM"), last=False, **ONE),
+    "Score-CAM, ten classes": Thing(ours("score_cam"), "native", folded=True, **ONE),
+    "pytorch-grad-cam Score-CAM": Thing(theirs("ScoreCAM"), last=False, **ONE),
+    "its Score-CAM, channels_last": Thing(theirs("ScoreCAM"), **ONE),
 }
 
 
-def prepared(backbone: str, thing: str) -> Callable[[], None]:
+def prepared(backbone: str, name: str, pictures: int | None = None) -> Callable[[], None]:
     """A call that does one thing once, everything else made ready."""
-    function, head, fold, single, _ = THINGS[thing]
+    thing = THINGS[name]
     torch.manual_seed(0)
-    network = build(backbone, head, CLASSES, SIDE_PX).eval()
-    network = folded(network) if fold else network
-    x = torch.randn(1 if single else PICTURES, 3, SIDE_PX, SIDE_PX)
-    x = x.to(memory_format=torch.channels_last)
-    return lambda: function(network, x)
+    layout = torch.channels_last if thing.last else torch.contiguous_format
+    if thing.head:
+        network = build(backbone, thing.head, CLASSES, SIDE_PX).eval()
+        network = folded(network) if thing.folded else network
+    else:
+        network = torchvision.models.get_model(backbone, num_classes=len(CLASSES)).eval()
+        network = network.to(memory_format=layout)
+    x = torch.randn(pictures or (1 if thing.single else PICTURES), 3, SIDE_PX, SIDE_PX)
+    x = x.to(memory_format=layout)
+    return lambda: thing.function(network, x)
 
 
 def times(backbone: str, rounds: int) -> None:
-    calls = {thing: prepared(backbone, thing) for thing in THINGS if backbone in THINGS[thing][4]}
-    taken: dict[str, list[float]] = {thing: [] for thing in calls}
+    calls = {name: prepared(backbone, name) for name in THINGS if backbone in THINGS[name].networks}
+    taken: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds + 1):  # the first only warms up
-        for thing, call in calls.items():
+        for name, call in calls.items():
             start = time.perf_counter()
             call()
             if number:
-                taken[thing].append(time.perf_counter() - start)
-    for thing, seconds in taken.items():
-        unit = "plain forward, one picture" if THINGS[thing][3] else "plain forward"
-        base = statistics.median(taken[unit])
-        ratios = [statistics.median(seconds) / base, min(seconds) / base, max(seconds) / base]
-        print(f"{backbone:20} {thing:31} {ratios[0]:8.3f}   ({ratios[1]:.3f} to {ratios[2]:.3f})")
+                taken[name].append(time.perf_counter() - start)
+    print(f"{'':50} in plain forwards            in torchvision's forwards")
+    for name, seconds in taken.items():
+        columns = []
+        for unit in ("plain forward", "torchvision's forward"):
+            base = statistics.median(taken[unit + (" of one" if THINGS[name].single else "")])
+            middle, low, high = (f(seconds) / base for f in (statistics.median, min, max))
+            columns.append(f"{middle:8.3f}   ({low:.3f} to {high:.3f})")
+        print(f"{backbone:19} {name:30} {columns[0]:30} {columns[1]}", flush=True)
 
 
 def peak_memory(backbone: str, thing: str) -> float:
     """MiB that one run adds to what the process had before, in a process of its own."""
     code = (
         "import sys; sys.argv = ['cam']; import benchmarks.cam as b, resource\n"
-        f"call = b.prepared({backbone!r}, {thing!r})\n"
+        f"call = b.prepared({backbone!r}, {thing!r}, b.PICTURES)\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "call()\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
@@ -144,8 +176,9 @@ def main() -> None:
             times(backbone, options.rounds)
             continue
         for thing in THINGS:
-            if backbone in THINGS[thing][4]:
-                print(f"{backbone:20} {thing:31} {peak_memory(backbone, thing):8.0f} MiB")
+            if backbone in THINGS[thing].networks:
+                mebibytes = peak_memory(backbone, thing)
+                print(f"{backbone:19} {thing:30} {mebibytes:8.0f} MiB", flush=True)
 
 
 if __name__ == "__main__":

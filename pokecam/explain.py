@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from pokecam.cam import layers
-from pokecam.cam.core import capture, maps
+from pokecam.cam.core import capture, compute
 from pokecam.cam.display import display, is_constant
 from pokecam.cam.methods import METHODS, check
 from pokecam.classifier import Classifier, prepare
@@ -86,7 +86,7 @@ def explain(
         chosen = classes or list(probabilities)[:LIKELY]
         shown, silent = {}, set()
         for method in methods:
-            raw = maps(captured, method)[0].cpu().numpy()  # (C, h, w), or (1, h, w) for all
+            raw = compute(captured, method)[0].cpu().numpy()  # (C, h, w), or (1, h, w) for all
             for name in chosen:
                 one = raw[classifier.classes.index(name) % len(raw)]
                 shown[name, method] = display(one, classifier.image_size)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from pokecam import classifier, device, images, splits
 from pokecam.cam import layers, store
-from pokecam.cam.methods import METHODS, CamSettings, check
+from pokecam.cam.methods import METHODS, CamSettings
 from pokecam.errors import run
 from pokecam.files import whole_folder, write_csv, write_json
 from pokecam.params import read
@@ -23,7 +23,6 @@ def main(
     packed = images.load(images_path)
     test = splits.rows(images.read_table(split_path), "test")
     model = classifier.load(classifier_path).to(device.pick(read(device.DeviceSettings).device))
-    check(methods, layers.at(model, settings.cam_layer))
 
     manifest = packed.manifest.iloc[test]
     index = pd.DataFrame({"row": range(len(test)), "file": manifest.file, "label": manifest.label})

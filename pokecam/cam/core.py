@@ -52,6 +52,7 @@ class Capture:
     leaf: where the graph that leads to the logits begins: the features, or where the head begins
         with average pooling, their means (N, K, …), for the gradient is the same at every pixel.
     logits: (N, C), one per class; float32, or float64 from such a network.
+    precision: what the body computes in.
     """
 
     classifier: Classifier
@@ -59,6 +60,11 @@ class Capture:
     features: Tensor
     leaf: Tensor
     logits: Tensor
+    precision: torch.dtype
+
+    def logits_of(self, x: Tensor) -> Tensor:
+        """The logits (n, C) of other pictures (n, 3, S, S), in the same precision."""
+        return self.classifier.head(_run_body(self.classifier, x, self.precision))
 
     @cached_property
     def activations(self) -> Tensor:
@@ -82,23 +88,34 @@ class Capture:
         return self.classifier.linear is not None
 
 
-def capture(classifier: Classifier, x: Tensor) -> Capture:
+def capture(classifier: Classifier, x: Tensor, precision: torch.dtype = torch.float32) -> Capture:
     """Run the network once, in evaluation mode, and keep what maps are made of.
 
     x: (N, 3, S, S), as `classifier.prepare` gives it. The classifier is left as it was: its
     parameters may be frozen, their `.grad` is not touched, no hook is set, every module's train
     or eval mode is restored.
+    precision: float16 or bfloat16 lets the body's convolutions and products compute in that; all
+        that follows stays in float32.
     """
-    with evaluating(classifier), torch.inference_mode(False):
+    with evaluating(classifier), torch.inference_mode(False), _exact(x.device):
         pool, rest = classifier.pool_and_rest
         with torch.no_grad():
-            features = at_least_float(classifier.body(x)).clone()
-            leaf = pool(features) if pool else features.detach()
-        leaf.requires_grad_()
+            features = _run_body(classifier, x, precision).clone()
         with torch.enable_grad():
+            leaf = (pool(features) if pool else features).detach().requires_grad_()
             # A clone, for a head that begins with an in-place operation.
             logits = at_least_float(rest(leaf.clone()))
-    return Capture(classifier, x, features, leaf, logits)
+    return Capture(classifier, x, features, leaf, logits, precision)
+
+
+def _run_body(classifier: Classifier, x: Tensor, precision: torch.dtype) -> Tensor:
+    with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
+        return at_least_float(classifier.body(x))
+
+
+def _exact(device: torch.device) -> torch.autocast:
+    """Context that keeps a caller's `torch.autocast` out."""
+    return torch.autocast(device.type, enabled=False)
 
 
 def maps(captured: Capture, method: str, alike: Sequence[Sequence[int]] = ()) -> Tensor:
@@ -111,8 +128,13 @@ def maps(captured: Capture, method: str, alike: Sequence[Sequence[int]] = ()) ->
     Raises `InputError` if the method does not fit the network.
     """
     check([method], captured.classifier)
+    return compute(captured, method, alike)
+
+
+def compute(captured: Capture, method: str, alike: Sequence[Sequence[int]] = ()) -> Tensor:
+    """As `maps`, for a method that is known to fit the network."""
     entry = METHODS[method]
-    compute = getattr(_FAMILIES[entry.module], entry.function or method)
+    make = getattr(_FAMILIES[entry.module], entry.function or method)
     logits = captured.logits.detach()
     wanted = finer_targets(logits, alike) if entry.finer else targets(logits)
     at_once = len(wanted) if entry.per_class else 1
@@ -120,8 +142,13 @@ def maps(captured: Capture, method: str, alike: Sequence[Sequence[int]] = ()) ->
         at_once = max(1, GRADIENT_BYTES // (captured.features.numel() * 4))
     if not entry.per_class:
         wanted = wanted[:1]
-    with evaluating(captured.classifier), torch.inference_mode(False), torch.no_grad():
-        return torch.cat([compute(captured, part) for part in wanted.split(at_once)], dim=1)
+    with (
+        evaluating(captured.classifier),
+        _exact(logits.device),
+        torch.inference_mode(False),
+        torch.no_grad(),
+    ):
+        return torch.cat([make(captured, part) for part in wanted.split(at_once)], dim=1)
 
 
 def targets(logits: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ def _logits_through_masks(captured: "Capture", n: int) -> Tensor:
         masks = enlarge(channels, x.shape[-2:])
         low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
         masks = torch.where(high > low, (masks - low) / (high - low), 0)
-        parts.append(captured.classifier(x * masks))
+        parts.append(captured.logits_of(x * masks))
     return torch.cat(parts)
 
 

@@ -7,8 +7,10 @@ import numpy as np
 from torch import Tensor
 
 from pokecam.cam import layers
-from pokecam.cam.core import capture, maps
+from pokecam.cam.core import capture, compute
+from pokecam.cam.methods import check
 from pokecam.classifier import Classifier, in_batches
+from pokecam.device import inference_precision
 from pokecam.folding import folded
 
 
@@ -32,14 +34,16 @@ def write(
 
     Raises `InputError` if a method or the layer does not fit the network.
     """
-    network = folded(layers.at(classifier, layer))
+    network = layers.at(classifier, layer)
+    check(methods, network)
+    network = folded(network)
     arrays: dict[str, np.memmap] = {}
 
-    def compute(x: Tensor) -> dict[str, np.ndarray]:
-        captured = capture(network, x)
-        return {method: maps(captured, method, alike).cpu().numpy() for method in methods}
+    def run(x: Tensor) -> dict[str, np.ndarray]:
+        captured = capture(network, x, inference_precision(x.device))
+        return {method: compute(captured, method, alike).cpu().numpy() for method in methods}
 
-    for start, computed in in_batches(classifier, pixels, rows, compute):
+    for start, computed in in_batches(classifier, pixels, rows, run):
         for method, values in computed.items():
             if method not in arrays:
                 arrays[method] = np.lib.format.open_memmap(

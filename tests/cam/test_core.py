@@ -1,7 +1,9 @@
 """Maps against numbers worked out by hand, against identities, and against plain autograd."""
 
 import math
+import os
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -329,3 +331,45 @@ def test_classes_that_do_not_fit_into_memory_at_once(monkeypatch, pictures):
 def test_method_that_does_not_fit_is_refused(pictures):
     with pytest.raises(InputError, match="cam needs nothing but average pooling"):
         maps(capture(small_network("native"), pictures), "cam")
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_nothing_is_kept_from_one_batch_to_the_next():
+    network = small_network("native")
+    pictures = noise(128)
+    kept = capture(network, pictures).features.nbytes
+    for number in range(220):
+        if number == 20:
+            before = resident_bytes()
+        captured = capture(network, pictures)
+        for method in ("grad_cam", "guided_grad_cam"):
+            maps(captured, method)
+    # Were any of the 200 captures kept, with or without its graph, there would be this much more.
+    assert resident_bytes() - before < 200 * kept / 2
+
+
+def test_half_precision_is_of_the_body_only(pictures):
+    network = small_network("native")
+    exact, coarse = capture(network, pictures), capture(network, pictures, torch.bfloat16)
+    assert coarse.features.dtype == coarse.logits.dtype == torch.float32
+    assert not torch.equal(coarse.features, exact.features)
+    largest = exact.features.abs().max()
+    assert (coarse.features - exact.features).abs().max() < 0.05 * largest
+    assert torch.equal(coarse.logits, network.eval().head(coarse.features))
+    for method in ("grad_cam", "score_cam"):
+        expected = maps(exact, method)
+        assert maps(coarse, method).dtype == torch.float32
+        assert (maps(coarse, method) - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+def test_a_callers_autocast_changes_nothing(pictures):
+    network = small_network("native")
+    methods = ("grad_cam", "hires_cam", "ablation_cam", "score_cam", "guided_grad_cam")
+    expected = {method: maps(capture(network, pictures), method) for method in methods}
+    with torch.autocast("cpu", torch.bfloat16):
+        for method, values in expected.items():
+            assert torch.equal(maps(capture(network, pictures), method), values)
