@@ -4,6 +4,7 @@ import ctypes
 from typing import Annotated
 
 import torch
+from torch import nn
 
 from pokecam.errors import InputError
 from pokecam.params import Settings, one_of
@@ -45,15 +46,23 @@ def pick(name: str) -> torch.device:
     return device
 
 
-def mixed_precision(device: torch.device) -> torch.autocast:
-    """Context for the forward pass of a training: convolutions and matrix products in bfloat16
-    where the device multiplies in it, which halves their time; float32 elsewhere."""
+def mixed_precision(network: nn.Module) -> torch.autocast:
+    """Context for the forward pass of training `network`: convolutions and matrix products in
+    bfloat16 where that is faster, float32 elsewhere.
+
+    Faster are GPUs that have it, and CPUs that multiply in it, where they take half the time; but
+    not for networks with grouped convolutions, whose bfloat16 gradient takes many times as long
+    on a CPU.
+    """
+    device = next(network.parameters()).device
     if device.type == "cuda":
-        pays = torch.cuda.is_bf16_supported(including_emulation=False)
+        faster = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         able = torch.cpu.get_capabilities()
-        pays = device.type == "cpu" and any(able.get(f"{unit}_bf16") for unit in ("avx512", "amx"))
-    return torch.autocast(device.type, torch.bfloat16, enabled=pays)
+        grouped = any(getattr(module, "groups", 1) > 1 for module in network.modules())
+        faster = device.type == "cpu" and not grouped
+        faster = faster and any(able.get(f"{unit}_bf16") for unit in ("avx512", "amx"))
+    return torch.autocast(device.type, torch.bfloat16, enabled=faster)
 
 
 def inference_precision(device: torch.device) -> torch.dtype:

@@ -292,7 +292,7 @@ def _round(run: Run, view: np.ndarray, answers: Answers, recipe: Recipe) -> None
         numbers = order[step * recipe.batch : (step + 1) * recipe.batch]
         pixels = torch.from_numpy(np.array(view[numbers.numpy()])).to(answers.kinds.device)
         x = distort(pixels, recipe.view_px[falling], generator)
-        with mixed_precision(x.device):
+        with mixed_precision(run.student):
             given = run.student(x)
         exact = tuple(part.float() for part in given)
         losses, hits = _losses(exact, numbers.to(x.device), answers, recipe)

@@ -29,12 +29,12 @@ from pokecam import backbones
 from pokecam.augmentation import augment
 from pokecam.backbones import BACKBONES
 from pokecam.classifier import HEADS, Classifier, predict
-from pokecam.device import DeviceSettings
+from pokecam.device import DeviceSettings, mixed_precision
 from pokecam.errors import InputError
 from pokecam.params import one_of
 from pokecam.progress import Progress
 
-PICTURES_SEEN = 4500  # an epoch shows each training picture once; as many as come to this …
+PICTURES_SEEN = 9000  # an epoch shows each training picture once; as many as come to this …
 EPOCHS = (8, 40)  # … within these bounds
 VIEW = 5 / 7  # side of a training view : side of an evaluated picture
 WARM_UP = 0.1  # fraction of the steps during which the rate rises
@@ -324,7 +324,9 @@ class _Course:
 
     def _step(self, views: Tensor, labels: Tensor) -> tuple[float, int]:
         """Learn from some views; return their mean loss and how many were right."""
-        logits = self.classifier(views)
+        with mixed_precision(self.classifier):
+            given = self.classifier(views)
+        logits = given.float()
         loss = self.loss(logits, labels)
         self.optimiser.zero_grad()
         loss.backward()
