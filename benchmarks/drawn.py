@@ -14,7 +14,10 @@ parameters except for those named below, and prints the test accuracy of
     scratch       weights: none, same number of epochs
     converged     weights: none, --long epochs
 
-with mean, spread over the seeds, and the share of errors that stay inside a look-alike pair.
+with mean, spread over the seeds, and the share of errors that stay inside a look-alike pair; of
+the trained networks, too few of whose 120 test pictures are wrong to say much about that share,
+also accuracy and errors on further pictures of the same kind (--further of each class, drawn with
+a seed of their own, the same for all networks).
 """
 
 import argparse
@@ -35,7 +38,7 @@ import yaml
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from pokecam import images, splits  # noqa: E402
+from pokecam import classifier, images, splits  # noqa: E402
 from pokecam.drawn import nuisances, render, scene, species  # noqa: E402
 from pokecam.sources import raw  # noqa: E402
 
@@ -46,6 +49,8 @@ TRAINED = {
     "scratch": {"weights": "none"},
     "converged": {"weights": "none"},
 }
+FURTHER = ("fine-tuned", "resnet18", "scratch", "converged")
+FURTHER_SEED = 101  # drawing seed of the further pictures
 
 
 def workplace(folder: Path, **changed: object) -> Path:
@@ -101,13 +106,34 @@ def histogram_accuracy(folder: Path) -> float:
 def errors_inside_pairs(folder: Path) -> tuple[int, int]:
     """(errors that name the other one of a look-alike pair, all errors) on the test part."""
     predictions = images.read_table(folder / "data/evaluation/predictions.csv")
+    return inside_pairs(predictions, images.load(folder / "data/images").lookalikes)
+
+
+def inside_pairs(predictions: pd.DataFrame, lookalikes: list[list[str]]) -> tuple[int, int]:
     wrong = predictions[predictions.label != predictions.predicted]
-    pairs = [set(pair) for pair in images.load(folder / "data/images").lookalikes]
+    pairs = [set(pair) for pair in lookalikes]
     inside = sum(
         any({a, b} <= pair for pair in pairs)
         for a, b in zip(wrong.label, wrong.predicted, strict=True)
     )
     return inside, len(wrong)
+
+
+def further_pictures(folder: Path, per_class: int) -> images.Packed:
+    """Pictures that no network was trained on."""
+    workplace(folder, draw_seed=FURTHER_SEED, images_per_class=per_class)
+    run(folder, "download", "select")
+    return images.load(folder / "data/images")
+
+
+def on_further(folder: Path, further: images.Packed) -> tuple[float, tuple[int, int]]:
+    """(accuracy, errors as `errors_inside_pairs` gives them) of the network in `folder`."""
+    network = classifier.load(folder / "models/classifier.safetensors")
+    logits = classifier.predict(network, further.pixels, np.arange(len(further.manifest)))
+    predicted = [network.classes[i] for i in logits.argmax(dim=1).tolist()]
+    table = pd.DataFrame({"label": further.manifest.label.to_numpy(), "predicted": predicted})
+    inside, wrong = inside_pairs(table, further.lookalikes)
+    return 1 - wrong / len(table), (inside, wrong)
 
 
 def trained(name: str, data: Path, folder: Path, draw_seed: int, long: int) -> Path:
@@ -132,10 +158,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=rows, default=rows, metavar="ROW")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="drawing seeds")
     parser.add_argument("--long", type=int, default=100, help="epochs of the row `converged`")
+    parser.add_argument("--further", type=int, default=150, help="further pictures of each class")
     options = parser.parse_args()
     accuracy: dict[str, list[float]] = {row: [] for row in options.only}
     errors: dict[str, list[tuple[int, int]]] = {row: [] for row in options.only}
+    on_more: dict[str, list[tuple[float, tuple[int, int]]]] = {row: [] for row in FURTHER}
     with tempfile.TemporaryDirectory() as temporary:
+        further = further_pictures(Path(temporary, "further"), options.further)
         for seed in options.seeds:
             data = workplace(Path(temporary, f"data-{seed}"), draw_seed=seed)
             run(data, "download", "select", "split")
@@ -147,6 +176,8 @@ def main() -> None:
                     measures = yaml.safe_load((done / "data/evaluation/metrics.json").read_text())
                     accuracy[row].append(measures["accuracy"])
                     errors[row].append(errors_inside_pairs(done))
+                    if row in FURTHER:
+                        on_more[row].append(on_further(done, further))
                 print(f"draw_seed {seed}  {row:12} {accuracy[row][-1]:.3f}", flush=True)
     print(f"\n{'':12} {'mean':>6} {'min':>6} {'max':>6}   n  errors inside look-alike pairs")
     for row, values in accuracy.items():
@@ -157,6 +188,15 @@ def main() -> None:
             f"{row:12} {statistics.mean(values):6.3f} {min(values):6.3f} {max(values):6.3f}"
             f"  {len(values):2}  {share}"
         )
+    print(f"\non {len(further.manifest)} further pictures")
+    for row, results in on_more.items():
+        if results:
+            values = [value for value, _ in results]
+            inside, wrong = (sum(pair[i] for _, pair in results) for i in (0, 1))
+            print(
+                f"{row:12} {statistics.mean(values):6.3f} {min(values):6.3f} {max(values):6.3f}"
+                f"  {len(values):2}  {inside} of {wrong}"
+            )
 
 
 if __name__ == "__main__":
