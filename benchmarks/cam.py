@@ -5,11 +5,11 @@
 
 One thread, 16 pictures of 224 px, ten classes, untrained weights (they do not change the time).
 In every round each thing runs once, in turns; shown are the medians, and the smallest and largest
-of the rounds, in two units: the plain forward pass of the very network that the maps are made with
-(channels_last, as the pipeline runs it), and that of torchvision's network as it comes, which is
-also what pytorch-grad-cam is given, and once more in its faster layout. Score-CAM and
-Ablation-CAM, of which pytorch-grad-cam takes minutes, are measured for one picture, and their unit
-is the forward pass of one picture; their memory is measured with 16.
+of the rounds, in two units: the plain forward pass of our network with torchvision's head
+(channels_last, as the pipeline runs it, BatchNorm not folded), and that of torchvision's network
+as it comes, which is also what pytorch-grad-cam is given, and once more in its faster layout.
+Score-CAM and Ablation-CAM, of which pytorch-grad-cam takes minutes, are measured for one picture,
+and their unit is the forward pass of one picture; their memory is measured with 16.
 """
 
 import argparse
@@ -38,9 +38,11 @@ from pokecam.folding import folded
 CLASSES = [str(i) for i in range(10)]
 NETWORKS = ("resnet18", "vgg16", "mobilenet_v3_small")
 PICTURES, SIDE_PX = 16, 224
+# Our default layers in torchvision's own networks.
+LAYER = {"resnet18": "layer4", "vgg16": "features.29", "mobilenet_v3_small": "features"}
 
 
-def plain(network: Classifier, x: torch.Tensor) -> None:
+def plain(network: torch.nn.Module, x: torch.Tensor, _: str = "") -> None:
     with torch.no_grad():
         network(x)
 
@@ -63,11 +65,11 @@ def ours(method: str) -> Callable:
 
 
 def theirs(name: str) -> Callable:
-    def run(network: torch.nn.Module, x: torch.Tensor) -> None:
+    def run(network: torch.nn.Module, x: torch.Tensor, backbone: str) -> None:
         import pytorch_grad_cam
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-        layer = getattr(network, "layer4", None) or network.features  # type: ignore[attr-defined]
+        layer = network.get_submodule(LAYER[backbone])
         made = getattr(pytorch_grad_cam, name)(network, [layer])
         made(x, [ClassifierOutputTarget(0)] * len(x))
 
@@ -123,7 +125,9 @@ def prepared(backbone: str, name: str, pictures: int | None = None) -> Callable[
         network = network.to(memory_format=layout)
     x = torch.randn(pictures or (1 if thing.single else PICTURES), 3, SIDE_PX, SIDE_PX)
     x = x.to(memory_format=layout)
-    return lambda: thing.function(network, x)
+    if thing.head:
+        return lambda: thing.function(network, x)
+    return lambda: thing.function(network, x, backbone)
 
 
 def times(backbone: str, rounds: int) -> None:
@@ -176,7 +180,7 @@ def main() -> None:
             times(backbone, options.rounds)
             continue
         for thing in THINGS:
-            if backbone in THINGS[thing].networks:
+            if backbone in THINGS[thing].networks and not thing.endswith("of one"):
                 mebibytes = peak_memory(backbone, thing)
                 print(f"{backbone:19} {thing:30} {mebibytes:8.0f} MiB", flush=True)
 

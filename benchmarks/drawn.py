@@ -160,11 +160,14 @@ def main() -> None:
     parser.add_argument("--long", type=int, default=100, help="epochs of the row `converged`")
     parser.add_argument("--further", type=int, default=150, help="further pictures of each class")
     options = parser.parse_args()
+    if FURTHER_SEED in options.seeds:
+        sys.exit(f"--seeds: {FURTHER_SEED} is the seed of the further pictures; take others")
     accuracy: dict[str, list[float]] = {row: [] for row in options.only}
     errors: dict[str, list[tuple[int, int]]] = {row: [] for row in options.only}
     on_more: dict[str, list[tuple[float, tuple[int, int]]]] = {row: [] for row in FURTHER}
     with tempfile.TemporaryDirectory() as temporary:
-        further = further_pictures(Path(temporary, "further"), options.further)
+        if asked := set(options.only) & set(FURTHER):
+            further = further_pictures(Path(temporary, "further"), options.further)
         for seed in options.seeds:
             data = workplace(Path(temporary, f"data-{seed}"), draw_seed=seed)
             run(data, "download", "select", "split")
@@ -188,7 +191,8 @@ def main() -> None:
             f"{row:12} {statistics.mean(values):6.3f} {min(values):6.3f} {max(values):6.3f}"
             f"  {len(values):2}  {share}"
         )
-    print(f"\non {len(further.manifest)} further pictures")
+    if asked:
+        print(f"\non {len(further.manifest)} further pictures")
     for row, results in on_more.items():
         if results:
             values = [value for value, _ in results]

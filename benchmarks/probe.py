@@ -7,8 +7,8 @@ Pooled features of the body's last activation, standardised, then logistic regre
 five folds. Drawn: the project's ten classes as they are drawn by default, stratified folds.
 Real: ../shared/real/pokemon10, folds by the near-duplicate groups; left out with a word where
 those pictures are not at hand. Random weights have their BatchNorm statistics adapted to the
-pictures, as they would have none at all. The real pictures decided nothing: neither weights nor
-recipe nor the side of the pictures, --size-px, which was chosen on the drawn ones.
+pictures, as they would have none at all. No weights or recipes were compared on the real pictures
+to choose among them (see the model card); the side, --size-px, was chosen on the drawn ones.
 """
 
 import argparse

@@ -66,8 +66,8 @@ def mixed_precision(network: nn.Module) -> torch.autocast:
 
 
 def inference_precision(device: torch.device) -> torch.dtype:
-    """What convolutions are computed in where nothing is learnt from them: float16, whose 11
-    significant bits are enough for maps, on CUDA devices, float32 elsewhere."""
+    """What bodies compute in for maps: float16, whose 11 significant bits are enough for them, on
+    CUDA devices, float32 elsewhere."""
     return torch.float16 if device.type == "cuda" else torch.float32
 
 

@@ -13,6 +13,7 @@ from pokecam.cam.core import capture, compute
 from pokecam.cam.display import display, is_constant
 from pokecam.cam.methods import METHODS, check
 from pokecam.classifier import Classifier, prepare
+from pokecam.device import inference_precision
 from pokecam.errors import InputError, did_you_mean
 from pokecam.folding import folded
 from pokecam.packing.decode import UnusableError, decode
@@ -79,7 +80,8 @@ def explain(
             yield file, str(error)
             continue
         _, pixels = letterbox(picture, fit(width, height, classifier.image_size))
-        captured = capture(network, prepare(torch.from_numpy(pixels)[None].to(device)))
+        x = prepare(torch.from_numpy(pixels)[None].to(device))
+        captured = capture(network, x, inference_precision(device))
         likely = captured.logits[0].detach().softmax(0).cpu()
         order = likely.argsort(descending=True).tolist()
         probabilities = {classifier.classes[c]: float(likely[c]) for c in order}

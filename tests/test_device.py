@@ -38,6 +38,6 @@ def test_training_in_bfloat16_where_it_is_faster(unit, network, expected, monkey
     assert all(weight.dtype == torch.float32 for weight in network.parameters())
 
 
-def test_maps_on_a_cpu_are_exact():
+def test_maps_are_exact_but_on_cuda():
     assert device.inference_precision(torch.device("cpu")) == torch.float32
     assert device.inference_precision(torch.device("cuda")) == torch.float16

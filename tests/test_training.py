@@ -304,3 +304,14 @@ def test_calibrate_stays_finite_where_all_is_right_or_wrong(label):
     temperature = training.calibrate(model, part)
     assert 1 / 10 <= temperature <= 10 + 1e-6
     assert model.head.linear.bias.isfinite().all()
+
+
+def test_convolutions_learn_in_bfloat16_where_that_is_faster(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    model, seen = tiny(), set()
+    model.body[0].register_forward_hook(
+        lambda module, _, given: seen.add((module.training, given.dtype))
+    )
+    fit(model, pictures(6), pictures(3), **(RECIPE | {"epochs": 1, "fit_head": False}))
+    assert seen == {(True, torch.bfloat16), (False, torch.float32)}
+    assert all(weight.dtype == torch.float32 for weight in model.parameters())

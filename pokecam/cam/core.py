@@ -52,7 +52,7 @@ class Capture:
     leaf: where the graph that leads to the logits begins: the features, or where the head begins
         with average pooling, their means (N, K, …), for the gradient is the same at every pixel.
     logits: (N, C), one per class; float32, or float64 from such a network.
-    precision: what the body computes in.
+    precision: what the body computed in.
     """
 
     classifier: Classifier
@@ -74,7 +74,7 @@ class Capture:
     @property
     def leaf_is_pooled(self) -> bool:
         """Whether the graph begins with the features' means."""
-        return self.leaf.shape != self.features.shape
+        return self.classifier.pool_and_rest[0] is not None
 
     @cached_property
     def linear(self) -> nn.Linear:
@@ -94,13 +94,17 @@ def capture(classifier: Classifier, x: Tensor, precision: torch.dtype = torch.fl
     x: (N, 3, S, S), as `classifier.prepare` gives it. The classifier is left as it was: its
     parameters may be frozen, their `.grad` is not touched, no hook is set, every module's train
     or eval mode is restored.
-    precision: float16 or bfloat16 lets the body's convolutions and products compute in that; all
-        that follows stays in float32.
+    precision: float16 or bfloat16 lets the body's convolutions and products compute in that, here
+        and where a method runs the network again; head and maps stay in float32. Activations that
+        float16 cannot hold are computed again in float32.
     """
     with evaluating(classifier), torch.inference_mode(False), _exact(x.device):
         pool, rest = classifier.pool_and_rest
         with torch.no_grad():
             features = _run_body(classifier, x, precision).clone()
+            if precision != torch.float32 and not features.isfinite().all():
+                precision = torch.float32
+                features = _run_body(classifier, x, precision).clone()
         with torch.enable_grad():
             leaf = (pool(features) if pool else features).detach().requires_grad_()
             # A clone, for a head that begins with an in-place operation.
@@ -139,7 +143,7 @@ def compute(captured: Capture, method: str, alike: Sequence[Sequence[int]] = ())
     wanted = finer_targets(logits, alike) if entry.finer else targets(logits)
     at_once = len(wanted) if entry.per_class else 1
     if entry.module == "gradient":
-        at_once = max(1, GRADIENT_BYTES // (captured.features.numel() * 4))
+        at_once = max(1, GRADIENT_BYTES // captured.features.nbytes)
     if not entry.per_class:
         wanted = wanted[:1]
     with (

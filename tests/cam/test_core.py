@@ -373,3 +373,12 @@ def test_a_callers_autocast_changes_nothing(pictures):
     with torch.autocast("cpu", torch.bfloat16):
         for method, values in expected.items():
             assert torch.equal(maps(capture(network, pictures), method), values)
+
+
+def test_activations_beyond_float16_are_computed_again(pictures):
+    network = small_network("native")
+    next(network.body.parameters()).data.mul_(1e6)
+    captured = capture(network, pictures, torch.float16)
+    assert captured.precision == torch.float32
+    assert captured.features.max() > torch.finfo(torch.float16).max
+    assert torch.equal(captured.features, capture(network, pictures).features)
