@@ -58,7 +58,7 @@ def mixed_precision(network: nn.Module) -> torch.autocast:
     if device.type == "cuda":
         faster = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        able = torch.cpu.get_capabilities()
+        able = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch that will do
         grouped = any(getattr(module, "groups", 1) > 1 for module in network.modules())
         faster = device.type == "cpu" and not grouped
         faster = faster and any(able.get(f"{unit}_bf16") for unit in ("avx512", "amx"))

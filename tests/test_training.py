@@ -307,7 +307,8 @@ def test_calibrate_stays_finite_where_all_is_right_or_wrong(label):
 
 
 def test_convolutions_learn_in_bfloat16_where_that_is_faster(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    able = {"avx512_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
     model, seen = tiny(), set()
     model.body[0].register_forward_hook(
         lambda module, _, given: seen.add((module.training, given.dtype))
