@@ -1,6 +1,7 @@
 """The device that computes: the only place that knows what devices are called."""
 
 import ctypes
+from collections.abc import Mapping
 from typing import Annotated
 
 import torch
@@ -58,7 +59,8 @@ def mixed_precision(network: nn.Module) -> torch.autocast:
     if device.type == "cuda":
         faster = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        able = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch that will do
+        # Not in every torch that will do.
+        able: Mapping = getattr(torch.cpu, "get_capabilities", dict)()
         grouped = any(getattr(module, "groups", 1) > 1 for module in network.modules())
         faster = device.type == "cpu" and not grouped
         faster = faster and any(able.get(f"{unit}_bf16") for unit in ("avx512", "amx"))
