@@ -34,7 +34,7 @@ from pokecam.errors import InputError
 from pokecam.params import one_of
 from pokecam.progress import Progress
 
-PICTURES_SEEN = 9000  # an epoch shows each training picture once; as many as come to this …
+PICTURES_SEEN = 4500  # an epoch shows each training picture once; as many as come to this …
 EPOCHS = (8, 40)  # … within these bounds
 VIEW = 5 / 7  # side of a training view : side of an evaluated picture
 WARM_UP = 0.1  # fraction of the steps during which the rate rises
