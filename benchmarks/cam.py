@@ -110,6 +110,12 @@ THINGS = {
     "pytorch-grad-cam Score-CAM": Thing(theirs("ScoreCAM"), last=False, **ONE),
     "its Score-CAM, channels_last": Thing(theirs("ScoreCAM"), **ONE),
 }
+UNITS = (
+    "plain forward",
+    "torchvision's forward",
+    "plain forward of one",
+    "torchvision's forward of one",
+)
 
 
 def prepared(backbone: str, name: str, pictures: int | None = None) -> Callable[[], None]:
@@ -130,8 +136,9 @@ def prepared(backbone: str, name: str, pictures: int | None = None) -> Callable[
     return lambda: thing.function(network, x, backbone)
 
 
-def times(backbone: str, rounds: int) -> None:
-    calls = {name: prepared(backbone, name) for name in THINGS if backbone in THINGS[name].networks}
+def times(backbone: str, rounds: int, only: list[str]) -> None:
+    names = [name for name in THINGS if name in {*only, *UNITS}]
+    calls = {name: prepared(backbone, name) for name in names if backbone in THINGS[name].networks}
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds + 1):  # the first only warms up
         for name, call in calls.items():
@@ -142,8 +149,8 @@ def times(backbone: str, rounds: int) -> None:
     print(f"{'':50} in plain forwards            in torchvision's forwards")
     for name, seconds in taken.items():
         columns = []
-        for unit in ("plain forward", "torchvision's forward"):
-            base = statistics.median(taken[unit + (" of one" if THINGS[name].single else "")])
+        for unit in UNITS[2:] if THINGS[name].single else UNITS[:2]:
+            base = statistics.median(taken[unit])
             middle, low, high = (f(seconds) / base for f in (statistics.median, min, max))
             columns.append(f"{middle:8.3f}   ({low:.3f} to {high:.3f})")
         print(f"{backbone:19} {name:30} {columns[0]:30} {columns[1]}", flush=True)
@@ -170,17 +177,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--memory", action="store_true", help="peak memory instead of times")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
+    parser.add_argument("--only", nargs="+", choices=list(THINGS), metavar="THING")
     options = parser.parse_args()
+    only = options.only or list(THINGS)
     torch.set_num_threads(1)
     pick("cpu")
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
     print(f"n = {options.rounds}")
     for backbone in options.networks:
         if not options.memory:
-            times(backbone, options.rounds)
+            times(backbone, options.rounds, only)
             continue
-        for thing in THINGS:
-            if backbone in THINGS[thing].networks and not thing.endswith("of one"):
+        for thing in only:
+            if backbone in THINGS[thing].networks and thing not in UNITS[2:]:
                 mebibytes = peak_memory(backbone, thing)
                 print(f"{backbone:19} {thing:30} {mebibytes:8.0f} MiB", flush=True)
 
