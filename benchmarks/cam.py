@@ -38,11 +38,11 @@ from pokecam.folding import folded
 CLASSES = [str(i) for i in range(10)]
 NETWORKS = ("resnet18", "vgg16", "mobilenet_v3_small")
 PICTURES, SIDE_PX = 16, 224
-# Our default layers in torchvision's own networks.
-LAYER = {"resnet18": "layer4", "vgg16": "features.29", "mobilenet_v3_small": "features"}
+# Our default layers in torchvision's own networks, by their class.
+LAYER = {"ResNet": "layer4", "VGG": "features.29", "MobileNetV3": "features"}
 
 
-def plain(network: torch.nn.Module, x: torch.Tensor, _: str = "") -> None:
+def plain(network: torch.nn.Module, x: torch.Tensor) -> None:
     with torch.no_grad():
         network(x)
 
@@ -65,11 +65,11 @@ def ours(method: str) -> Callable:
 
 
 def theirs(name: str) -> Callable:
-    def run(network: torch.nn.Module, x: torch.Tensor, backbone: str) -> None:
+    def run(network: torch.nn.Module, x: torch.Tensor) -> None:
         import pytorch_grad_cam
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-        layer = network.get_submodule(LAYER[backbone])
+        layer = network.get_submodule(LAYER[type(network).__name__])
         made = getattr(pytorch_grad_cam, name)(network, [layer])
         made(x, [ClassifierOutputTarget(0)] * len(x))
 
@@ -131,9 +131,7 @@ def prepared(backbone: str, name: str, pictures: int | None = None) -> Callable[
         network = network.to(memory_format=layout)
     x = torch.randn(pictures or (1 if thing.single else PICTURES), 3, SIDE_PX, SIDE_PX)
     x = x.to(memory_format=layout)
-    if thing.head:
-        return lambda: thing.function(network, x)
-    return lambda: thing.function(network, x, backbone)
+    return lambda: thing.function(network, x)
 
 
 def times(backbone: str, rounds: int, only: list[str]) -> None:

@@ -28,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +152,16 @@ def trained(name: str, data: Path, folder: Path, draw_seed: int, long: int) -> P
     return folder
 
 
+def summary(row: str, values: Sequence[float], pairs: Sequence[tuple[int, int]]) -> str:
+    """A line of the table: accuracies of the seeds, errors as `errors_inside_pairs` gives them."""
+    inside, wrong = (sum(pair[i] for pair in pairs) for i in (0, 1))
+    share = f"{inside} of {wrong}" if wrong else ""
+    return (
+        f"{row:12} {statistics.mean(values):6.3f} {min(values):6.3f} {max(values):6.3f}"
+        f"  {len(values):2}  {share}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     rows = ["histogram", *TRAINED]
@@ -184,23 +194,12 @@ def main() -> None:
                 print(f"draw_seed {seed}  {row:12} {accuracy[row][-1]:.3f}", flush=True)
     print(f"\n{'':12} {'mean':>6} {'min':>6} {'max':>6}   n  errors inside look-alike pairs")
     for row, values in accuracy.items():
-        inside = sum(pair[0] for pair in errors[row])
-        wrong = sum(pair[1] for pair in errors[row])
-        share = f"{inside} of {wrong}" if wrong else ""
-        print(
-            f"{row:12} {statistics.mean(values):6.3f} {min(values):6.3f} {max(values):6.3f}"
-            f"  {len(values):2}  {share}"
-        )
+        print(summary(row, values, errors[row]))
     if asked:
         print(f"\non {len(further.manifest)} further pictures")
     for row, results in on_more.items():
         if results:
-            values = [value for value, _ in results]
-            inside, wrong = (sum(pair[i] for _, pair in results) for i in (0, 1))
-            print(
-                f"{row:12} {statistics.mean(values):6.3f} {min(values):6.3f} {max(values):6.3f}"
-                f"  {len(values):2}  {inside} of {wrong}"
-            )
+            print(summary(row, *zip(*results, strict=True)))
 
 
 if __name__ == "__main__":
