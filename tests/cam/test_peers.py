@@ -124,9 +124,9 @@ def test_pytorch_grad_cam(network, pictures, method, monkeypatch):
         monkeypatch.setattr(perturbation, "enlarge", aligned_corners)
     captured = capture(network, pictures)
     ours = maps(captured, method)
-    labels = range(
-        1 if method == "score_cam" else len(CLASSES)
-    )  # that takes the peer a minute each
+    labels = range(len(CLASSES))
+    if method == "score_cam":  # takes the peer a minute each; some classes' maps are all zero
+        labels = [int(ours.amax(dim=(0, 2, 3)).argmax())]
     for label in labels:
         actual = ours[:, label if ours.shape[1] > 1 else 0]
         expected, _ = theirs(PEERS[method], network, pictures, label)
