@@ -12,64 +12,31 @@ to choose among them (see the model card); the side, --size-px, was chosen on th
 """
 
 import argparse
-import io
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import pictures
 import torch
-import yaml
-from PIL import Image
+from pictures import IMAGENET, PROJECT, REAL
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
+from pokecam import backbones, pretrained, tensors
+from pokecam.classifier import prepare
 
-from pokecam import backbones, pretrained, tensors  # noqa: E402
-from pokecam.classifier import prepare  # noqa: E402
-from pokecam.drawn import nuisances, render, scene, species  # noqa: E402
-from pokecam.packing.geometry import fit, letterbox  # noqa: E402
-from pokecam.sources.drawn import picture_seed  # noqa: E402
-
-REAL = PROJECT.parent / "shared" / "real"
-IMAGENET = REAL / "weights" / "mobilenet_v2-from-tf2-int8.pth"
 DRAW_SEED = 7  # not the default's, on which the pipeline is tuned
 BATCH = 32
 
 Probe = tuple[np.ndarray, np.ndarray, np.ndarray]  # pixels (N, S, S, 3), labels (N,), groups (N,)
 
 
-def drawn_pictures(size_px: int, per_class: int) -> Probe:
-    """The default classes of params.yaml, drawn with a seed of their own."""
-    settings = nuisances.read_settings(PROJECT / "drawn")
-    catalogue = species.catalogue()
-    classes = yaml.safe_load((PROJECT / "params.yaml").read_text())["classes"]
-    pixels = []
-    for label in classes:
-        for index in range(per_class):
-            one = scene.sample(catalogue[label], picture_seed(DRAW_SEED, label, index), settings)
-            jpeg = render.finish(render.picture(one, settings.picture_px), one)
-            pixels.append(square(Image.open(io.BytesIO(jpeg)), size_px))
-    labels = np.repeat(classes, per_class)
-    return np.stack(pixels), labels, np.arange(len(labels))
-
-
-def real_pictures(size_px: int) -> Probe:
-    """../shared/real/pokemon10 with its near-duplicate groups."""
-    table = pd.read_csv(REAL / "pokemon10-groups.tsv", sep="\t")
-    pixels = [square(Image.open(REAL / "pokemon10" / file), size_px) for file in table.file]
-    return np.stack(pixels), table.file.str.split("/").str[0].to_numpy(), table.group.to_numpy()
-
-
-def square(picture: Image.Image, size_px: int) -> np.ndarray:
-    """The whole picture in a square, as `select` packs it: uint8 (S, S, 3)."""
-    return letterbox(picture.convert("RGB"), fit(*picture.size, size_px))[1]
+def packed(files: pictures.Files, size_px: int) -> Probe:
+    pixels = np.stack([pictures.square(jpeg, size_px) for jpeg in files.jpegs])
+    return pixels, files.labels, files.groups
 
 
 def body_of(backbone: str, state: dict[str, torch.Tensor]) -> nn.Module:
@@ -125,10 +92,10 @@ def main() -> None:
     arguments = parser.parse_args()
     sets = {}
     if arguments.only != "real":
-        sets["drawn"] = drawn_pictures(arguments.size_px, arguments.per_class)
+        sets["drawn"] = packed(pictures.drawn(DRAW_SEED, arguments.per_class), arguments.size_px)
     if arguments.only != "drawn":
         if REAL.is_dir():
-            sets["real"] = real_pictures(arguments.size_px)
+            sets["real"] = packed(pictures.real(), arguments.size_px)
         else:
             print(f"real pictures left out: there is no {REAL.relative_to(PROJECT.parent)}")
     counts = ", ".join(f"{name} n = {len(labels)}" for name, (_, labels, _) in sets.items())
