@@ -37,6 +37,7 @@ ifeq ($(TORCH_INDEX),)
 else
 	pip install --quiet --require-hashes -r requirements-base.txt
 	pip install --quiet --index-url $(TORCH_INDEX) $$(sed -nE 's/^(torch|torchvision)==([^ ;]*).*/\1==\2/p' requirements.txt)
+	pip install --quiet $$(sed -nE 's/^(accelerate)==([^ ;]*).*/\1==\2/p' requirements.txt)
 endif
 	@touch $@
 

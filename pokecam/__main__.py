@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from pokecam import cores
-from pokecam.errors import InputError, did_you_mean, run
+from pokecam.errors import InputError, did_you_mean
+from pokecam.running import run
 
 PRETRAIN_EXAMPLE = """\
 example:

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from pokecam import backbones, strides, tensors
 from pokecam.backbones import BACKBONES, Apply, GlobalAverage
+from pokecam.device import out_of_memory
 from pokecam.errors import InputError
+from pokecam.processes import ALONE, Team
 
 HEADS = ("gap", "native")
-# Pictures that run through the network at once, where nothing is learnt: on a CPU more are no
-# faster, on other devices fewer are slower.
+# Of `batch_size`: on a CPU more are no faster, on other devices fewer are slower.
 BATCH = {"cpu": 16}
 BATCH_ELSEWHERE = 128
 
@@ -163,6 +164,11 @@ def prepare(pixels: Tensor) -> Tensor:
     return pixels.permute(0, 3, 1, 2).float().sub_(shift).div_(scale)
 
 
+def batch_size(classifier: Classifier) -> int:
+    """Pictures that run through the network at once, where nothing is learnt."""
+    return BATCH.get(next(classifier.parameters()).device.type, BATCH_ELSEWHERE)
+
+
 def in_batches(
     classifier: Classifier, pixels: np.ndarray, rows: np.ndarray, run: Callable[[Tensor], T]
 ) -> Iterator[tuple[int, T]]:
@@ -173,13 +179,13 @@ def in_batches(
     device's memory is run again as two halves, and so are those after it.
     """
     device = next(classifier.parameters()).device
-    size, start = BATCH.get(device.type, BATCH_ELSEWHERE), 0
+    size, start = batch_size(classifier), 0
     while start < len(rows):
         batch = torch.from_numpy(pixels[rows[start : start + size]])
         try:
             result = run(prepare(batch.to(device)))
-        except torch.OutOfMemoryError:
-            if size == 1:
+        except RuntimeError as error:
+            if size == 1 or not out_of_memory(error):
                 raise
             size //= 2
             continue
@@ -188,15 +194,20 @@ def in_batches(
 
 
 @torch.inference_mode()
-def predict(classifier: Classifier, pixels: np.ndarray, rows: np.ndarray) -> Tensor:
+def predict(
+    classifier: Classifier, pixels: np.ndarray, rows: np.ndarray, team: Team = ALONE
+) -> Tensor:
     """Logits (N, C) of the pictures in some rows of `pixels` (M, S, S, 3) uint8, on the CPU.
 
     Runs on the device the classifier is on, a batch at a time, so pixels may be memory-mapped.
-    The classifier is put into evaluation mode.
+    The processes of the team, which must all ask, share the pictures; each gets all logits. The
+    classifier is put into evaluation mode.
     """
     classifier.eval()
-    run = in_batches(classifier, pixels, rows, lambda x: classifier(x).cpu())
-    return torch.cat([logits for _, logits in run])
+    own = rows[team.share(len(rows))]
+    run = in_batches(classifier, pixels, own, lambda x: classifier(x).cpu())
+    logits = [torch.empty(0, len(classifier.classes)), *(logits for _, logits in run)]
+    return team.gathered(torch.cat(logits), len(rows))
 
 
 def save(classifier: Classifier, path: Path, *, weights: str) -> None:

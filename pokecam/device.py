@@ -73,6 +73,11 @@ def inference_precision(device: torch.device) -> torch.dtype:
     return torch.float16 if device.type == "cuda" else torch.float32
 
 
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether PyTorch says that a tensor did not fit into memory."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def _keep_freed_memory() -> None:
     """Have malloc keep what is freed for the next batch.
 

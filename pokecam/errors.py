@@ -1,7 +1,6 @@
-"""Errors that the person at the keyboard can mend, and how they are told."""
+"""Errors that the person at the keyboard can mend."""
 
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 
@@ -15,16 +14,3 @@ def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     by_folded = {name.casefold(): name for name in allowed}
     near = get_close_matches(given.casefold(), by_folded, n=1)
     return f" Did you mean {by_folded[near[0]]}?" if near else ""
-
-
-def run(main: Callable[[], object]) -> None:
-    """Run a stage or command: an `InputError` becomes one line on stderr and exit code 1.
-
-    Anything else is a defect of ours and keeps its traceback.
-    """
-    try:
-        main()
-    except InputError as error:
-        sys.exit("error: " + " ".join(str(error).split()))
-    except KeyboardInterrupt:
-        sys.exit("interrupted")

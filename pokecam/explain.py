@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from pokecam.cam import layers
+from pokecam import layers
 from pokecam.cam.core import capture, compute
 from pokecam.cam.display import display, is_constant
 from pokecam.cam.methods import METHODS, check

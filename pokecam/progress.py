@@ -8,14 +8,20 @@ from tqdm import tqdm
 
 
 class Progress:
-    """How far a training is: `with Progress(epochs, steps) as progress`, then for each epoch
-    `begin()`, `step(loss=…)` after every step, `end(loss=…, …)`, with the figures to show."""
+    """How far a training is: `with Progress(epochs) as progress`, then for each epoch `begin(…)`,
+    `step(n, loss=…)` after every step, `end(loss=…, …)`, with the figures to show.
 
-    def __init__(self, epochs: int, steps: int) -> None:
+    shown: False keeps silent.
+    """
+
+    def __init__(self, epochs: int, *, shown: bool = True) -> None:
         self.epochs = epochs
-        self.steps = steps
+        self.shown = shown
         self.epoch = 0
-        self.started = time.monotonic()
+        self.pictures = 0  # in an epoch
+        self.seen = self.seen_before = 0  # of them; before this epoch was taken up
+        self.done = 0.0  # epochs, since the start
+        self.started = self.began = time.monotonic()
         self.bar = tqdm(disable=True)
 
     def __enter__(self) -> "Progress":
@@ -29,31 +35,49 @@ class Progress:
     ) -> None:
         self.bar.close()
 
-    def begin(self) -> None:
-        """Begin the next epoch."""
-        self.epoch += 1
+    def begin(self, epoch: int, pictures: int, seen: int = 0) -> None:
+        """Begin an epoch, or go on in it after some of its pictures have been seen."""
+        self.epoch, self.pictures, self.seen = epoch, pictures, seen
+        self.began, self.seen_before = time.monotonic(), seen
         self.bar = tqdm(
-            total=self.steps,
-            desc=f"epoch {self.epoch}/{self.epochs}",
-            unit="step",
-            disable=not sys.stderr.isatty(),
+            total=pictures,
+            initial=seen,
+            desc=f"epoch {epoch:{len(str(self.epochs))}}/{self.epochs}",
+            unit=" pictures",
+            bar_format="{desc} {percentage:3.0f}% {bar:16} {rate_fmt}{postfix}",
+            disable=not (self.shown and sys.stderr.isatty()),
+            dynamic_ncols=True,
         )
 
-    def step(self, **figures: float) -> None:
-        """Count one step."""
-        self.bar.set_postfix_str(_text(figures), refresh=False)
-        self.bar.update()
+    def step(self, pictures: int, **figures: float) -> None:
+        """Count a step that showed some pictures."""
+        self.done += pictures / self.pictures
+        self.seen += pictures
+        self.bar.set_postfix_str(self._text(figures), refresh=False)
+        self.bar.update(pictures)
 
     def end(self, **figures: float) -> None:
         """End the epoch."""
-        elapsed = time.monotonic() - self.started
-        left = elapsed / self.epoch * (self.epochs - self.epoch)
-        text = f"{_text(figures)}, {left:.0f} s left"
-        if self.bar.disable:
+        rate = (self.seen - self.seen_before) / (time.monotonic() - self.began)
+        text = f"{self._text(figures)}, {rate:.0f} pictures/s"
+        if self.shown and self.bar.disable:
             tqdm.write(f"epoch {self.epoch}/{self.epochs}: {text}", file=sys.stderr)
         self.bar.set_postfix_str(text)
         self.bar.close()
 
+    def _text(self, figures: dict[str, float]) -> str:
+        told = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items()]
+        if self.done:
+            left = self.epochs - self.epoch + 1 - self.seen / self.pictures
+            elapsed = time.monotonic() - self.started
+            told.append(f"{_duration(elapsed / self.done * left)} left")
+        return ", ".join(told)
 
-def _text(figures: dict[str, float]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
+
+def _duration(seconds: float) -> str:
+    """45 s, 3:05 min, 2:10 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
+    return f"{seconds // 3600:.0f}:{seconds % 3600 // 60:02.0f} h"

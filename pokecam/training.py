@@ -12,8 +12,10 @@ al. 2017, arXiv 1706.04599).
 import copy
 import logging
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import numpy as np
@@ -22,36 +24,44 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
-from torch.optim import LBFGS, AdamW
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import AdamW
 
-from pokecam import backbones
-from pokecam.augmentation import augment
+from pokecam import backbones, freezing
+from pokecam.augmentation import Views, augment, draw
 from pokecam.backbones import BACKBONES
+from pokecam.checkpoints import Checkpoint
 from pokecam.classifier import HEADS, Classifier, predict
-from pokecam.device import DeviceSettings, mixed_precision
+from pokecam.device import DeviceSettings, mixed_precision, out_of_memory
 from pokecam.errors import InputError
-from pokecam.params import one_of
+from pokecam.logistic import confidence_scale, fit_linear
+from pokecam.params import Settings, one_of
+from pokecam.processes import ALONE, Team
 from pokecam.progress import Progress
+from pokecam.running import when_asked
 
 PICTURES_SEEN = 4500  # an epoch shows each training picture once; as many as come to this …
 EPOCHS = (8, 40)  # … within these bounds
 VIEW = 5 / 7  # side of a training view : side of an evaluated picture
 WARM_UP = 0.1  # fraction of the steps during which the rate rises
 HEAD_RATE = 3  # the head learns this much faster than the body
-LEAST_SPREAD = 0.2  # the least spread of an input to it that counts as such, of the mean spread
-SCALES = (0.1, 10.0)  # of the logits, in `calibrate`
-RIDGE = 0.05  # pull towards 0 on the weights of the last layer while it is fitted alone
+LEAST_SHARE = 2  # pictures of a step for each process: BatchNorm needs more than one
+LOOK_EVERY = 10  # steps between two looks at the loss on a GPU
 
 log = logging.getLogger(__name__)
 
 
 class TrainSettings(DeviceSettings):
-    """Parameters of the train stage; params.yaml says what each is for."""
+    """The network that the train stage builds; params.yaml says what each parameter is for."""
 
     backbone: Annotated[str, one_of(BACKBONES)]
     head: Annotated[str, one_of(HEADS)]
     feature_stride: Literal[32, 16]
+
+
+class Recipe(Settings):
+    """How it is trained: arguments of `fit`."""
+
+    freeze: Annotated[str, Field(min_length=1)]
     epochs: Annotated[int, Field(ge=1)] | None
     batch_size: Annotated[int, Field(ge=2)]
     learning_rate: Annotated[float, Field(gt=0)]
@@ -108,49 +118,67 @@ def fit(
     label_smoothing: float,
     seed: int,
     fit_head: bool,
+    freeze: str = freezing.NONE,
+    team: Team = ALONE,
+    checkpoint: Checkpoint | None = None,
 ) -> pd.DataFrame:
     """Fine-tune `classifier` in place, on the device it is on; it ends with the weights of the
     epoch that is best on `val` (`Epoch.rank`), its logits scaled by `calibrate`, in evaluation
     mode.
 
     epochs: None lets `n_epochs` decide.
-    batch_size: pictures per step, to within what makes all steps of an epoch alike.
+    batch_size: pictures per step, to within what makes all steps of an epoch alike; over all
+        processes of the team.
     learning_rate: peak rate of the body; the head's is `HEAD_RATE` times that.
     fit_head: fit the last layer first; pointless over a body that has learnt nothing.
+    freeze: as in `freezing.freeze`.
+    team: the processes that train together; each is given all pictures.
+    checkpoint: where to go on from if it has a state, and to keep the state of every epoch. The
+        caller removes it when the result is safe.
 
     Returns the history, one row per epoch with the fields of `Epoch`. On the CPU of one machine,
-    with one number of threads, the arguments decide every bit of the result.
+    with one number of threads, the arguments decide every bit of the result, in one go or in
+    several.
 
-    Raises `InputError` if the loss stops being finite.
+    Raises `InputError` if the loss stops being finite, if `batch_size` is too small for the team,
+    or as `freezing.freeze`; `KeyboardInterrupt`, after saving, when asked to stop.
     """
     epochs = epochs or n_epochs(len(train))
-    steps = max(1, round(len(train) / batch_size))
-    weight = class_weights(train.labels, len(classifier.classes)).to(_device(classifier))
-    loss = nn.CrossEntropyLoss(weight, label_smoothing=label_smoothing)
-    optimiser = AdamW(_groups(classifier, learning_rate, weight_decay), fused=True)
-    schedule = LambdaLR(optimiser, rate_factor(epochs * steps))
-    course = _Course(classifier, train, loss, optimiser, schedule, steps, seed)
-    if fit_head:
-        course.fit_last_layer()
-    history: list[Epoch] = []
-    best_state: dict[str, Tensor] = {}
-    with Progress(epochs, steps) as progress:
-        for number in range(1, epochs + 1):
-            progress.begin()
-            trained = course.run_epoch(number, progress)
-            row = Epoch(number, *trained, *measure(classifier, val), course.rate)
+    course = _Course(
+        classifier,
+        train,
+        still=freezing.freeze(classifier, freeze),
+        epochs=epochs,
+        steps=max(1, round(len(train) / batch_size)),
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        label_smoothing=label_smoothing,
+        seed=seed,
+        team=team,
+        checkpoint=checkpoint,
+    )
+    standing = course.begin(fit_head)
+    listening = when_asked() if team.count == 1 else nullcontext(lambda: False)
+    with listening as asked, Progress(epochs, shown=team.leads) as progress:
+        while standing.epoch <= epochs:
+            trained = course.run_epoch(standing, progress, asked)
+            row = Epoch(
+                standing.epoch, *trained, *measure(classifier, val, team), course.rate(standing)
+            )
             progress.end(
                 loss=row.train_loss, accuracy=row.train_accuracy, val_accuracy=row.val_accuracy
             )
-            history.append(row)
-            if max(history, key=Epoch.rank) is row:
-                best_state = copy.deepcopy(classifier.state_dict())
-    classifier.load_state_dict(best_state)
-    calibrate(classifier, val)
-    best = max(history, key=Epoch.rank)
+            standing.end_epoch(row, classifier)
+            course.save(standing)
+            if asked():
+                raise KeyboardInterrupt(_kept(standing.epoch - 1, 0, epochs, checkpoint))
+    classifier.load_state_dict(standing.best)
+    calibrate(classifier, val, team)
+    best = max(standing.history, key=Epoch.rank)
     best.chosen = 1
-    _warn_if_at_chance(best.val_accuracy, val.labels)
-    return pd.DataFrame([asdict(row) for row in history])
+    if team.leads:
+        _warn_if_at_chance(best.val_accuracy, val.labels)
+    return pd.DataFrame([asdict(row) for row in standing.history])
 
 
 def n_epochs(n_pictures: int) -> int:
@@ -187,86 +215,242 @@ def view_size(classifier: Classifier) -> int:
     return max(rounded, backbones.smallest_picture(classifier.backbone))
 
 
-def fit_linear(layer: nn.Linear, x: Tensor, labels: Tensor, loss: nn.Module) -> None:
-    """Set `layer` to the logistic regression of labels (N,) on its inputs x (N, K).
-
-    Minimises loss + RIDGE / 2 · ‖W‖² over standardised inputs, then folds the standardisation
-    into the layer.
-    """
-    std, mean = torch.std_mean(x, dim=0, correction=0)
-    # An input that hardly varies must not get the enormous weight that makes it count.
-    std = std.clamp(min=LEAST_SPREAD * std.mean() + 1e-6)
-    z = (x - mean) / std
-    W = torch.zeros_like(layer.weight, requires_grad=True)
-    b = torch.zeros_like(layer.bias, requires_grad=True)
-    optimiser = LBFGS([W, b], max_iter=100, line_search_fn="strong_wolfe")
-
-    def objective() -> Tensor:
-        optimiser.zero_grad()
-        value = loss(F.linear(z, W, b), labels) + RIDGE / 2 * W.square().sum()
-        value.backward()
-        return value
-
-    optimiser.step(objective)
-    with torch.no_grad():
-        layer.weight.copy_(W / std)
-        layer.bias.copy_(b - (W / std) @ mean)
-
-
-def calibrate(classifier: Classifier, val: Pictures) -> float:
+def calibrate(classifier: Classifier, val: Pictures, team: Team = ALONE) -> float:
     """Divide the logits by the temperature at which `val` is most probable; return it.
 
-    Label smoothing, and few epochs, leave probabilities far too low. The temperature goes into the
-    last layer's weights and bias: no decision and no shape of a map changes. Guo et al. 2017, arXiv
-    1706.04599, §4.2; with Platt's targets (1999), 1 / (N + 2) short of certainty for N pictures, so
-    that `val` without a single error does not ask for infinite logits.
+    Label smoothing, and few epochs, leave probabilities far too low. The temperature
+    (`logistic.confidence_scale`) goes into the last layer's weights and bias: no decision and no
+    shape of a map changes.
     """
-    logits = predict(classifier, val.pixels, val.rows).clone()
-    labels = _labels(val, logits.device)
-    smoothing = 1 / (len(val) + 2)
-    log_scale = torch.zeros((), device=logits.device, requires_grad=True)
-    optimiser = LBFGS([log_scale], max_iter=100, line_search_fn="strong_wolfe")
-
-    def objective() -> Tensor:
-        optimiser.zero_grad()
-        value = F.cross_entropy(log_scale.exp() * logits, labels, label_smoothing=smoothing)
-        value.backward()
-        return value
-
-    optimiser.step(objective)
-    scale = log_scale.detach().clamp(*(math.log(end) for end in SCALES)).exp().item()
+    logits = predict(classifier, val.pixels, val.rows, team).clone()
+    scale = confidence_scale(logits, _labels(val, logits.device))
     with torch.no_grad():
         for tensor in classifier.last_layer.parameters():
             tensor.mul_(scale)
     return 1 / scale
 
 
-def measure(classifier: Classifier, part: Pictures) -> tuple[float, float]:
+def measure(classifier: Classifier, part: Pictures, team: Team = ALONE) -> tuple[float, float]:
     """Mean cross-entropy in nats, and accuracy, on whole pictures."""
-    logits = predict(classifier, part.pixels, part.rows)
+    logits = predict(classifier, part.pixels, part.rows, team)
     labels = _labels(part, logits.device)
     correct = logits.argmax(dim=1) == labels
     return F.cross_entropy(logits, labels).item(), correct.float().mean().item()
 
 
 @dataclass
+class _Standing:
+    """How far a training is: with the weights and the optimiser's averages, all that a checkpoint
+    keeps.
+
+    epoch: the one that runs; step: how many of its steps are done; loss, hits: sums over them.
+    at_once: pictures of a step that memory holds at once; None: all.
+    history, best: of the epochs before, and the weights after the best of them.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    loss: float = 0.0
+    hits: int = 0
+    at_once: int | None = None
+    history: list[Epoch] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def end_epoch(self, row: Epoch, classifier: Classifier) -> None:
+        self.history.append(row)
+        if max(self.history, key=Epoch.rank) is row:
+            self.best = copy.deepcopy(classifier.state_dict())
+        self.epoch, self.step, self.loss, self.hits = self.epoch + 1, 0, 0.0, 0
+
+
 class _Course:
-    """What all epochs of a training share."""
+    """What all epochs of a training share. All chance (order, views, dropout) follows from the
+    seed, the epoch's number and the step's."""
 
-    classifier: Classifier
-    train: Pictures
-    loss: nn.Module
-    optimiser: AdamW
-    schedule: LambdaLR
-    steps: int  # per epoch
-    seed: int
+    def __init__(
+        self,
+        classifier: Classifier,
+        train: Pictures,
+        *,
+        still: list[nn.Module],
+        epochs: int,
+        steps: int,  # per epoch
+        learning_rate: float,
+        weight_decay: float,
+        label_smoothing: float,
+        seed: int,
+        team: Team,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self.classifier = classifier
+        self.train = train
+        self.still = still
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.label_smoothing = label_smoothing
+        self.seed = seed
+        self.team = team
+        self.checkpoint = checkpoint
+        self.device = _device(classifier)
+        self.labels = _labels(train, self.device)
+        self.weight = class_weights(train.labels, len(classifier.classes)).to(self.device)
+        self.factor = rate_factor(epochs * steps)
+        self.optimiser = AdamW(_groups(classifier, weight_decay), fused=True)
+        self.network: nn.Module = classifier
+        self.epochs = epochs
+        least = len(train) // steps
+        if least < LEAST_SHARE * team.count:
+            raise InputError(
+                f"batch_size: {least} pictures a step are too few for {team.count} processes: "
+                f"at least {LEAST_SHARE * team.count} are needed"
+            )
 
-    @property
-    def rate(self) -> float:
+    def begin(self, fit_head: bool) -> _Standing:
+        """Take up the state of the checkpoint, or else begin, with a fitted head or without."""
+        state = self.checkpoint.load(self.device) if self.checkpoint and self.team.leads else None
+        state = self.team.told(state)
+        if state is None:
+            if fit_head:
+                self._fit_last_layer()
+            standing = _Standing()
+        else:
+            self.classifier.load_state_dict(state.pop("classifier"))
+            self.optimiser.load_state_dict(state.pop("optimiser"))
+            state["history"] = [Epoch(**row) for row in state["history"]]
+            standing = _Standing(**state)
+            if self.team.leads:
+                log.warning("goes on in epoch %d of %d", standing.epoch, self.epochs)
+        self.network = self.team.parallel(self.classifier)
+        return standing
+
+    def save(self, standing: _Standing) -> None:
+        """Keep the state in the checkpoint, if there is one."""
+        if self.checkpoint and self.team.leads:
+            history = [asdict(row) for row in standing.history]
+            self.checkpoint.save(
+                vars(standing)
+                | {
+                    "history": history,
+                    "classifier": self.classifier.state_dict(),
+                    "optimiser": self.optimiser.state_dict(),
+                }
+            )
+
+    def rate(self, standing: _Standing) -> float:
         """The body's learning rate at the next step."""
-        return float(self.schedule.get_last_lr()[0])
+        return self.learning_rate * self.factor((standing.epoch - 1) * self.steps + standing.step)
 
-    def fit_last_layer(self) -> None:
+    def run_epoch(
+        self, standing: _Standing, progress: Progress, asked: Callable[[], bool]
+    ) -> tuple[float, float]:
+        """Show every training picture that this epoch has not shown yet; return mean loss and
+        accuracy over its views."""
+        self.classifier.train()
+        for module in self.still:
+            module.training = False
+        batches = self._batches(standing.epoch)
+        seen = sum(len(rows) for rows, _, _ in batches[: standing.step])
+        progress.begin(standing.epoch, len(self.train), seen)
+        pending: list[_Learnt] = []
+        while standing.step < self.steps:
+            rows, views, seed = batches[standing.step]
+            torch.manual_seed(seed)
+            rate = self.rate(standing)
+            standing.step += 1
+            pending.append(_Learnt(standing.step, rate, *self._step(standing, rows, views, rate)))
+            # Asking what the loss is makes a GPU wait.
+            look = LOOK_EVERY if self.device.type == "cuda" else 1
+            if len(pending) == look or standing.step == self.steps:
+                self._tally(standing, pending)
+                pending.clear()
+            progress.step(len(rows), loss=standing.loss / max(1, standing.step))
+            if asked():
+                self._tally(standing, pending)
+                self.save(standing)
+                raise KeyboardInterrupt(
+                    _kept(standing.epoch - 1, standing.step, self.epochs, self.checkpoint)
+                )
+        self.team.follow(self.classifier.buffers())
+        loss, hits = self.team.total(torch.tensor([standing.loss, standing.hits])).tolist()
+        return loss / self.steps, hits / len(self.train)
+
+    def _tally(self, standing: _Standing, pending: "list[_Learnt]") -> None:
+        for learnt in pending:
+            loss = learnt.loss.item()
+            if not math.isfinite(loss):
+                raise InputError(
+                    f"the loss became {loss} in epoch {standing.epoch}, step {learnt.step}, at a "
+                    f"learning rate of {learnt.rate:.2g}: lower learning_rate"
+                )
+            standing.loss += loss
+            standing.hits += int(learnt.hits.item())
+
+    def _batches(self, epoch: int) -> list[tuple[np.ndarray, Views, int]]:
+        """Which training pictures each step shows, in which views, with a seed for the rest."""
+        chance = np.random.default_rng([self.seed, epoch])
+        generator = torch.Generator().manual_seed(int(chance.integers(2**63)))
+        seeds = chance.integers(2**63, size=self.steps).tolist()
+        order = chance.permutation(len(self.train))
+        views = draw(len(order), generator)
+        ends = [len(order) * step // self.steps for step in range(self.steps + 1)]
+        spans = [slice(start, end) for start, end in pairwise(ends)]
+        return [(order[span], views[span], seed) for span, seed in zip(spans, seeds, strict=True)]
+
+    def _show(self, rows: np.ndarray, views: Views) -> Tensor:
+        """Network input (n, 3, T, T): views of the training pictures in some rows."""
+        pixels = torch.from_numpy(self.train.pixels[self.train.rows[rows]]).to(self.device)
+        return augment(pixels, views, view_size(self.classifier))
+
+    def _step(
+        self, standing: _Standing, rows: np.ndarray, views: Views, rate: float
+    ) -> tuple[Tensor, Tensor]:
+        """Learn from one step's pictures; return their mean loss (this process's part of it) and
+        how many of this process's were right."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["times"]
+        while True:
+            try:
+                return self._learn(rows, views, standing.at_once or len(rows))
+            except RuntimeError as error:
+                at_once = standing.at_once or len(rows)
+                if not out_of_memory(error) or at_once == 1 or self.team.count > 1:
+                    raise
+            standing.at_once = at_once // 2
+            log.warning(
+                "memory does not hold %d pictures at once: each step now learns from %d at a time",
+                at_once,
+                standing.at_once,
+            )
+
+    def _learn(self, rows: np.ndarray, views: Views, at_once: int) -> tuple[Tensor, Tensor]:
+        whole = self.weight[self.labels[rows]].sum()
+        share = self.team.share(len(rows))
+        rows, views = rows[share], views[share]
+        loss_sum, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        self.optimiser.zero_grad()
+        for start in range(0, len(rows), at_once):
+            part = slice(start, start + at_once)
+            labels = self.labels[rows[part]]
+            last = start + at_once >= len(rows)
+            with nullcontext() if last else self.team.apart(self.network):
+                with mixed_precision(self.classifier):
+                    given = self.network(self._show(rows[part], views[part]))
+                logits = given.float()
+                loss = self._loss(logits, labels) / whole
+                # The team's gradient is a mean over processes, the loss a sum.
+                (loss * self.team.count).backward()
+            loss_sum += loss.detach()
+            hits += (logits.argmax(dim=1) == labels).sum()
+        self.optimiser.step()
+        return loss_sum, hits
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Weighted sum over pictures."""
+        return F.cross_entropy(
+            logits, labels, self.weight, reduction="sum", label_smoothing=self.label_smoothing
+        )
+
+    def _fit_last_layer(self) -> None:
         """Fit the last layer alone on what reaches it from one view of every picture.
 
         BatchNorm runs as in training, for the fit must suit what the first steps will see; its
@@ -276,78 +460,62 @@ class _Course:
         layer = self.classifier.last_layer
         if not isinstance(layer, nn.Linear) or layer.bias is None:
             return
+        still = set(map(id, self.still))
         for module in self.classifier.modules():
-            module.train(isinstance(module, nn.BatchNorm2d))
-        inputs, labels = [], []
+            module.training = isinstance(module, nn.BatchNorm2d) and id(module) not in still
+        inputs: list[Tensor] = []
+        shown: list[np.ndarray] = []
         hook = layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
         try:
             with torch.no_grad():
-                for views, of_views in self._batches(0):
-                    self.classifier(views)
-                    labels.append(of_views)
+                for rows, views, _ in self._batches(0):
+                    share = self.team.share(len(rows))
+                    self.classifier(self._show(rows[share], views[share]))
+                    inputs[-1] = self.team.gathered(inputs[-1], len(rows))
+                    shown.append(rows)
         finally:
             hook.remove()
-        fit_linear(layer, torch.cat(inputs), torch.cat(labels), self.loss)
-
-    def run_epoch(self, number: int, progress: Progress) -> tuple[float, float]:
-        """Show every training picture once; return mean loss and accuracy over its views."""
-        self.classifier.train()
-        total_loss, correct = 0.0, 0
-        for step, (views, labels) in enumerate(self._batches(number), start=1):
-            rate = self.rate
-            loss, hits = self._step(views, labels)
-            if not math.isfinite(loss):
-                raise InputError(
-                    f"the loss became {loss} in epoch {number}, step {step}, at a learning rate "
-                    f"of {rate:.2g}: lower learning_rate"
-                )
-            total_loss += loss * len(labels)
-            correct += hits
-            progress.step(loss=loss)
-        return total_loss / len(self.train), correct / len(self.train)
-
-    def _batches(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Views of every training picture, a step's at a time, with their labels.
-
-        All chance (order, views, dropout) follows from the seed and the epoch's number.
-        """
-        chance = np.random.default_rng([self.seed, number])
-        generator = torch.Generator().manual_seed(int(chance.integers(2**63)))
-        torch.manual_seed(int(chance.integers(2**63)))
-        order = chance.permutation(len(self.train))
-        device = _device(self.classifier)
-        labels = _labels(self.train, device)
-        size_px = view_size(self.classifier)
-        for chosen in np.array_split(order, self.steps):
-            pixels = torch.from_numpy(self.train.pixels[self.train.rows[chosen]]).to(device)
-            yield augment(pixels, size_px, generator), labels[chosen]
-
-    def _step(self, views: Tensor, labels: Tensor) -> tuple[float, int]:
-        """Learn from some views; return their mean loss and how many were right."""
-        with mixed_precision(self.classifier):
-            given = self.classifier(views)
-        logits = given.float()
-        loss = self.loss(logits, labels)
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-        self.schedule.step()
-        return loss.item(), int((logits.argmax(dim=1) == labels).sum())
+        labels = self.labels[np.concatenate(shown)]
+        fit_linear(
+            layer,
+            torch.cat(inputs),
+            labels,
+            nn.CrossEntropyLoss(self.weight, label_smoothing=self.label_smoothing),
+        )
 
 
-def _groups(classifier: Classifier, learning_rate: float, weight_decay: float) -> list[dict]:
+@dataclass(frozen=True)
+class _Learnt:
+    """What one step came to; loss and hits, (), are on the device, perhaps not yet computed."""
+
+    step: int
+    rate: float
+    loss: Tensor
+    hits: Tensor
+
+
+def _kept(epochs: int, steps: int, of: int, checkpoint: Checkpoint | None) -> str:
+    """What is told of a training that was asked to stop."""
+    if checkpoint is None:
+        return f"training stopped after {epochs} of {of} epochs"
+    more = f" and {steps} steps" if steps else ""
+    return f"{epochs} of {of} epochs{more} are kept in {checkpoint.path.parent}; run again to go on"
+
+
+def _groups(classifier: Classifier, weight_decay: float) -> list[dict]:
     """Parameter groups, the body's first. Biases and norms, which have one dimension, are not
     pulled towards 0."""
     return [
         {
-            "params": [weight for weight in part.parameters() if (weight.ndim > 1) == decays],
-            "lr": rate,
+            "params": [
+                weight
+                for weight in part.parameters()
+                if weight.requires_grad and (weight.ndim > 1) == decays
+            ],
+            "times": times,  # the rate is this times the body's
             "weight_decay": weight_decay if decays else 0.0,
         }
-        for part, rate in (
-            (classifier.body, learning_rate),
-            (classifier.head, HEAD_RATE * learning_rate),
-        )
+        for part, times in ((classifier.body, 1), (classifier.head, HEAD_RATE))
         for decays in (True, False)
     ]
 

@@ -1,13 +1,13 @@
 """Compute the raw class activation maps of every test picture, for every class."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
 
-from pokecam import classifier, device, images, splits
-from pokecam.cam import layers, store
+from pokecam import classifier, device, images, layers, processes, splits
+from pokecam.cam import store
 from pokecam.cam.methods import METHODS, CamSettings
-from pokecam.errors import run
 from pokecam.files import whole_folder, write_csv, write_json
 from pokecam.params import read
 
@@ -22,7 +22,8 @@ def main(
     methods = settings.cam_methods
     packed = images.load(images_path)
     test = splits.rows(images.read_table(split_path), "test")
-    model = classifier.load(classifier_path).to(device.pick(read(device.DeviceSettings).device))
+    team = processes.team(read(device.DeviceSettings).device)
+    model = classifier.load(classifier_path).to(team.device)
 
     manifest = packed.manifest.iloc[test]
     index = pd.DataFrame({"row": range(len(test)), "file": manifest.file, "label": manifest.label})
@@ -34,13 +35,22 @@ def main(
         "image_size": model.image_size,
     }
     alike = [[packed.classes.index(name) for name in group] for group in packed.lookalikes]
-    with whole_folder(out) as folder:
+    place = whole_folder if team.leads else nullcontext
+    with place(out) as folder:
         store.write(
-            folder, model, packed.pixels, test, methods, layer=settings.cam_layer, alike=alike
+            folder,
+            model,
+            packed.pixels,
+            test,
+            methods,
+            layer=settings.cam_layer,
+            alike=alike,
+            team=team,
         )
-        write_csv(folder / "index.csv", index)
-        write_json(folder / "meta.json", about)
+        if team.leads:
+            write_csv(folder / "index.csv", index)
+            write_json(folder / "meta.json", about)
 
 
 if __name__ == "__main__":
-    run(main)
+    processes.run(main)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pokecam.errors import run
 from pokecam.params import read
+from pokecam.running import run
 from pokecam.sources import raw
 from pokecam.sources.table import DownloadSettings, members
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pokecam import classifier, device, images, splits
-from pokecam.errors import run
+from pokecam import classifier, device, images, processes, splits
 from pokecam.evaluation import evaluate
 from pokecam.files import whole_folder, write_csv, write_json
 from pokecam.params import read
@@ -22,8 +21,11 @@ def main(
     test = splits.rows(images.read_table(split_path), "test")
     manifest = packed.manifest.iloc[test]
 
-    model = classifier.load(classifier_path).to(device.pick(settings.device))
-    logits = classifier.predict(model, packed.pixels, test)
+    team = processes.team(settings.device)
+    model = classifier.load(classifier_path).to(team.device)
+    logits = classifier.predict(model, packed.pixels, test, team)
+    if not team.leads:
+        return
     evaluation = evaluate(
         manifest.file.to_list(),
         pd.Index(packed.classes).get_indexer(manifest.label),
@@ -38,4 +40,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(main)
+    processes.run(main)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pokecam.errors import run
 from pokecam.packing.pack import SelectSettings, pack
 from pokecam.params import read
+from pokecam.running import run
 
 
 def main(raw: Path = Path("data/raw.zip"), out: Path = Path("data/images")) -> None:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pokecam.errors import run
 from pokecam.files import write_csv
 from pokecam.images import read_table
 from pokecam.params import read
+from pokecam.running import run
 from pokecam.splits import SplitSettings, split
 
 

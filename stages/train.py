@@ -5,12 +5,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from pokecam import classifier, device, images, pretrained, splits
-from pokecam.cam import layers, methods
-from pokecam.errors import run
+from pokecam import checkpoints, classifier, images, layers, pretrained, processes, splits
+from pokecam.cam import methods
 from pokecam.files import write_csv
 from pokecam.params import read
-from pokecam.training import Pictures, TrainSettings, fit
+from pokecam.training import Pictures, Recipe, TrainSettings, fit
 
 
 def main(
@@ -19,23 +18,26 @@ def main(
     pretrained_path: Path = Path("models/pretrained.safetensors"),
     classifier_path: Path = Path("models/classifier.safetensors"),
     history_path: Path = Path("models/history.csv"),
+    checkpoints_path: Path = Path("checkpoints"),
 ) -> None:
-    settings = read(TrainSettings)
+    settings, recipe, wanted = read(TrainSettings), read(Recipe), read(methods.CamSettings)
     packed = images.load(images_path)
     split = images.read_table(split_path)
     labels = pd.Index(packed.classes).get_indexer(packed.manifest.label)
     state, origin = pretrained.read(pretrained_path, settings.backbone)
 
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(recipe.seed)
     image_size = packed.pixels.shape[1]
     model = classifier.build(
         settings.backbone, settings.head, packed.classes, image_size, settings.feature_stride
     )
     # Maps that the network does not allow are refused before it is trained, not after.
-    wanted = read(methods.CamSettings)
     methods.check(wanted.cam_methods, layers.at(model, wanted.cam_layer))
     pretrained.apply(state, model)
-    model.to(device.pick(settings.device))
+    team = processes.team(settings.device)
+    model.to(team.device)
+    inputs = [*sorted(images_path.iterdir()), split_path, pretrained_path]
+    checkpoint = checkpoints.of([settings, recipe], inputs, team, checkpoints_path)
     parts = (
         Pictures(packed.pixels, rows := splits.rows(split, part), labels[rows])
         for part in ("train", "val")
@@ -43,17 +45,16 @@ def main(
     history = fit(
         model,
         *parts,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        label_smoothing=settings.label_smoothing,
-        seed=settings.seed,
+        **recipe.model_dump(),
         fit_head=bool(state),
+        team=team,
+        checkpoint=checkpoint,
     )
-    classifier.save(model, classifier_path, weights=origin)
-    write_csv(history_path, history)
+    if team.leads:
+        classifier.save(model, classifier_path, weights=origin)
+        write_csv(history_path, history)
+        checkpoint.remove()
 
 
 if __name__ == "__main__":
-    run(main)
+    processes.run(main)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from pokecam import pretrained
-from pokecam.errors import run
 from pokecam.params import read
+from pokecam.running import run
 
 
 def main(out: Path = Path("models/pretrained.safetensors")) -> None:

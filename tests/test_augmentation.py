@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torchvision.transforms import v2
 
 from pokecam import augmentation
-from pokecam.augmentation import augment
+from pokecam.augmentation import augment, draw
 from pokecam.classifier import MEAN, STD, prepare
 
 
@@ -34,7 +34,7 @@ def test_a_view_of_everything_is_the_picture_or_its_mirror_image():
     pixels = some_pixels(16)
     plain = prepare(pixels)
     mirrored = 0
-    for view, picture in zip(augment(pixels, 24, generator()), plain, strict=True):
+    for view, picture in zip(augment(pixels, draw(16, generator()), 24), plain, strict=True):
         if torch.allclose(view, picture.flip(2), atol=1e-4):
             mirrored += 1
         else:
@@ -43,7 +43,8 @@ def test_a_view_of_everything_is_the_picture_or_its_mirror_image():
 
 
 def test_windows_stay_inside_and_show_as_much_as_they_should():
-    scale, shift = augmentation.crop_windows(2000, generator())
+    views = draw(2000, generator())
+    scale, shift = views.scale, views.shift
     assert (scale.abs() + shift.abs() <= 1 + 1e-6).all()
     area = scale.abs().prod(dim=1)
     assert area.max() <= 1
@@ -56,20 +57,18 @@ def test_windows_stay_inside_and_show_as_much_as_they_should():
 
 
 def test_sampling_grid_is_the_affine_grid_of_the_same_map():
-    scale, shift = augmentation.crop_windows(3, generator())
+    views = draw(3, generator())
+    scale, shift = views.scale, views.shift
     matrix = torch.cat([torch.diag_embed(scale), shift[:, :, None]], dim=2)  # (n, 2, 3)
     expected = F.affine_grid(matrix, [3, 1, 7, 7], align_corners=False)
     assert torch.allclose(augmentation.sampling_grid(scale, shift, 7), expected, atol=1e-6)
 
 
-def test_colours_change_as_torchvision_changes_them(monkeypatch):
+def test_colours_change_as_torchvision_changes_them():
     factors = {"saturation": 0.85, "contrast": 1.15, "brightness": 0.9}
-    drawn = iter(factors.values())
-    monkeypatch.setattr(
-        augmentation, "_uniform", lambda n, ends, generator: torch.full((n,), next(drawn))
-    )
     pictures = prepare_not(some_pixels())
-    changed = augmentation.change_colours(255 * pictures, generator())
+    same = torch.tensor([list(factors.values())]).expand(len(pictures), -1)
+    changed = augmentation.change_colours(255 * pictures, same)
     expected = v2.functional.adjust_saturation(pictures, factors["saturation"])
     expected = v2.functional.adjust_contrast(expected, factors["contrast"])
     expected = v2.functional.adjust_brightness(expected, factors["brightness"])
@@ -82,17 +81,16 @@ def prepare_not(pixels):
     return pixels.permute(0, 3, 1, 2) / 255
 
 
-@pytest.mark.usefixtures("true_colours")
 def test_without_change_colours_are_only_normalised():
     pixels = some_pixels()
-    changed = augmentation.change_colours(255 * prepare_not(pixels), generator())
+    changed = augmentation.change_colours(255 * prepare_not(pixels), torch.ones(len(pixels), 3))
     assert torch.allclose(changed, prepare(pixels), atol=1e-5)
 
 
 def test_the_generator_decides_everything_and_the_pixels_stay_as_they_are():
     pixels = some_pixels()
     before = pixels.clone()
-    first, same, other = (augment(pixels, 16, generator(seed)) for seed in (1, 1, 2))
+    first, same, other = (augment(pixels, draw(4, generator(seed)), 16) for seed in (1, 1, 2))
     assert torch.equal(first, same)
     assert not torch.allclose(first, other)
     assert torch.equal(pixels, before)
@@ -102,5 +100,12 @@ def test_the_generator_decides_everything_and_the_pixels_stay_as_they_are():
 
 def test_pictures_of_a_batch_get_views_of_their_own():
     pixels = some_pixels(1).expand(6, -1, -1, -1)
-    views = augment(pixels, 16, generator())
+    views = augment(pixels, draw(6, generator()), 16)
     assert all(not torch.allclose(views[0], view) for view in views[1:])
+
+
+def test_some_of_the_views_are_those_of_some_of_the_pictures():
+    pixels, views = some_pixels(5), draw(5, generator())
+    whole = augment(pixels, views, 16)
+    torch.testing.assert_close(augment(pixels[1:3], views[1:3], 16), whole[1:3])
+    assert len(views[1:3]) == 2

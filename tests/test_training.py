@@ -2,14 +2,17 @@
 
 import logging
 import math
+from contextlib import nullcontext
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from pokecam import classifier, training
+from pokecam import classifier, logistic, training
+from pokecam.checkpoints import Checkpoint
 from pokecam.classifier import Classifier, GlobalAverage, prepare
 from pokecam.errors import InputError
 from pokecam.files import write_csv
@@ -17,6 +20,9 @@ from pokecam.training import Pictures, fit, measure
 
 CLASSES = ("red", "green", "blue")
 SIZE_PX = 32
+ALLOCATOR = (
+    "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+)
 RECIPE = {
     "epochs": 3,
     "batch_size": 8,
@@ -99,7 +105,7 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path):
 def test_an_epoch_shows_every_picture_once(monkeypatch):
     shown = []
 
-    def record(pixels, size_px, generator):
+    def record(pixels, views, size_px):
         shown.append(pixels)
         return prepare(pixels)
 
@@ -147,8 +153,10 @@ def test_success_is_not_warned_about(caplog):
 def test_progress_is_a_plain_line_per_epoch_without_a_terminal(capsys):
     fitted()
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
-    assert all("val accuracy" in line and "s left" in line for line in lines)
+    assert [line.partition(":")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert all(
+        "val accuracy" in line and "s left" in line and "pictures/s" in line for line in lines
+    )
 
 
 def inputs(seed=0):
@@ -163,13 +171,13 @@ def test_the_last_layer_is_fitted_as_scikit_learn_fits_it():
     x, labels = inputs()
     layer = nn.Linear(5, 3)
     loss = nn.CrossEntropyLoss(training.class_weights(labels.numpy(), 3))
-    training.fit_linear(layer, x, labels, loss)
+    logistic.fit_linear(layer, x, labels, loss)
     with torch.no_grad():
         ours = layer(x).softmax(dim=1).numpy()
     z = ((x - x.mean(dim=0)) / x.std(dim=0, correction=0)).numpy()
     # scikit-learn sums the losses and weighs that sum with C
     theirs = LogisticRegression(
-        C=1 / (training.RIDGE * len(x)), class_weight="balanced", tol=1e-8, max_iter=1000
+        C=1 / (logistic.RIDGE * len(x)), class_weight="balanced", tol=1e-8, max_iter=1000
     ).fit(z, labels.numpy())
     assert ours == pytest.approx(theirs.predict_proba(z), abs=1e-3)
 
@@ -179,7 +187,7 @@ def test_an_input_that_hardly_varies_gets_no_exploding_weight():
     x, labels = inputs()
     x[:, 0] *= 1e-6
     layer = nn.Linear(5, 3)
-    training.fit_linear(layer, x, labels, nn.CrossEntropyLoss())
+    logistic.fit_linear(layer, x, labels, nn.CrossEntropyLoss())
     assert layer.weight[:, 0].abs().max() < layer.weight.abs().max()
 
 
@@ -238,13 +246,13 @@ def test_the_rate_rises_and_falls():
 
 
 def test_the_head_learns_faster_and_only_matrices_decay():
-    groups = training._groups(tiny(), learning_rate=0.1, weight_decay=0.5)
+    groups = training._groups(tiny(), weight_decay=0.5)
     shape = [
-        (round(group["lr"], 6), group["weight_decay"], [weight.ndim for weight in group["params"]])
+        (group["times"], group["weight_decay"], [weight.ndim for weight in group["params"]])
         for group in groups
     ]
-    head = round(0.1 * training.HEAD_RATE, 6)
-    assert shape == [(0.1, 0.5, [4]), (0.1, 0, [1, 1]), (head, 0.5, [2]), (head, 0, [1])]
+    head = training.HEAD_RATE
+    assert shape == [(1, 0.5, [4]), (1, 0, [1, 1]), (head, 0.5, [2]), (head, 0, [1])]
 
 
 @pytest.mark.parametrize(
@@ -316,3 +324,117 @@ def test_convolutions_learn_in_bfloat16_where_that_is_faster(monkeypatch):
     fit(model, pictures(6), pictures(3), **(RECIPE | {"epochs": 1, "fit_head": False}))
     assert seen == {(True, torch.bfloat16), (False, torch.float32)}
     assert all(weight.dtype == torch.float32 for weight in model.parameters())
+
+
+def without_norm():
+    """A network whose steps do not depend on how their pictures are divided."""
+    model = tiny()
+    model.body = nn.Sequential(nn.Conv2d(3, 8, kernel_size=3, stride=2), nn.ReLU())
+    return model
+
+
+@pytest.fixture
+def in_float32(monkeypatch):
+    monkeypatch.setattr(training, "mixed_precision", lambda network: nullcontext())
+
+
+@pytest.mark.usefixtures("in_float32")
+@pytest.mark.parametrize("told", [torch.OutOfMemoryError("CUDA"), RuntimeError(ALLOCATOR)])
+def test_what_memory_does_not_hold_is_learnt_in_parts(caplog, told):
+    holds = 3
+
+    def refuse(module, inputs):
+        if module.training and len(inputs[0]) > holds:
+            raise told
+
+    torch.manual_seed(3)
+    whole, parts = without_norm(), without_norm()
+    parts.load_state_dict(whole.state_dict())
+    parts.register_forward_pre_hook(refuse)
+    expected = fit(whole, pictures(), pictures(seed=1), **RECIPE)
+    history = fit(parts, pictures(), pictures(seed=1), **RECIPE)
+    pd.testing.assert_frame_equal(history, expected, rtol=1e-4)
+    assert [record.getMessage() for record in caplog.records] == [
+        "memory does not hold 8 pictures at once: each step now learns from 4 at a time",
+        "memory does not hold 4 pictures at once: each step now learns from 2 at a time",
+    ]
+
+
+def test_where_not_one_picture_fits_the_error_is_told():
+    def refuse(module, inputs):
+        if module.training:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model = tiny()
+    model.register_forward_pre_hook(refuse)
+    with pytest.raises(torch.OutOfMemoryError):
+        fit(model, pictures(), pictures(seed=1), **(RECIPE | {"fit_head": False}))
+
+
+def test_other_errors_are_not_taken_for_want_of_memory():
+    def fail(module, inputs):
+        if module.training:
+            raise RuntimeError("something else")
+
+    model = tiny()
+    model.register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="something else"):
+        fit(model, pictures(), pictures(seed=1), **(RECIPE | {"fit_head": False}))
+
+
+class Interrupted:
+    """Asks to stop after so many looks."""
+
+    def __init__(self, monkeypatch, after):
+        self.left = after
+        monkeypatch.setattr(training, "when_asked", lambda: nullcontext(self.asked))
+
+    def asked(self):
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.mark.parametrize("after", [0, 2, 3, 5, 11])
+def test_a_training_in_two_goes_ends_with_the_same_bits(tmp_path, monkeypatch, after):
+    """Three steps an epoch and a look after it: stopped in an epoch, after one, after the last."""
+    expected_model, expected = fitted()
+    checkpoint = Checkpoint(tmp_path / "state.pt")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="run again"):
+        Interrupted(patch, after)
+        fitted(checkpoint=checkpoint)
+    model, history = fitted(checkpoint=checkpoint)
+    assert history.equals(expected)
+    for name, tensor in expected_model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor)
+
+
+def test_a_training_without_checkpoint_stops_with_a_word(monkeypatch):
+    Interrupted(monkeypatch, 4)
+    with pytest.raises(KeyboardInterrupt, match="stopped after 1 of 3 epochs"):
+        fitted()
+
+
+@pytest.mark.parametrize(
+    ("freeze", "learning"),
+    [("none", ("body", "head")), ("body", ("head",)), ("features.9", ("body.features.1", "head"))],
+)
+def test_what_is_frozen_stays_as_it_is(freeze, learning):
+    model = classifier.build("squeezenet1_1", "gap", CLASSES, SIZE_PX)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    fit(model, pictures(6), pictures(3), **(RECIPE | {"epochs": 1, "freeze": freeze}))
+    changed = {name for name, weight in model.named_parameters() if not weight.equal(before[name])}
+    assert changed == {name for name in before if name.startswith(learning)}
+
+
+def test_frozen_norms_keep_their_statistics():
+    model = classifier.build("resnet18", "gap", CLASSES, SIZE_PX)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    fit(model, pictures(6), pictures(3), **(RECIPE | {"epochs": 1, "freeze": "layer2"}))
+    same = {name for name, buffer in model.named_buffers() if buffer.equal(before[name])}
+    late = {name for name in before if ".layer3." in name or ".layer4." in name}
+    assert same == set(before) - late
+
+
+def test_a_layer_to_freeze_that_there_is_not():
+    with pytest.raises(InputError, match="freeze: resnet18 has no layer layer9"):
+        fitted(freeze="layer9")

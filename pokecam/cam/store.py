@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from pokecam.cam import layers
+from pokecam import layers
 from pokecam.cam.core import capture, compute
 from pokecam.cam.methods import check
-from pokecam.classifier import Classifier, in_batches
+from pokecam.classifier import Classifier, batch_size, in_batches
 from pokecam.device import inference_precision
 from pokecam.folding import folded
+from pokecam.processes import ALONE, Team
 
 
 def write(
@@ -23,6 +25,7 @@ def write(
     *,
     layer: str | None = None,
     alike: Sequence[Sequence[int]] = (),
+    team: Team = ALONE,
 ) -> None:
     """Write `<method>.npy`, float32 (N, C, h, w), raw, for the pictures in some rows of `pixels`;
     (N, 1, h, w) for a method that has one map for all classes.
@@ -31,6 +34,7 @@ def write(
     methods: names in `methods.METHODS`; each batch of pictures goes through the network once for
     all of them. Runs on the device the classifier is on; memory does not grow with N.
     layer: as in `layers.at`. alike: as in `core.maps`.
+    team: the processes that share the pictures; the leader writes the files.
 
     Raises `InputError` if a method or the layer does not fit the network.
     """
@@ -39,12 +43,23 @@ def write(
     network = folded(network)
     arrays: dict[str, np.memmap] = {}
 
-    def run(x: Tensor) -> dict[str, np.ndarray]:
+    def run(x: Tensor) -> dict[str, Tensor]:
         captured = capture(network, x, inference_precision(x.device))
-        return {method: compute(captured, method, alike).cpu().numpy() for method in methods}
+        return {method: compute(captured, method, alike).cpu() for method in methods}
 
-    for start, computed in in_batches(classifier, pixels, rows, run):
-        for method, values in computed.items():
+    at_once = batch_size(classifier) * team.count
+    for start in range(0, len(rows), at_once):
+        some = rows[start : start + at_once]
+        share = team.share(len(some))
+        n_own = share.stop - share.start
+        # Who has no picture looks at one for the shape of its maps.
+        own = in_batches(classifier, pixels, some[share] if n_own else some[:1], run)
+        parts = [made for _, made in own]
+        for method in methods:
+            made = torch.cat([part[method] for part in parts])[:n_own]
+            values = team.gathered(made, len(some))
+            if not team.leads:
+                continue
             if method not in arrays:
                 arrays[method] = np.lib.format.open_memmap(
                     folder / f"{method}.npy",
@@ -52,6 +67,6 @@ def write(
                     dtype=np.float32,
                     shape=(len(rows), *values.shape[1:]),
                 )
-            arrays[method][start : start + len(values)] = values
+            arrays[method][start : start + len(values)] = values.numpy()
     for array in arrays.values():
         array.flush()

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pokecam.drawn import render, scene, species
 from pokecam.drawn.nuisances import BACKGROUNDS, STYLES, DrawnSettings, read_settings
-from pokecam.errors import run
 from pokecam.files import whole_file
+from pokecam.running import run
 from pokecam.sources.drawn import mask_png
 
 _GAP = 6

@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
-from pokecam import classifier, images
-from pokecam.cam import layers, store
+from pokecam import classifier, images, layers
+from pokecam.cam import store
 from pokecam.cam.core import capture, maps
 from pokecam.classifier import build, prepare, save
 from pokecam.errors import InputError

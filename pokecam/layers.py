@@ -1,4 +1,4 @@
-"""Which layer the maps are made of."""
+"""The layers of a network by torchvision's names."""
 
 from torch import nn
 
@@ -16,30 +16,42 @@ def name(classifier: Classifier) -> str:
 def at(classifier: Classifier, layer: str | None) -> Classifier:
     """The same network with its body ending after `layer`, and the rest in its head.
 
-    layer: a name in torchvision's network, of a layer in the main line or of a row of them such as
-        `layer3`; None for the default. Modules are shared with `classifier`.
+    layer: as in `after`; None for the default. Modules are shared with `classifier`.
 
     Raises `InputError` for a layer that there is not, or a family whose layers cannot be chosen.
     """
     if layer is None or layer == name(classifier):
         return classifier
-    steps = _steps(classifier.body)
     if BACKBONES[classifier.backbone].one_layer:
         raise InputError(
-            f"cam_layer: {layer} given, but of {classifier.backbone} only {steps[-1][0]} can be "
-            f"used, whose activations form a grid; set cam_layer to null"
+            f"cam_layer: {layer} given, but of {classifier.backbone} only {name(classifier)} can "
+            f"be used, whose activations form a grid; set cam_layer to null"
         )
+    rest = after(classifier, layer, parameter="cam_layer")
+    steps = [module for _, module in _steps(classifier.body)]
+    return classifier.with_parts(
+        nn.Sequential(*steps[: len(steps) - len(rest)]), nn.Sequential(*rest, classifier.head)
+    )
+
+
+def after(classifier: Classifier, layer: str, *, parameter: str) -> list[nn.Module]:
+    """What runs after `layer` in the body, one after another.
+
+    layer: a name in torchvision's network, of a layer in the main line or of a row of them such as
+        `layer3`.
+    parameter: where the name was given.
+
+    Raises `InputError` for a layer that there is not.
+    """
+    steps = _steps(classifier.body)
     last = max((i for i, (path, _) in enumerate(steps) if _within(path, layer)), default=None)
     if last is None:
         paths = [path for path, _ in steps]
         raise InputError(
-            f"cam_layer: {classifier.backbone} has no layer {layer} in its main line."
+            f"{parameter}: {classifier.backbone} has no layer {layer} in its main line."
             f"{did_you_mean(layer, paths)} Its layers: {', '.join(paths)}"
         )
-    return classifier.with_parts(
-        nn.Sequential(*(module for _, module in steps[: last + 1])),
-        nn.Sequential(*(module for _, module in steps[last + 1 :]), classifier.head),
-    )
+    return [module for _, module in steps[last + 1 :]]
 
 
 def _steps(module: nn.Module, path: str = "") -> list[tuple[str, nn.Module]]:

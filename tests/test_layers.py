@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pokecam.cam import layers
+from pokecam import layers
 from pokecam.cam.core import capture, maps
 from pokecam.classifier import build
 from pokecam.errors import InputError

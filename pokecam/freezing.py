@@ -1,0 +1,28 @@
+"""Layers that fine-tuning leaves as they are."""
+
+from torch import nn
+
+from pokecam import layers
+from pokecam.classifier import Classifier
+
+NONE, BODY = "none", "body"
+
+
+def freeze(classifier: Classifier, what: str) -> list[nn.Module]:
+    """Keep part of the network from learning; return the modules of that part, whose BatchNorm
+    must stay in evaluation mode.
+
+    what: `none`, `body` (the head alone learns), or a layer in torchvision's network: it and all
+        before it in the main line stay as they are.
+
+    Raises `InputError` for a layer that there is not.
+    """
+    if what == NONE:
+        return []
+    learning = [] if what == BODY else layers.after(classifier, what, parameter="freeze")
+    able = {id(module) for layer in learning for module in layer.modules()}
+    still = [module for module in classifier.body.modules() if id(module) not in able]
+    for module in still:
+        for weight in module.parameters(recurse=False):
+            weight.requires_grad_(False)
+    return still

@@ -1,0 +1,96 @@
+"""How a stage or command runs, and how it stops: at an error, when asked, when its DVC has died."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import psutil
+
+from pokecam.errors import InputError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+DVC_STAGE = "DVC_STAGE"  # set by DVC for the commands of its stages
+LOOK_EVERY_S = 0.5
+PATIENCE_S = 30.0
+
+
+def run(main: Callable[[], object]) -> None:
+    """Run a stage or command: an `InputError` becomes one line on stderr and exit code 1, and so
+    do Ctrl-C and SIGTERM, after all temporary files are gone.
+
+    Anything else is a defect of ours and keeps its traceback.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_with_dvc()
+    try:
+        main()
+    except InputError as error:
+        sys.exit("error: " + " ".join(str(error).split()))
+    except KeyboardInterrupt as interrupt:
+        sys.exit(f"interrupted{f': {interrupt}' if str(interrupt) else ''}")
+
+
+@contextmanager
+def when_asked() -> Iterator[Callable[[], bool]]:
+    """Put off Ctrl-C and SIGTERM: the function given says whether one has come, so that work can
+    end where it loses nothing. The second one interrupts at once.
+
+    Outside the main thread, where signals cannot be handled, they are left alone.
+    """
+    asked = threading.Event()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_with_dvc() -> None:
+    """Ask this process to stop when the DVC that runs it as a stage has died: one killed outright
+    leaves its stages running. Does nothing outside a stage."""
+    if DVC_STAGE in os.environ:
+        starter = _starter()
+        if starter is not None:
+            threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
+
+
+def _starter() -> psutil.Process | None:
+    """The DVC itself: the nearest ancestor that has not been told of a stage. Between us there may
+    be a shell or a launcher."""
+    for ancestor in psutil.Process().parents():
+        try:
+            if DVC_STAGE not in ancestor.environ():
+                return ancestor
+        except psutil.Error:  # somebody else's
+            return None
+    return None
+
+
+def _end_with(process: psutil.Process) -> None:
+    while _alive(process):
+        time.sleep(LOOK_EVERY_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE_S)
+    os._exit(1)  # busy with something that takes no signals
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,105 @@
+"""A folder in which the stages that run a network can run: packed pictures, a split, weights."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from pokecam.files import write_csv, write_json
+from tests.conftest import PROJECT
+
+CLASSES = ["blue", "green", "red"]
+SIZE_PX = 64
+PER_CLASS = 16
+PARAMETERS = {
+    "backbone": "mobilenet_v3_small",
+    "weights": "drawn",
+    "head": "gap",
+    "feature_stride": 32,
+    "freeze": "none",
+    "epochs": 4,
+    "batch_size": 8,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.02,
+    "label_smoothing": 0.1,
+    "seed": 1,
+    "device": "cpu",
+    "cam_layer": None,
+    "cam_methods": ["cam", "grad_cam"],
+}
+
+
+class Workplace:
+    """Such a folder. parameters: what params.yaml has."""
+
+    def __init__(self, path: Path, **changed: object) -> None:
+        self.path = path
+        n = PER_CLASS * len(CLASSES)
+        labels = np.arange(n) % len(CLASSES)
+        chance = np.random.default_rng(0)
+        pixels = (
+            90
+            + 60 * np.eye(3)[2 - labels][:, None, None]
+            + chance.normal(0, 40, (n, SIZE_PX, SIZE_PX, 3))
+        )
+        table = pd.DataFrame(
+            {
+                "file": [f"{CLASSES[label]}/{i}.png" for i, label in enumerate(labels)],
+                "label": [CLASSES[label] for label in labels],
+            }
+        )
+        folder = path / "data" / "images"
+        folder.mkdir(parents=True)
+        np.save(folder / "pixels.npy", pixels.clip(0, 255).astype(np.uint8))
+        write_csv(folder / "manifest.csv", table.assign(group=range(n)))
+        write_json(folder / "classes.json", {"classes": CLASSES, "lookalikes": [CLASSES[:2]]})
+        parts = np.array(["train", "val", "train", "test", "train"])[np.arange(n) // 3 % 5]
+        write_csv(path / "data" / "split.csv", table.assign(part=parts))
+        (path / "pretrained").symlink_to(PROJECT / "pretrained")
+        self.parameters = PARAMETERS | changed
+        self.set(**self.parameters)
+        self.run("weights")
+
+    def set(self, **parameters: object) -> None:
+        (self.path / "params.yaml").write_text(yaml.safe_dump(parameters))
+
+    def start(self, stage: str, **environment: str) -> subprocess.Popen:
+        """Begin a stage as DVC does."""
+        return subprocess.Popen(
+            [sys.executable, "-m", f"stages.{stage}"],
+            cwd=self.path,
+            env=os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"} | environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, stage: str, **environment: str) -> str:
+        """Run a stage to its good end; return what it said."""
+        process = self.start(stage, **environment)
+        told = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, told
+        return told
+
+    def trained(self) -> tuple[bytes, bytes]:
+        """The network and its history, byte by byte."""
+        models = self.path / "models"
+        return tuple(
+            (models / name).read_bytes() for name in ("classifier.safetensors", "history.csv")
+        )
+
+    def history(self) -> pd.DataFrame:
+        return pd.read_csv(self.path / "models" / "history.csv")
+
+    def results(self) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+        """Predictions, and maps by method."""
+        predictions = pd.read_csv(self.path / "data" / "evaluation" / "predictions.csv")
+        cams = (self.path / "data" / "cams").glob("*.npy")
+        return predictions, {path.stem: np.load(path) for path in cams}
+
+    def checkpoints(self) -> list[Path]:
+        return list((self.path / "checkpoints").glob("*.pt"))
