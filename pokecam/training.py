@@ -4,7 +4,9 @@ The last layer is fitted first, on features computed once; then all layers are f
 body at a lower rate than the head: gradients of a head that fits do not tear up features that are
 good already (Kumar et al. 2022, arXiv 2202.10054). The views to train on are smaller than the
 pictures that are evaluated. A random crop shows things enlarged, so at 5/7 of the side their
-apparent sizes nearly agree (Touvron et al. 2019, arXiv 1906.06423), at half the cost. At the end
+apparent sizes nearly agree (Touvron et al. 2019, arXiv 1906.06423), at half the cost. What is
+validated and kept is an average over the last steps, which bears a higher rate than the weights
+themselves (Polyak and Juditsky 1992; Izmailov et al. 2018, arXiv 1803.05407). At the end
 one number, the temperature, makes the probabilities agree with how often they come true (Guo et
 al. 2017, arXiv 1706.04599).
 """
@@ -16,7 +18,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -25,6 +27,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import AdamW
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pokecam import backbones, freezing
 from pokecam.augmentation import Views, augment, draw
@@ -44,6 +47,7 @@ EPOCHS = (8, 40)  # … within these bounds
 VIEW = 5 / 7  # side of a training view : side of an evaluated picture
 WARM_UP = 0.1  # fraction of the steps during which the rate rises
 HEAD_RATE = 3  # the head learns this much faster than the body
+AVERAGED = 1 / 6  # of the training: time constant of the averaged weights
 LEAST_SHARE = 2  # pictures of a step for each process: BatchNorm needs more than one
 LOOK_EVERY = 10  # steps between two looks at the loss on a GPU
 
@@ -90,8 +94,8 @@ class Pictures:
 @dataclass
 class Epoch:
     """One row of the history: mean loss per picture in nats (the training loss weighted and
-    smoothed, the validation loss plain and before `calibrate`), the body's rate after the epoch's
-    last step."""
+    smoothed, of the weights that learn; the validation loss plain, of the averaged weights, before
+    `calibrate`), the body's rate after the epoch's last step."""
 
     epoch: int
     train_loss: float
@@ -122,9 +126,9 @@ def fit(
     team: Team = ALONE,
     checkpoint: Checkpoint | None = None,
 ) -> pd.DataFrame:
-    """Fine-tune `classifier` in place, on the device it is on; it ends with the weights of the
-    epoch that is best on `val` (`Epoch.rank`), its logits scaled by `calibrate`, in evaluation
-    mode.
+    """Fine-tune `classifier` in place, on the device it is on; it ends with the averaged weights
+    after the epoch that is best on `val` (`Epoch.rank`), its logits scaled by `calibrate`, in
+    evaluation mode.
 
     epochs: None lets `n_epochs` decide.
     batch_size: pictures per step, to within what makes all steps of an epoch alike; over all
@@ -158,17 +162,18 @@ def fit(
         checkpoint=checkpoint,
     )
     standing = course.begin(fit_head)
+    averaged = cast(Classifier, course.averaged.module)
     listening = when_asked() if team.count == 1 else nullcontext(lambda: False)
     with listening as asked, Progress(epochs, shown=team.leads) as progress:
         while standing.epoch <= epochs:
             trained = course.run_epoch(standing, progress, asked)
             row = Epoch(
-                standing.epoch, *trained, *measure(classifier, val, team), course.rate(standing)
+                standing.epoch, *trained, *measure(averaged, val, team), course.rate(standing)
             )
             progress.end(
                 loss=row.train_loss, accuracy=row.train_accuracy, val_accuracy=row.val_accuracy
             )
-            standing.end_epoch(row, classifier)
+            standing.end_epoch(row, averaged)
             course.save(standing)
             if asked():
                 raise KeyboardInterrupt(_kept(standing.epoch - 1, 0, epochs, checkpoint))
@@ -297,6 +302,7 @@ class _Course:
         self.factor = rate_factor(epochs * steps)
         self.optimiser = AdamW(_groups(classifier, weight_decay), fused=True)
         self.network: nn.Module = classifier
+        self.averaged = _averaged(classifier, epochs * steps)
         self.epochs = epochs
         least = len(train) // steps
         if least < LEAST_SHARE * team.count:
@@ -316,6 +322,7 @@ class _Course:
         else:
             self.classifier.load_state_dict(state.pop("classifier"))
             self.optimiser.load_state_dict(state.pop("optimiser"))
+            self.averaged.load_state_dict(state.pop("averaged"))
             state["history"] = [Epoch(**row) for row in state["history"]]
             standing = _Standing(**state)
             if self.team.leads:
@@ -333,6 +340,7 @@ class _Course:
                     "history": history,
                     "classifier": self.classifier.state_dict(),
                     "optimiser": self.optimiser.state_dict(),
+                    "averaged": self.averaged.state_dict(),
                 }
             )
 
@@ -370,7 +378,7 @@ class _Course:
                 raise KeyboardInterrupt(
                     _kept(standing.epoch - 1, standing.step, self.epochs, self.checkpoint)
                 )
-        self.team.follow(self.classifier.buffers())
+        self.team.follow(self.averaged.module.buffers())
         loss, hits = self.team.total(torch.tensor([standing.loss, standing.hits])).tolist()
         return loss / self.steps, hits / len(self.train)
 
@@ -442,6 +450,7 @@ class _Course:
             loss_sum += loss.detach()
             hits += (logits.argmax(dim=1) == labels).sum()
         self.optimiser.step()
+        self.averaged.update_parameters(self.classifier)
         return loss_sum, hits
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -482,6 +491,13 @@ class _Course:
             labels,
             nn.CrossEntropyLoss(self.weight, label_smoothing=self.label_smoothing),
         )
+
+
+def _averaged(classifier: Classifier, steps: int) -> AveragedModel:
+    """A copy whose weights and statistics trail behind: their exponential moving average over
+    `AVERAGED` of all steps."""
+    decay = max(0.0, 1 - 1 / (AVERAGED * steps))
+    return AveragedModel(classifier, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 @dataclass(frozen=True)
