@@ -1,9 +1,16 @@
 """How stages and commands end."""
 
+import os
+import signal
+import subprocess
+import sys
+import threading
+
 import pytest
 
 from pokecam.errors import InputError
-from pokecam.running import run
+from pokecam.running import run, when_asked
+from tests.conftest import PROJECT
 
 
 def test_input_error_is_one_line_and_exit_code_one(capsys):
@@ -21,3 +28,77 @@ def test_defects_keep_their_traceback():
 
     with pytest.raises(ZeroDivisionError):
         run(main)
+
+
+PROGRAM = """
+import sys, time
+from pokecam.files import whole_file
+from pokecam.running import run, when_asked
+def plain():
+    with whole_file("out"):
+        print("ready", flush=True)
+        time.sleep(60)
+def patient():
+    with when_asked() as asked:
+        print("ready", flush=True)
+        while not asked():
+            time.sleep(0.01)
+        print("asked", flush=True)
+        if "again" in sys.argv:
+            time.sleep(60)
+run(globals()[sys.argv[1]])
+"""
+
+
+def started(folder, *arguments):
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_stage_in_one_line_and_leaves_no_temporary_file(tmp_path, number):
+    process = started(tmp_path, "plain")
+    process.send_signal(number)
+    assert process.communicate(timeout=30)[1] == "interrupted\n"
+    assert process.returncode == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_patient_work_ends_by_itself_and_a_second_signal_ends_it_at_once(tmp_path):
+    process = started(tmp_path, "patient")
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30) == ("asked\n", "")
+    assert process.returncode == 0
+    process = started(tmp_path, "patient", "again")
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "asked\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[1] == "interrupted\n"
+
+
+def test_signals_are_handled_as_before_when_the_work_is_done():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with when_asked() as asked:
+        assert not asked()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_in_another_thread_nobody_is_asked():
+    answers = []
+
+    def work():
+        with when_asked() as asked:
+            answers.append(asked())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert answers == [False]
