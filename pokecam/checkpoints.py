@@ -40,11 +40,11 @@ class Checkpoint:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
 
-    def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The state last saved, its tensors on `device`; None, with a warning, if the file cannot
+    def load(self) -> dict[str, Any] | None:
+        """The state last saved, its tensors on the CPU; None, with a warning, if the file cannot
         be read, and without if there is none. Runs no code that is in the file."""
         try:
-            return torch.load(self.path, map_location=device, weights_only=True)
+            return torch.load(self.path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             return None
         except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:

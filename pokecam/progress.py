@@ -1,5 +1,6 @@
 """Progress that a person can read: a bar per epoch on a terminal, one line per epoch elsewhere."""
 
+import shutil
 import sys
 import time
 from types import TracebackType
@@ -46,7 +47,7 @@ class Progress:
             unit=" pictures",
             bar_format="{desc} {percentage:3.0f}% {bar:16} {rate_fmt}{postfix}",
             disable=not (self.shown and sys.stderr.isatty()),
-            dynamic_ncols=True,
+            ncols=shutil.get_terminal_size().columns,  # tqdm shows nothing where it is told 0
         )
 
     def step(self, pictures: int, **figures: float) -> None:

@@ -313,7 +313,7 @@ class _Course:
 
     def begin(self, fit_head: bool) -> _Standing:
         """Take up the state of the checkpoint, or else begin, with a fitted head or without."""
-        state = self.checkpoint.load(self.device) if self.checkpoint and self.team.leads else None
+        state = self.checkpoint.load() if self.checkpoint and self.team.leads else None
         state = self.team.told(state)
         if state is None:
             if fit_head:

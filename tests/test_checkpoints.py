@@ -13,17 +13,17 @@ RECIPE = Recipe(**{name: PARAMETERS[name] for name in Recipe.model_fields})
 
 def test_what_is_saved_comes_back_with_its_layout(tmp_path):
     checkpoint = Checkpoint(tmp_path / "new" / "state.pt")
-    assert checkpoint.load(torch.device("cpu")) is None
+    assert checkpoint.load() is None
     weight = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
     checkpoint.save({"epoch": 3, "weights": {"w": weight}})
-    state = checkpoint.load(torch.device("cpu"))
+    state = checkpoint.load()
     assert state["epoch"] == 3
     assert state["weights"]["w"].equal(weight)
     assert state["weights"]["w"].stride() == weight.stride()
     assert [path.name for path in checkpoint.path.parent.iterdir()] == ["state.pt"]
     checkpoint.remove()
     checkpoint.remove()
-    assert checkpoint.load(torch.device("cpu")) is None
+    assert checkpoint.load() is None
 
 
 class Trap:
@@ -34,7 +34,7 @@ class Trap:
 def test_code_in_a_file_is_not_run(tmp_path, capsys, caplog):
     path = tmp_path / "state.pt"
     torch.save({"epoch": Trap()}, path)
-    assert Checkpoint(path).load(torch.device("cpu")) is None
+    assert Checkpoint(path).load() is None
     assert "cannot be read" in caplog.text
     assert "code was run" not in capsys.readouterr().out
 
