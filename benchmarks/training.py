@@ -104,7 +104,7 @@ def ours(task: Task, **changed: object) -> Trained:
         Pictures(pixels, inner, task.labels[train[inner]]),
         Pictures(pixels, val, task.labels[train[val]]),
         **recipe,
-        fit_head=True,
+        pretrained=True,
     )
 
     def predict() -> np.ndarray:

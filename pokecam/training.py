@@ -121,7 +121,7 @@ def fit(
     weight_decay: float,
     label_smoothing: float,
     seed: int,
-    fit_head: bool,
+    pretrained: bool,
     freeze: str = freezing.NONE,
     team: Team = ALONE,
     checkpoint: Checkpoint | None = None,
@@ -134,7 +134,8 @@ def fit(
     batch_size: pictures per step, to within what makes all steps of an epoch alike; over all
         processes of the team.
     learning_rate: peak rate of the body; the head's is `HEAD_RATE` times that.
-    fit_head: fit the last layer first; pointless over a body that has learnt nothing.
+    pretrained: whether the body has learnt something. Then the last layer is fitted first, and the
+        weights are averaged; from scratch they change so fast that averages lag behind.
     freeze: as in `freezing.freeze`.
     team: the processes that train together; each is given all pictures.
     checkpoint: where to go on from if it has a state, and to keep the state of every epoch. The
@@ -158,10 +159,11 @@ def fit(
         weight_decay=weight_decay,
         label_smoothing=label_smoothing,
         seed=seed,
+        pretrained=pretrained,
         team=team,
         checkpoint=checkpoint,
     )
-    standing = course.begin(fit_head)
+    standing = course.begin()
     averaged = cast(Classifier, course.averaged.module)
     listening = when_asked() if team.count == 1 else nullcontext(lambda: False)
     with listening as asked, Progress(epochs, shown=team.leads) as progress:
@@ -284,6 +286,7 @@ class _Course:
         weight_decay: float,
         label_smoothing: float,
         seed: int,
+        pretrained: bool,
         team: Team,
         checkpoint: Checkpoint | None,
     ) -> None:
@@ -302,7 +305,8 @@ class _Course:
         self.factor = rate_factor(epochs * steps)
         self.optimiser = AdamW(_groups(classifier, weight_decay), fused=True)
         self.network: nn.Module = classifier
-        self.averaged = _averaged(classifier, epochs * steps)
+        self.pretrained = pretrained
+        self.averaged = _averaged(classifier, AVERAGED * (epochs * steps) if pretrained else 0)
         self.epochs = epochs
         least = len(train) // steps
         if least < LEAST_SHARE * team.count:
@@ -311,12 +315,12 @@ class _Course:
                 f"at least {LEAST_SHARE * team.count} are needed"
             )
 
-    def begin(self, fit_head: bool) -> _Standing:
+    def begin(self) -> _Standing:
         """Take up the state of the checkpoint, or else begin, with a fitted head or without."""
         state = self.checkpoint.load() if self.checkpoint and self.team.leads else None
         state = self.team.told(state)
         if state is None:
-            if fit_head:
+            if self.pretrained:
                 self._fit_last_layer()
             standing = _Standing()
         else:
@@ -493,10 +497,10 @@ class _Course:
         )
 
 
-def _averaged(classifier: Classifier, steps: int) -> AveragedModel:
-    """A copy whose weights and statistics trail behind: their exponential moving average over
-    `AVERAGED` of all steps."""
-    decay = max(0.0, 1 - 1 / (AVERAGED * steps))
+def _averaged(classifier: Classifier, steps: float) -> AveragedModel:
+    """A copy whose weights and statistics trail behind: their exponential moving average with a
+    time constant of `steps`."""
+    decay = 1 - 1 / max(1.0, steps)
     return AveragedModel(classifier, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 

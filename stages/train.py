@@ -46,7 +46,7 @@ def main(
         model,
         *parts,
         **recipe.model_dump(),
-        fit_head=bool(state),
+        pretrained=bool(state),
         team=team,
         checkpoint=checkpoint,
     )

@@ -30,7 +30,7 @@ RECIPE = {
     "weight_decay": 0.02,
     "label_smoothing": 0.1,
     "seed": 1,
-    "fit_head": True,
+    "pretrained": True,
 }
 
 
@@ -61,7 +61,7 @@ def fitted(**changes):
 
 
 def test_it_learns_colours():
-    model, history = fitted(fit_head=False, learning_rate=0.03, epochs=5)
+    model, history = fitted(pretrained=False, learning_rate=0.03, epochs=5)
     assert history.val_accuracy.iloc[-1] == 1
     assert history.train_loss.iloc[-1] < history.train_loss.iloc[0]
     assert not model.training
@@ -75,7 +75,7 @@ def uncalibrated(monkeypatch):
 @pytest.mark.usefixtures("uncalibrated")
 def test_the_weights_are_those_of_the_chosen_epoch():
     """With a rate this high the epochs go up and down, and the best is not the last."""
-    model, history = fitted(learning_rate=0.3, epochs=8, fit_head=False, weight_decay=0.0)
+    model, history = fitted(learning_rate=0.3, epochs=8, pretrained=False, weight_decay=0.0)
     best = history.sort_values(["val_accuracy", "val_loss"], ascending=[False, True]).iloc[0]
     assert history.chosen.sum() == 1
     assert best.chosen == 1
@@ -111,7 +111,7 @@ def test_an_epoch_shows_every_picture_once(monkeypatch):
 
     monkeypatch.setattr(training, "augment", record)
     part = pictures(21)
-    fit(tiny(), part, pictures(6), **(RECIPE | {"epochs": 2, "fit_head": False}))
+    fit(tiny(), part, pictures(6), **(RECIPE | {"epochs": 2, "pretrained": False}))
     assert [len(batch) for batch in shown] == [7, 7, 7] * 2  # no step of a few left over
     for epoch in (shown[:3], shown[3:]):
         seen = {picture.numpy().tobytes() for picture in torch.cat(epoch)}
@@ -131,7 +131,7 @@ def test_only_the_rows_of_a_part_are_read_from_a_read_only_map(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_with_epoch_step_and_rate():
     with pytest.raises(InputError, match=r"epoch \d+, step \d+, at a learning rate of \S+e\+3\d"):
-        fitted(learning_rate=1e38, fit_head=False)
+        fitted(learning_rate=1e38, pretrained=False)
 
 
 def test_chance_is_a_loud_warning(caplog):
@@ -140,7 +140,7 @@ def test_chance_is_a_loud_warning(caplog):
         train.pixels, train.rows, np.roll(train.labels, 12) * 0 + np.arange(24) // 8
     )
     with caplog.at_level(logging.WARNING):
-        fit(tiny(), senseless, senseless, **(RECIPE | {"epochs": 1, "fit_head": False}))
+        fit(tiny(), senseless, senseless, **(RECIPE | {"epochs": 1, "pretrained": False}))
     assert "no better than chance" in caplog.text
     assert "learning_rate" in caplog.text
 
@@ -193,7 +193,7 @@ def test_an_input_that_hardly_varies_gets_no_exploding_weight():
 
 def test_a_fitted_head_starts_the_training_where_it_would_otherwise_get_late():
     _, started = fitted(epochs=1, learning_rate=1e-6)
-    _, cold = fitted(epochs=1, learning_rate=1e-6, fit_head=False)
+    _, cold = fitted(epochs=1, learning_rate=1e-6, pretrained=False)
     assert started.train_accuracy[0] == 1
     assert started.train_loss[0] < 0.5 * cold.train_loss[0]
 
@@ -321,7 +321,7 @@ def test_convolutions_learn_in_bfloat16_where_that_is_faster(monkeypatch):
     model.body[0].register_forward_hook(
         lambda module, _, given: seen.add((module.training, given.dtype))
     )
-    fit(model, pictures(6), pictures(3), **(RECIPE | {"epochs": 1, "fit_head": False}))
+    fit(model, pictures(6), pictures(3), **(RECIPE | {"epochs": 1, "pretrained": False}))
     assert seen == {(True, torch.bfloat16), (False, torch.float32)}
     assert all(weight.dtype == torch.float32 for weight in model.parameters())
 
@@ -368,7 +368,7 @@ def test_where_not_one_picture_fits_the_error_is_told():
     model = tiny()
     model.register_forward_pre_hook(refuse)
     with pytest.raises(torch.OutOfMemoryError):
-        fit(model, pictures(), pictures(seed=1), **(RECIPE | {"fit_head": False}))
+        fit(model, pictures(), pictures(seed=1), **(RECIPE | {"pretrained": False}))
 
 
 def test_other_errors_are_not_taken_for_want_of_memory():
@@ -379,7 +379,7 @@ def test_other_errors_are_not_taken_for_want_of_memory():
     model = tiny()
     model.register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="something else"):
-        fit(model, pictures(), pictures(seed=1), **(RECIPE | {"fit_head": False}))
+        fit(model, pictures(), pictures(seed=1), **(RECIPE | {"pretrained": False}))
 
 
 class Interrupted:
@@ -438,3 +438,14 @@ def test_frozen_norms_keep_their_statistics():
 def test_a_layer_to_freeze_that_there_is_not():
     with pytest.raises(InputError, match="freeze: resnet18 has no layer layer9"):
         fitted(freeze="layer9")
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(0, 4), (1, 4), (2, 3), (4, 2.5)])
+def test_averages_by_hand(steps, expected):
+    """The first weights are taken over whole; the second count 1 / steps."""
+    model = nn.Linear(1, 1)
+    averaged = training._averaged(model, steps)
+    for value in (2.0, 4.0):
+        nn.init.constant_(model.weight, value)
+        averaged.update_parameters(model)
+    assert averaged.module.weight.item() == pytest.approx(expected)

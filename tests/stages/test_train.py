@@ -182,4 +182,4 @@ def test_too_many_processes_for_a_step_are_refused(tmp_path):
     part = Pictures(np.zeros((4, 64, 64, 3), np.uint8), np.arange(4), np.arange(4) % 2)
     recipe = Recipe(**{name: PARAMETERS[name] for name in Recipe.model_fields}).model_dump()
     with pytest.raises(InputError, match="batch_size: 4 pictures a step are too few for 3 proc"):
-        fit(model, part, part, **recipe, fit_head=True, team=Team(0, 3))
+        fit(model, part, part, **recipe, pretrained=True, team=Team(0, 3))
