@@ -1,16 +1,20 @@
 """The device that computes: the only place that knows what devices are called."""
 
 import ctypes
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pokecam.errors import InputError
 from pokecam.params import Settings, one_of
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+
+RESIDENT = 0.25  # of a GPU's free memory: pictures to train on that take no more are kept there
 
 # Numbers of glibc's mallopt(3).
 _M_TRIM_THRESHOLD = -1
@@ -44,7 +48,28 @@ def pick(name: str) -> torch.device:
     device = torch.device(present[0] if name == "auto" else name)
     if device.type == "cpu":
         _keep_freed_memory()
+    if device.type == "cuda":
+        _compute_alike()
     return device
+
+
+def reader(
+    pixels: np.ndarray, rows: np.ndarray, device: torch.device
+) -> Callable[[np.ndarray], Tensor]:
+    """A function of indices (n,) that gives the pictures pixels[rows[indices]], (n, S, S, 3) uint8,
+    on `device`: from a copy that stays there, if it is a GPU with room for it.
+
+    pixels: (M, S, S, 3) uint8, memory-mapped or not. rows: (N,) int.
+    """
+    if len(rows) * pixels[:1].nbytes > RESIDENT * _free_bytes(device):
+        return lambda indices: torch.from_numpy(pixels[rows[indices]]).to(device)
+    resident = torch.from_numpy(pixels[rows]).to(device)
+    return lambda indices: resident[torch.from_numpy(indices).to(device)]
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Of the device's own memory; 0 where it shares the computer's."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
 def mixed_precision(network: nn.Module) -> torch.autocast:
@@ -76,6 +101,13 @@ def inference_precision(device: torch.device) -> torch.dtype:
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether PyTorch says that a tensor did not fit into memory."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _compute_alike() -> None:
+    """Let CUDA compute the same bits in every run. Operations that cannot (the gradient of VGG's
+    and AlexNet's adaptive pooling) say so in a warning of PyTorch's."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def _keep_freed_memory() -> None:

@@ -107,9 +107,9 @@ def run(main: Callable[[], object]) -> None:
 
 def team(device_name: str) -> Team:
     """The processes that were started together with this one, each on a device of its own."""
-    if not _launched():
-        return Team(device=device.pick(device_name))
     picked = device.pick(device_name)
+    if not _launched():
+        return Team(device=picked)
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=picked.type == "cpu")

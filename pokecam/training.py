@@ -1,17 +1,18 @@
 """Fine-tuning on few pictures.
 
 The last layer is fitted first, on features computed once; then all layers are fine-tuned, the
-body at a lower rate than the head: gradients of a head that fits do not tear up features that are
+rest at a lower rate than the last: gradients of a layer that fits do not tear up features that are
 good already (Kumar et al. 2022, arXiv 2202.10054). The views to train on are smaller than the
 pictures that are evaluated. A random crop shows things enlarged, so at 5/7 of the side their
 apparent sizes nearly agree (Touvron et al. 2019, arXiv 1906.06423), at half the cost. What is
 validated and kept is an average over the last steps, which bears a higher rate than the weights
-themselves (Polyak and Juditsky 1992; Izmailov et al. 2018, arXiv 1803.05407). At the end
-one number, the temperature, makes the probabilities agree with how often they come true (Guo et
-al. 2017, arXiv 1706.04599).
+themselves (Polyak and Juditsky 1992; Izmailov et al. 2018, arXiv 1803.05407). No epoch is chosen:
+the rate falls to zero and the average smooths what is left, so the last is the best but for the
+chance of a small validation part, and choosing by that chance costs accuracy. What the
+validation part decides is one number, the temperature, which makes the probabilities agree with
+how often they come true (Guo et al. 2017, arXiv 1706.04599).
 """
 
-import copy
 import logging
 import math
 from collections.abc import Callable
@@ -34,7 +35,7 @@ from pokecam.augmentation import Views, augment, draw
 from pokecam.backbones import BACKBONES
 from pokecam.checkpoints import Checkpoint
 from pokecam.classifier import HEADS, Classifier, predict
-from pokecam.device import DeviceSettings, mixed_precision, out_of_memory
+from pokecam.device import DeviceSettings, mixed_precision, out_of_memory, reader
 from pokecam.errors import InputError
 from pokecam.logistic import confidence_scale, fit_linear
 from pokecam.params import Settings, one_of
@@ -46,7 +47,8 @@ PICTURES_SEEN = 4500  # an epoch shows each training picture once; as many as co
 EPOCHS = (8, 40)  # … within these bounds
 VIEW = 5 / 7  # side of a training view : side of an evaluated picture
 WARM_UP = 0.1  # fraction of the steps during which the rate rises
-HEAD_RATE = 3  # the head learns this much faster than the body
+LAST_LAYER = 3  # the last layer, which is new, learns this much faster than the rest
+WITHOUT_BATCHNORM = 0.1  # … and networks without BatchNorm this much slower than others
 AVERAGED = 1 / 6  # of the training: time constant of the averaged weights
 LEAST_SHARE = 2  # pictures of a step for each process: BatchNorm needs more than one
 LOOK_EVERY = 10  # steps between two looks at the loss on a GPU
@@ -95,7 +97,7 @@ class Pictures:
 class Epoch:
     """One row of the history: mean loss per picture in nats (the training loss weighted and
     smoothed, of the weights that learn; the validation loss plain, of the averaged weights, before
-    `calibrate`), the body's rate after the epoch's last step."""
+    `calibrate`), the rate after the epoch's last step, of all but the last layer."""
 
     epoch: int
     train_loss: float
@@ -103,11 +105,6 @@ class Epoch:
     val_loss: float
     val_accuracy: float
     learning_rate: float
-    chosen: int = 0
-
-    def rank(self) -> tuple[float, float]:
-        """The best epoch has the highest: by validation accuracy, among equals by loss."""
-        return self.val_accuracy, -self.val_loss
 
 
 def fit(
@@ -127,13 +124,13 @@ def fit(
     checkpoint: Checkpoint | None = None,
 ) -> pd.DataFrame:
     """Fine-tune `classifier` in place, on the device it is on; it ends with the averaged weights
-    after the epoch that is best on `val` (`Epoch.rank`), its logits scaled by `calibrate`, in
-    evaluation mode.
+    after the last epoch, its logits scaled by `calibrate`, in evaluation mode.
 
     epochs: None lets `n_epochs` decide.
     batch_size: pictures per step, to within what makes all steps of an epoch alike; over all
         processes of the team.
-    learning_rate: peak rate of the body; the head's is `HEAD_RATE` times that.
+    learning_rate: peak rate of networks with BatchNorm (`pace`); the last layer's is `LAST_LAYER`
+        times that.
     pretrained: whether the body has learnt something. Then the last layer is fitted first, and the
         weights are averaged; from scratch they change so fast that averages lag behind.
     freeze: as in `freezing.freeze`.
@@ -175,16 +172,14 @@ def fit(
             progress.end(
                 loss=row.train_loss, accuracy=row.train_accuracy, val_accuracy=row.val_accuracy
             )
-            standing.end_epoch(row, averaged)
+            standing.end_epoch(row)
             course.save(standing)
             if asked():
                 raise KeyboardInterrupt(_kept(standing.epoch - 1, 0, epochs, checkpoint))
-    classifier.load_state_dict(standing.best)
+    classifier.load_state_dict(averaged.state_dict())
     calibrate(classifier, val, team)
-    best = max(standing.history, key=Epoch.rank)
-    best.chosen = 1
     if team.leads:
-        _warn_if_at_chance(best.val_accuracy, val.labels)
+        _warn_if_at_chance(standing.history[-1].val_accuracy, val.labels)
     return pd.DataFrame([asdict(row) for row in standing.history])
 
 
@@ -212,6 +207,14 @@ def rate_factor(n_steps: int) -> Callable[[int], float]:
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, n_steps - warm)))
 
     return factor
+
+
+def pace(classifier: Classifier) -> float:
+    """What the learning rate is multiplied by. BatchNorm undoes any change of the size of the
+    weights before it, and with it most of what too high a rate does; networks without it (AlexNet,
+    VGG, SqueezeNet) or with LayerNorm instead (ConvNeXt, Swin, ViT) bear less."""
+    normalised = any(isinstance(module, nn.BatchNorm2d) for module in classifier.modules())
+    return 1.0 if normalised else WITHOUT_BATCHNORM
 
 
 def view_size(classifier: Classifier) -> int:
@@ -252,7 +255,7 @@ class _Standing:
 
     epoch: the one that runs; step: how many of its steps are done; loss, hits: sums over them.
     at_once: pictures of a step that memory holds at once; None: all.
-    history, best: of the epochs before, and the weights after the best of them.
+    history: of the epochs before.
     """
 
     epoch: int = 1
@@ -261,12 +264,9 @@ class _Standing:
     hits: int = 0
     at_once: int | None = None
     history: list[Epoch] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)
 
-    def end_epoch(self, row: Epoch, classifier: Classifier) -> None:
+    def end_epoch(self, row: Epoch) -> None:
         self.history.append(row)
-        if max(self.history, key=Epoch.rank) is row:
-            self.best = copy.deepcopy(classifier.state_dict())
         self.epoch, self.step, self.loss, self.hits = self.epoch + 1, 0, 0.0, 0
 
 
@@ -294,13 +294,15 @@ class _Course:
         self.train = train
         self.still = still
         self.steps = steps
-        self.learning_rate = learning_rate
+        self.learning_rate = learning_rate * pace(classifier)
+        self.view_px = view_size(classifier)
         self.label_smoothing = label_smoothing
         self.seed = seed
         self.team = team
         self.checkpoint = checkpoint
         self.device = _device(classifier)
         self.labels = _labels(train, self.device)
+        self.pixels = reader(train.pixels, train.rows, self.device)
         self.weight = class_weights(train.labels, len(classifier.classes)).to(self.device)
         self.factor = rate_factor(epochs * steps)
         self.optimiser = AdamW(_groups(classifier, weight_decay), fused=True)
@@ -349,7 +351,7 @@ class _Course:
             )
 
     def rate(self, standing: _Standing) -> float:
-        """The body's learning rate at the next step."""
+        """The learning rate at the next step, of all but the last layer."""
         return self.learning_rate * self.factor((standing.epoch - 1) * self.steps + standing.step)
 
     def run_epoch(
@@ -410,8 +412,7 @@ class _Course:
 
     def _show(self, rows: np.ndarray, views: Views) -> Tensor:
         """Network input (n, 3, T, T): views of the training pictures in some rows."""
-        pixels = torch.from_numpy(self.train.pixels[self.train.rows[rows]]).to(self.device)
-        return augment(pixels, views, view_size(self.classifier))
+        return augment(self.pixels(rows), views, self.view_px)
 
     def _step(
         self, standing: _Standing, rows: np.ndarray, views: Views, rate: float
@@ -523,19 +524,22 @@ def _kept(epochs: int, steps: int, of: int, checkpoint: Checkpoint | None) -> st
 
 
 def _groups(classifier: Classifier, weight_decay: float) -> list[dict]:
-    """Parameter groups, the body's first. Biases and norms, which have one dimension, are not
+    """Parameter groups, the last layer's last. Biases and norms, which have one dimension, are not
     pulled towards 0."""
+    last = {id(weight) for weight in classifier.last_layer.parameters()}
     return [
         {
             "params": [
                 weight
-                for weight in part.parameters()
-                if weight.requires_grad and (weight.ndim > 1) == decays
+                for weight in classifier.parameters()
+                if weight.requires_grad
+                and (id(weight) in last) == is_last
+                and (weight.ndim > 1) == decays
             ],
-            "times": times,  # the rate is this times the body's
+            "times": LAST_LAYER if is_last else 1,  # the rate is this times that of the others
             "weight_decay": weight_decay if decays else 0.0,
         }
-        for part, times in ((classifier.body, 1), (classifier.head, HEAD_RATE))
+        for is_last in (False, True)
         for decays in (True, False)
     ]
 

@@ -1,4 +1,4 @@
-"""Fine-tune the network; keep the epoch that is best on the validation pictures."""
+"""Fine-tune the network."""
 
 from pathlib import Path
 

@@ -1,5 +1,6 @@
 """Which device, and what it computes in."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -36,6 +37,35 @@ def test_training_in_bfloat16_where_it_is_faster(unit, network, expected, monkey
     with device.mixed_precision(network):
         assert network(torch.zeros(1, 4, 8, 8)).dtype == expected
     assert all(weight.dtype == torch.float32 for weight in network.parameters())
+
+
+@pytest.mark.parametrize("free_bytes", [0, 2**30])
+def test_pictures_are_the_same_kept_on_the_device_or_not(free_bytes, monkeypatch):
+    monkeypatch.setattr(device, "_free_bytes", lambda _: free_bytes)
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 3), dtype=np.uint8)
+    rows = np.array([8, 2, 3, 5])
+    read = device.reader(pixels, rows, torch.device("cpu"))
+    assert np.array_equal(read(np.array([3, 0])).numpy(), pixels[[5, 8]])
+    before = pixels[5, 0, 0, 0]
+    pixels[:] = 0
+    kept = read(np.array([3]))[0, 0, 0, 0]
+    assert kept == (before if free_bytes else 0)
+
+
+@pytest.fixture
+def determinism_restored():
+    before = torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
+@pytest.mark.usefixtures("determinism_restored")
+def test_on_cuda_algorithms_are_deterministic(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    device.pick("cuda")
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
 
 
 def test_maps_are_exact_but_on_cuda():

@@ -73,15 +73,13 @@ def uncalibrated(monkeypatch):
 
 
 @pytest.mark.usefixtures("uncalibrated")
-def test_the_weights_are_those_of_the_chosen_epoch():
-    """With a rate this high the epochs go up and down, and the best is not the last."""
+def test_the_weights_are_those_of_the_last_epoch():
+    """With a rate this high the epochs go up and down, and the last is not the best."""
     model, history = fitted(learning_rate=0.3, epochs=8, pretrained=False, weight_decay=0.0)
-    best = history.sort_values(["val_accuracy", "val_loss"], ascending=[False, True]).iloc[0]
-    assert history.chosen.sum() == 1
-    assert best.chosen == 1
-    assert best.epoch < len(history)
+    last = history.iloc[-1]
+    assert last.val_loss > history.val_loss.min()
     loss, accuracy = measure(model, pictures(seed=1))
-    assert (loss, accuracy) == (best.val_loss, best.val_accuracy)
+    assert (loss, accuracy) == (last.val_loss, last.val_accuracy)
 
 
 def test_the_same_arguments_give_the_same_bytes(tmp_path):
@@ -245,14 +243,32 @@ def test_the_rate_rises_and_falls():
     assert training.rate_factor(1)(0) == 1
 
 
-def test_the_head_learns_faster_and_only_matrices_decay():
+def test_the_last_layer_learns_faster_and_only_matrices_decay():
     groups = training._groups(tiny(), weight_decay=0.5)
     shape = [
         (group["times"], group["weight_decay"], [weight.ndim for weight in group["params"]])
         for group in groups
     ]
-    head = training.HEAD_RATE
-    assert shape == [(1, 0.5, [4]), (1, 0, [1, 1]), (head, 0.5, [2]), (head, 0, [1])]
+    last = training.LAST_LAYER
+    assert shape == [(1, 0.5, [4]), (1, 0, [1, 1]), (last, 0.5, [2]), (last, 0, [1])]
+
+
+def test_hidden_layers_of_a_head_learn_as_the_body_does():
+    """They may be pretrained as it is."""
+    model = classifier.build("vgg11", "native", CLASSES, SIZE_PX)
+    groups = training._groups(model, weight_decay=0.0)
+    fast = {id(weight) for group in groups if group["times"] != 1 for weight in group["params"]}
+    assert fast == {id(weight) for weight in model.head.classifier[6].parameters()}
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "pace"), [("resnet18", 1), ("vgg11_bn", 1), ("vgg11", 0.1), ("convnext_tiny", 0.1)]
+)
+def test_networks_without_batchnorm_learn_slower(backbone, pace):
+    with torch.device("meta"):
+        model = classifier.build(backbone, "gap", CLASSES, 64)
+    assert training.pace(model) == pace
 
 
 @pytest.mark.parametrize(

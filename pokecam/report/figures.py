@@ -44,9 +44,9 @@ READABLE_CLASSES = 40
 
 
 def curves(history: pd.DataFrame, path: Path) -> None:
-    """Draw loss and accuracy over the epochs; a ring marks the epoch whose weights are used.
+    """Draw loss and accuracy over the epochs.
 
-    history: epoch, train_loss, val_loss, train_accuracy, val_accuracy, chosen.
+    history: epoch, train_loss, val_loss, train_accuracy, val_accuracy.
     """
     with _figure(path, 7.6, 2.9) as figure:
         loss, accuracy = figure.subplots(1, 2)
@@ -62,21 +62,14 @@ def _curve(axes: Axes, history: pd.DataFrame, quantity: str, title: str) -> None
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y", color=FAINT, alpha=0.25, linewidth=0.6)
-    epoch, chosen = history["epoch"], history["chosen"] == 1
+    epoch = history["epoch"]
     marker = "o" if len(history) == 1 else None
-    train, validation = history[f"train_{quantity}"], history[f"val_{quantity}"]
-    axes.plot(epoch, train, "--", color=ORANGE, label="training", marker=marker)
-    axes.plot(epoch, validation, "-", color=BLUE, label="validation", marker=marker)
-    axes.plot(
-        epoch[chosen],
-        validation[chosen],
-        "o",
-        markersize=8,
-        markerfacecolor="white",
-        markeredgecolor=BLUE,
-        markeredgewidth=1.6,
-        label="chosen epoch",
-    )
+    for part, name, style, colour in (
+        ("train", "training", "--", ORANGE),
+        ("val", "validation", "-", BLUE),
+    ):
+        values = history[f"{part}_{quantity}"]
+        axes.plot(epoch, values, style, color=colour, label=name, marker=marker)
 
 
 def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: Path) -> None:

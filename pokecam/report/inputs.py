@@ -19,7 +19,7 @@ class Inputs:
     quarantine: pd.DataFrame  # file, label, reason
     duplicates: pd.DataFrame  # file, label, group
     parts: dict[str, int]  # number of pictures for training, validation, test
-    history: pd.DataFrame  # epoch, train_loss, …, chosen
+    history: pd.DataFrame  # epoch, train_loss, …
     predictions: pd.DataFrame  # file, label, predicted, probability, p:<class> …
     per_class: pd.DataFrame  # label, precision, recall, f1, support
     confusion: pd.DataFrame  # label, predicted, count

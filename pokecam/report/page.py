@@ -99,7 +99,6 @@ class Page:
     confusion: list[list[int]]  # [true][predicted]
     lookalikes: list[Lookalike]
     parts: dict[str, int]
-    chosen_epoch: int
     n_duplicates: int
     n_duplicate_groups: int
     quarantine: list[Rejected]
@@ -131,7 +130,6 @@ def build(inputs: Inputs) -> Page:
         confusion=counts.loc[classes, classes].to_numpy().tolist(),
         lookalikes=[Lookalike(**row) for row in _records(inputs.lookalikes, Lookalike)],
         parts=inputs.parts,
-        chosen_epoch=int(chosen(inputs.history)["epoch"]),
         n_duplicates=len(inputs.duplicates),
         n_duplicate_groups=inputs.duplicates["group"].nunique(),
         quarantine=[Rejected(**row) for row in _records(inputs.quarantine, Rejected)],
@@ -147,20 +145,14 @@ def build(inputs: Inputs) -> Page:
 
 def metrics(inputs: Inputs) -> dict[str, float]:
     """Flat numbers for `dvc metrics` and `dvc exp show`; those that are undefined are left out."""
-    best = chosen(inputs.history)
     numbers = inputs.metrics | {
-        "val_accuracy": best["val_accuracy"],
+        "val_accuracy": inputs.history["val_accuracy"].iloc[-1],
         "n_train": inputs.parts["train"],
         "n_val": inputs.parts["val"],
         "quarantined": len(inputs.quarantine),
         "near_duplicates": len(inputs.duplicates),
     }
     return {key: _six_digits(value) for key, value in numbers.items() if value is not None}
-
-
-def chosen(history: pd.DataFrame) -> pd.Series:
-    """The epoch whose weights are used."""
-    return history[history["chosen"] == 1].iloc[0]
 
 
 def count_constant(maps: Iterable[np.ndarray]) -> int:

@@ -64,9 +64,8 @@ def run_folder(tmp_path_factory):
             "train_loss": [1.5, 0.9, 0.4],
             "train_accuracy": [0.4, 0.7, 0.9],
             "val_loss": [1.4, 0.8, 0.9],
-            "val_accuracy": [0.5, 0.8765432, 0.8],
+            "val_accuracy": [0.5, 0.8, 0.8765432],
             "learning_rate": [0.1, 0.1, 0.1],
-            "chosen": [0, 1, 0],
         }
     )
     write_csv(models / "history.csv", history)

@@ -14,7 +14,6 @@ HISTORY = pd.DataFrame(
         "val_loss": [1.1, 0.7],
         "train_accuracy": [0.5, 0.9],
         "val_accuracy": [0.6, 0.8],
-        "chosen": [0, 1],
     }
 )
 

@@ -64,7 +64,7 @@ def test_maps_that_point_nowhere_are_counted_in_every_method(built):
 def test_metrics_are_flat_short_and_rounded(inputs):
     metrics = page.metrics(inputs)
     assert metrics["accuracy"] == 0.875
-    assert metrics["val_accuracy"] == 0.876543  # of the chosen epoch, six digits
+    assert metrics["val_accuracy"] == 0.876543  # of the last epoch, six digits
     assert (metrics["n_train"], metrics["n_val"], metrics["n_test"]) == (4, 4, 8)
     assert (metrics["quarantined"], metrics["near_duplicates"]) == (1, 2)
     assert all(isinstance(value, int | float) for value in metrics.values())

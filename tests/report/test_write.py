@@ -121,7 +121,6 @@ def test_tables_for_dvc(out):
     assert list(predictions) == ["file", "label", "predicted", "probability"]
     assert len(predictions) == 8
     assert list(pd.read_csv(out / "per_class.csv")["label"]) == CLASSES
-    assert list(pd.read_csv(out / "history.csv")["chosen"]) == [0, 1, 0]
 
 
 def test_no_file_of_the_report_names_a_class_as_it_comes(out):
