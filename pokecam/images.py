@@ -24,6 +24,7 @@ class Packed:
     masks: np.ndarray | None  # uint8 (N, S, S), memory-mapped: 0 or the number of the body part
     parts: pd.DataFrame | None  # label, index, part: what the numbers in masks mean
     boxes: pd.DataFrame | None  # image, label, xmin, ymin, xmax, ymax in packed pixels
+    scenes: pd.DataFrame | None  # image, label, seed and all else that chance decided (drawn)
 
 
 def load(folder: Path) -> Packed:
@@ -38,6 +39,7 @@ def load(folder: Path) -> Packed:
         masks=np.load(masks, mmap_mode="r") if masks.exists() else None,
         parts=_table_if_there(folder / "parts.csv"),
         boxes=_table_if_there(folder / "boxes.csv"),
+        scenes=_table_if_there(folder / "scenes.csv"),
     )
 
 

@@ -1,0 +1,76 @@
+"""Which parts of a drawn creature decide, and do the maps know it?
+
+A drawing can be drawn again without one of its parts, everything else unchanged. How far the
+class's logit falls then is what the part is worth to the network, found without any map; what it is
+worth in a map is the map's mass on it. "Single deletion" of Hesse et al. 2023 (FunnyBirds, arXiv
+2308.06248), §4.2.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, stats
+
+from pokecam.drawn import nuisances, render, scene, species
+from pokecam.packing.decode import decode
+from pokecam.packing.geometry import fit, letterbox
+
+MARGIN_PX = 2  # parts' masks are dilated by a square of 5 × 5: their outline belongs to them
+LEAST_AREA_PX = 16  # a part of which less is to be seen is not asked for
+LEAST_PARTS = 3  # fewer cannot be ranked
+
+Floats = NDArray[np.floating]
+
+
+class Redrawing:
+    """Draws the pictures of a drawn source again, as `download` and `select` made them.
+
+    settings_file: what `source: drawn` stands for. size_px: side S of the packed pictures.
+    """
+
+    def __init__(self, settings_file: Path, size_px: int) -> None:
+        self.settings = nuisances.read_settings(settings_file)
+        self.catalogue = species.catalogue(settings_file.parent / self.settings.catalogue)
+        self.size_px = size_px
+
+    def parts(self, label: str) -> list[str]:
+        """The parts of a species; part i has number i + 1 in masks."""
+        return [part.name for part in self.catalogue[label].parts]
+
+    def picture(self, label: str, seed: int, without: frozenset[str] = frozenset()) -> np.ndarray:
+        """The picture of a species with this seed, uint8 (S, S, 3), some parts left out."""
+        one = scene.sample(self.catalogue[label], seed, self.settings)
+        jpeg = render.finish(render.picture(one, self.settings.picture_px, without), one)
+        decoded, width, height = decode(jpeg, self.size_px)
+        return letterbox(decoded, fit(width, height, self.size_px))[1]
+
+
+def visible(mask: np.ndarray, names: list[str]) -> dict[str, NDArray[np.bool_]]:
+    """Part → where it is, dilated, bool (S, S), for the parts that can be seen.
+
+    mask: uint8 (S, S), 0 or a part's number. names: of parts 1, 2, ….
+    """
+    grown = np.ones((2 * MARGIN_PX + 1,) * 2, bool)
+    seen = {}
+    for number, name in enumerate(names, 1):
+        here = mask == number
+        if here.sum() >= LEAST_AREA_PX:
+            seen[name] = ndimage.binary_dilation(here, grown)
+    return seen
+
+
+def masses(shown: Floats, regions: Mapping[str, NDArray[np.bool_]]) -> Floats:
+    """Each map's mass on each region: (M, S, S) → (M, len(regions))."""
+    return np.stack(
+        [shown.sum(axis=(1, 2), dtype=float, where=region) for region in regions.values()], axis=1
+    )
+
+
+def rank_correlation(drops: Floats, masses: Floats) -> float:
+    """Spearman's ρ between what parts are worth to the network and in a map, (n_parts,) each; NaN
+    for fewer than `LEAST_PARTS` parts, or where all are worth the same."""
+    if len(drops) < LEAST_PARTS or np.ptp(drops) == 0 or np.ptp(masses) == 0:
+        return float("nan")
+    return float(stats.spearmanr(drops, masses).statistic)
