@@ -13,6 +13,7 @@ def main(
     history: Path = Path("models/history.csv"),
     evaluation: Path = Path("data/evaluation"),
     cams: Path = Path("data/cams"),
+    judgement: Path = Path("data/judgement"),
     params: Path = Path("params.yaml"),
     out: Path = Path("reports"),
 ) -> None:
@@ -22,6 +23,7 @@ def main(
         history=history,
         evaluation=evaluation,
         cams=cams,
+        judgement=judgement,
         settings=params,
     )
     write(inputs, out)

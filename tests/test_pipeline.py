@@ -29,7 +29,7 @@ TINY = {
     "epochs": 1,
     "device": "cpu",
 }
-ALL = ["download", "select", "split", "weights", "train", "evaluate", "cam", "report"]
+ALL = ["download", "select", "split", "weights", "train", "evaluate", "cam", "judge", "report"]
 
 
 @dataclass
@@ -150,11 +150,12 @@ def test_nothing_changed_nothing_runs(repository):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"backbone": "alexnet"}, "weights train evaluate cam report"),
-        ({"classes": ["Ant", "Bee", "Dog"]}, "select split train evaluate cam report"),
-        ({"split_seed": 7}, "split train evaluate cam report"),
-        ({"seed": 7}, "train evaluate cam report"),
-        ({"cam_methods": ["grad_cam"]}, "cam report"),
+        ({"backbone": "alexnet"}, "weights train evaluate cam judge report"),
+        ({"classes": ["Ant", "Bee", "Dog"]}, "select split train evaluate cam judge report"),
+        ({"split_seed": 7}, "split train evaluate cam judge report"),
+        ({"seed": 7}, "train evaluate cam judge report"),
+        ({"cam_methods": ["grad_cam"]}, "cam judge report"),
+        ({"judge_pictures": 2}, "judge report"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -177,7 +178,7 @@ def test_a_parameter_reruns_what_depends_on_it_and_back_only_the_report(
 
 def test_experiments_there_and_back_run_only_the_report(repository):
     """A → B → A, as one types `dvc exp run -S`."""
-    assert set(repository.experiment("seed=7")) == {"train", "evaluate", "cam", "report"}
+    assert set(repository.experiment("seed=7")) == {"train", "evaluate", "cam", "judge", "report"}
     assert repository.experiment("seed=1") == ["report"]
     assert repository.run("git", "status", "--porcelain", "reports", "dvc.lock") == ""
 
@@ -195,7 +196,7 @@ def test_a_new_torch_reruns_the_stages_whose_numbers_it_decides(repository):
     assert count == 1
     path.write_text(text)
     # torch itself is the old one, so the numbers come out the same and the report stays as it is.
-    assert repository.repro() == ["weights", "train", "evaluate", "cam"]
+    assert repository.repro() == ["weights", "train", "evaluate", "cam", "judge"]
 
 
 def test_a_picture_added_to_the_folder_is_noticed(repository, tmp_path):

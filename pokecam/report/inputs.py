@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pokecam import images, params
+from pokecam.report.trust import Judgement
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Inputs:
     maps: dict[str, np.ndarray]  # method → float32 (N, C, h, w), memory-mapped, raw
     titles: dict[str, str]  # method → what the papers call it
     layer: str
+    judgement: Judgement
     params: dict[str, Any]
 
     @property
@@ -38,7 +40,14 @@ class Inputs:
 
 
 def read(
-    *, images_folder: Path, split: Path, history: Path, evaluation: Path, cams: Path, settings: Path
+    *,
+    images_folder: Path,
+    split: Path,
+    history: Path,
+    evaluation: Path,
+    cams: Path,
+    judgement: Path,
+    settings: Path,
 ) -> Inputs:
     """Read what the stages before wrote. Pictures and maps stay on disk until they are used."""
     maps_made = json.loads((cams / "meta.json").read_text(encoding="utf-8"))
@@ -62,8 +71,27 @@ def read(
         },
         titles=maps_made["methods"],
         layer=maps_made["layer"],
+        judgement=_judgement(judgement),
         params=params.read_all(settings),
     )
+
+
+def _judgement(folder: Path) -> Judgement:
+    randomisation = folder / "sanity.csv"
+    return Judgement(
+        measures=_measured(folder / "measures.csv"),
+        tests=_measured(folder / "tests.csv"),
+        randomisation=_measured(randomisation) if randomisation.exists() else None,
+        about=json.loads((folder / "about.json").read_text(encoding="utf-8")),
+    )
+
+
+def _measured(path: Path) -> pd.DataFrame:
+    """A table of numbers, some of them unknown, beside names of classes, which are text."""
+    table = images.read_table(path)
+    numbers = [name for name in ("value", "low", "high", "rank_correlation") if name in table]
+    table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
+    return table
 
 
 def _for_all_classes(maps: np.ndarray, n_classes: int) -> np.ndarray:

@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 
 from pokecam.cam.display import is_constant
+from pokecam.report import trust
 from pokecam.report.inputs import Inputs
+from pokecam.report.trust import Trust
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class Page:
     image_size: int
     n_maps: int
     n_constant_maps: int
+    trust: Trust
     parameters: dict[str, str]
 
     def first_card(self, label: str, predicted: str) -> Card | None:
@@ -139,6 +142,7 @@ def build(inputs: Inputs) -> Page:
         image_size=inputs.packed.pixels.shape[1],
         n_maps=sum(maps.shape[0] * maps.shape[1] for maps in inputs.maps.values()),
         n_constant_maps=count_constant(inputs.maps.values()),
+        trust=trust.build(inputs.judgement),
         parameters=parameters,
     )
 
@@ -152,6 +156,7 @@ def metrics(inputs: Inputs) -> dict[str, float]:
         "quarantined": len(inputs.quarantine),
         "near_duplicates": len(inputs.duplicates),
     }
+    numbers |= trust.headlines(inputs.judgement)
     return {key: _six_digits(value) for key, value in numbers.items() if value is not None}
 
 

@@ -58,6 +58,7 @@ def run_folder(tmp_path_factory):
         data / "cams" / "meta.json",
         {"methods": {"cam": "CAM", "grad_cam": "Grad-CAM"}, "layer": "features.12"},
     )
+    write_judgement(data / "judgement")
     history = pd.DataFrame(
         {
             "epoch": [1, 2, 3],
@@ -75,6 +76,51 @@ def run_folder(tmp_path_factory):
     return folder
 
 
+def write_judgement(folder):
+    """CAM is better than both baselines at pointing, not at deletion; nobody has a rank of parts;
+    Grad-CAM stays as it is when the network is made fresh."""
+    methods = {"cam": "CAM", "grad_cam": "Grad-CAM", "random": "Random", "centre": "Centre"}
+    measures = {
+        "deletion": ("Deletion", -1, [0.1, 0.3, 0.2, 0.25]),
+        "pointing": ("Pointing game", 1, [0.9, 0.5, 0.2, 0.4]),
+        "parts": ("Part ranks", 1, [np.nan, np.nan, np.nan, np.nan]),
+    }
+    values = [
+        (measure, method, label, value, value - 0.05, value + 0.05, 8)
+        for measure, (_, _, row) in measures.items()
+        for method, value in zip(methods, row, strict=True)
+        for label in ["", *CLASSES]
+    ]
+    columns = ["measure", "method", "label", "value", "low", "high", "n"]
+    write_csv(folder / "measures.csv", pd.DataFrame(values, columns=columns))
+    tests = [
+        ("pointing", "cam", "random", 0.7, 0.001),
+        ("pointing", "cam", "centre", 0.5, 0.01),
+        ("pointing", "grad_cam", "random", 0.3, 0.01),
+        ("pointing", "grad_cam", "centre", 0.1, 0.3),
+        ("deletion", "cam", "random", 0.1, 0.2),
+        ("deletion", "cam", "centre", 0.15, 0.001),
+        ("deletion", "grad_cam", "random", -0.1, 0.001),
+        ("deletion", "grad_cam", "centre", -0.05, 0.001),
+    ]
+    columns = ["measure", "method", "baseline", "difference", "p_holm"]
+    write_csv(folder / "tests.csv", pd.DataFrame(tests, columns=columns))
+    steps = [
+        ("cam", "head", 0.6, 0.5, False),
+        ("grad_cam", "head", 0.99, 0.9, True),
+        ("cam", "features.0", -0.12, 0.1, False),
+        ("grad_cam", "features.0", 0.97, 0.9, True),
+    ]
+    columns = ["method", "block", "rank_correlation", "ssim", "unchanged"]
+    write_csv(folder / "sanity.csv", pd.DataFrame(steps, columns=columns).assign(n=8, constant=0))
+    entries = {
+        name: {"title": title, "group": "x", "better": better, "meaning": f"what {title} is"}
+        for name, (title, better, _) in measures.items()
+    }
+    about = {"measures": entries, "methods": methods, "baselines": ["random", "centre"]}
+    write_json(folder / "about.json", about)
+
+
 @pytest.fixture(scope="module")
 def inputs(run_folder):
     data = run_folder / "data"
@@ -84,5 +130,6 @@ def inputs(run_folder):
         history=run_folder / "models" / "history.csv",
         evaluation=data / "evaluation",
         cams=data / "cams",
+        judgement=data / "judgement",
         settings=run_folder / "params.yaml",
     )

@@ -30,6 +30,8 @@ PARAMETERS = {
     "device": "cpu",
     "cam_layer": None,
     "cam_methods": ["cam", "grad_cam"],
+    "judge_measures": ["faithfulness", "localization", "parts", "sanity"],
+    "judge_pictures": 4,
 }
 
 

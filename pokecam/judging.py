@@ -1,0 +1,447 @@
+"""All maps of all test pictures against all measures, and the tables that come of it.
+
+What is judged is the map of the predicted class, as it is displayed, beside three baselines that
+know nothing of the network. Each measure is defined in the module that its group is named after.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
+from functools import cached_property, partial
+from itertools import product
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from pokecam import faithfulness, layers, localization, parts, sanity
+from pokecam.cam.core import capture, compute
+from pokecam.cam.display import display
+from pokecam.cam.methods import METHODS
+from pokecam.classifier import Classifier, in_batches, predict
+from pokecam.folding import folded
+from pokecam.images import Packed
+from pokecam.params import Settings, one_of
+from pokecam.significance import holm, interval, p_paired
+
+BASELINES = ("random", "centre", "edges")
+GROUPS = ("faithfulness", "localization", "parts", "sanity")
+SANITY_PICTURES = 20  # at most; the network is made anew for all of them
+SANITY_PX = 112  # side at which maps are compared with those of a network made fresh
+
+Floats = NDArray[np.floating]
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What one column of the scores says.
+
+    title: what the papers call it. group: of `GROUPS`. better: 1 if more is better, −1 if less.
+    meaning: in half a sentence, for the report.
+    """
+
+    title: str
+    group: str
+    better: int
+    meaning: str
+
+
+MEASURES = {
+    "deletion": Measure(
+        "Deletion", "faithfulness", -1, "probability left while the most salient pixels go"
+    ),
+    "insertion": Measure(
+        "Insertion",
+        "faithfulness",
+        1,
+        "probability while the most salient pixels come back over a blurred picture",
+    ),
+    "road": Measure(
+        "ROAD",
+        "faithfulness",
+        1,
+        "how much more probable the class stays without the least relevant pixels than without "
+        "the most relevant ones, halved",
+    ),
+    "drop": Measure(
+        "Average drop", "faithfulness", -1, "share of the probability lost where the map is dark"
+    ),
+    "increase": Measure(
+        "Increase",
+        "faithfulness",
+        1,
+        "share of pictures that become more probable where the map is dark",
+    ),
+    "pointing": Measure(
+        "Pointing game", "localization", 1, "share of maps whose highest point is on the object"
+    ),
+    "energy": Measure("Energy inside", "localization", 1, "share of the map that is on the object"),
+    "box_15": Measure(
+        "Box at 15 %", "localization", 1, "overlap (IoU) of the box around the map and the true one"
+    ),
+    "box_20": Measure("Box at 20 %", "localization", 1, "the same at a higher threshold"),
+    "parts": Measure(
+        "Part ranks",
+        "parts",
+        1,
+        "rank correlation of what parts are worth in the map and to the network",
+    ),
+}
+# Of all pictures together; there is no such thing for one.
+OF_ALL = {
+    "max_box_acc_v2": Measure(
+        "MaxBoxAccV2", "localization", 1, "share of right boxes at the best threshold"
+    ),
+    "px_ap": Measure(
+        "PxAP", "localization", 1, "how well the map tells pixels of the object from others"
+    ),
+}
+
+
+class JudgeSettings(Settings):
+    """Which groups of measures are taken, and of how many pictures those that take time."""
+
+    judge_measures: Annotated[list[Annotated[str, one_of(GROUPS)]], Field(min_length=1)]
+    judge_pictures: Annotated[int, Field(ge=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is judged: N test pictures and M methods, the baselines among them.
+
+    classifier: the trained network. layer: the one that maps are made of, as in `layers.at`.
+    packed, rows: the pictures, and which of them, (N,).
+    predicted: (N,) int, the class whose map is judged. maps: method → raw maps (N, C or 1, h, w),
+        memory-mapped or not. methods: their names, then the baselines.
+    """
+
+    classifier: Classifier
+    layer: str | None
+    packed: Packed
+    rows: NDArray[np.intp]
+    predicted: NDArray[np.intp]
+    maps: Mapping[str, np.ndarray]
+
+    @cached_property
+    def network(self) -> Classifier:
+        """The same network, faster."""
+        return folded(layers.at(self.classifier, self.layer))
+
+    @property
+    def alike(self) -> list[list[int]]:
+        """Groups of look-alikes by index."""
+        classes = self.packed.classes
+        return [[classes.index(name) for name in group] for group in self.packed.lookalikes]
+
+    @property
+    def methods(self) -> list[str]:
+        return [*self.maps, *(name for name in BASELINES if name not in self.maps)]
+
+    @cached_property
+    def seeds(self) -> pd.Series:
+        """File → the seed of its drawn scene."""
+        assert self.packed.scenes is not None
+        return self.packed.scenes.set_index("image").seed
+
+    @property
+    def labels(self) -> list[str]:
+        return self.packed.manifest.label.iloc[self.rows].to_list()
+
+    def shown(self, some: slice, x: Tensor) -> Floats:
+        """The displayed maps (n, M, S, S) of some pictures; x: their input (n, 3, S, S)."""
+        size_px = x.shape[-1]
+        n, target = np.arange(len(x)), self.predicted[some]
+        made = []
+        captured = capture(self.network, x)
+        for name in self.methods:
+            if name in self.maps:
+                raw = np.asarray(self.maps[name][some])
+                raw = raw[n, target if raw.shape[1] > 1 else 0]
+            else:
+                raw = compute(captured, name)[:, 0].cpu().numpy()
+            made.append(display(raw, size_px))
+        return np.stack(made, axis=1)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Where the object is in n pictures: masks bool (n, S, S), and n arrays (k, 4) of boxes as in
+    `localization`; empty where it is not known."""
+
+    masks: NDArray[np.bool_]
+    boxes: list[Numbers]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the measures say.
+
+    values: measure → (N, M), NaN where a picture was not asked or has no answer.
+    hits: (N, M, D, T); counts: (N, M, 2, bins + 1): what `OF_ALL` is made of; NaN likewise.
+    drops: file, label, part, area_px, drop and each method's mass, a row for every part that was
+        left out.
+    """
+
+    values: dict[str, Numbers]
+    hits: Numbers
+    counts: Numbers
+    drops: pd.DataFrame
+
+
+def score(case: Case, settings: JudgeSettings, redrawing: parts.Redrawing | None = None) -> Scores:
+    """Take the measures. redrawing: of a drawn source; without it parts are not asked about."""
+    N, M = len(case.rows), len(case.methods)
+    groups = set(settings.judge_measures)
+    values = {
+        name: np.full((N, M), np.nan) for name, entry in MEASURES.items() if entry.group in groups
+    }
+    hits = np.full((N, M, len(localization.DELTAS), len(localization.THRESHOLDS)), np.nan)
+    counts = np.full((N, M, 2, localization.BINS + 1), np.nan)
+    drops: list[dict] = []
+    dear = chosen(case.labels, settings.judge_pictures)
+    network = _probability(case.network)
+    for start, x in in_batches(case.network, case.packed.pixels, case.rows, lambda x: x):
+        some = slice(start, start + len(x))
+        shown = case.shown(some, x)
+        truth = truths(case.packed, case.rows[some]) if "localization" in groups else None
+        if truth is not None:
+            _localize(shown, truth, some, values, hits, counts)
+        asked = np.flatnonzero(dear[some])
+        if "faithfulness" in groups and len(asked):
+            target = torch.from_numpy(case.predicted[some][asked])
+            at = start + asked
+            for name, found in _faithful(
+                network, x[asked], target, shown[asked], settings.seed + start
+            ).items():
+                values[name][at] = found
+        if "parts" in groups and redrawing is not None:
+            for i in asked:
+                ranks, rows = _ask_parts(case, redrawing, start + int(i), shown[i])
+                values["parts"][start + i] = ranks
+                drops += rows
+    names = ["file", "label", "part", "area_px", "drop", *case.methods]
+    return Scores(values, hits, counts, pd.DataFrame(drops, columns=names))
+
+
+def chosen(labels: Sequence[str], n_pictures: int) -> NDArray[np.bool_]:
+    """Which pictures the measures that take time are asked of: `n_pictures`, classes taking turns
+    as long as they have any, in the order of the pictures."""
+    turn = pd.Series(range(len(labels))).groupby(np.asarray(labels)).cumcount()
+    first = turn.sort_values(kind="stable").index[:n_pictures]
+    return np.isin(np.arange(len(labels)), first)
+
+
+def truths(packed: Packed, rows: NDArray[np.intp]) -> Truth | None:
+    """Where the object is in some pictures; None if the source says it of none."""
+    if packed.masks is None and packed.boxes is None:
+        return None
+    of_file: dict[str, Numbers] = {}
+    if packed.boxes is not None:
+        edges = ["xmin", "ymin", "xmax", "ymax"]
+        of_file = {
+            str(file): some[edges].to_numpy(float) for file, some in packed.boxes.groupby("image")
+        }
+    files = packed.manifest.file.iloc[rows]
+    boxes = [of_file.get(file, np.zeros((0, 4))) for file in files]
+    if packed.masks is None:
+        return Truth(localization.masks_of_boxes(boxes, packed.pixels.shape[1]), boxes)
+    masks = packed.masks[rows] > 0
+    return Truth(masks, boxes if of_file else localization.boxes_of_masks(masks))
+
+
+def _probability(classifier: Classifier) -> faithfulness.Network:
+    device = next(classifier.parameters()).device
+    classifier.eval()
+
+    @torch.inference_mode()
+    def network(x: Tensor) -> Tensor:
+        return classifier(x.to(device)).softmax(dim=1)
+
+    return network
+
+
+def _localize(
+    shown: Floats,
+    truth: Truth,
+    some: slice,
+    values: dict[str, Floats],
+    hits: Floats,
+    counts: Floats,
+) -> None:
+    for m in range(shown.shape[1]):
+        one = shown[:, m]
+        values["pointing"][some, m] = localization.pointing_game(one, truth.masks)
+        values["energy"][some, m] = localization.energy_inside(one, truth.masks)
+        for name, threshold in (("box_15", 0.15), ("box_20", 0.2)):
+            drawn = (localization.box(map_, threshold) for map_ in one)
+            pairs = zip(drawn, truth.boxes, strict=True)
+            values[name][some, m] = [_box_iou(*pair) for pair in pairs]
+        hits[some, m] = localization.box_hits(localization.best_ious(one, truth.boxes))
+        counts[some, m] = localization.value_counts(one, truth.masks)
+
+
+def _box_iou(drawn: Numbers | None, true: Numbers) -> float:
+    if len(true) == 0:
+        return np.nan
+    return 0.0 if drawn is None else float(localization.iou(drawn[None], true).max())
+
+
+def _ask_parts(
+    case: Case, redrawing: parts.Redrawing, i: int, shown: Floats
+) -> tuple[Floats, list[dict]]:
+    """For one picture, each map's rank correlation (M,), and a row for every part."""
+    number = case.rows[i]
+    row = case.packed.manifest.iloc[number]
+    assert case.packed.masks is not None
+    names = redrawing.parts(row.label)
+    regions = parts.visible(case.packed.masks[number], names)
+    if not regions:
+        return np.full(len(shown), np.nan), []
+    pictures = [frozenset[str](), *(frozenset({name}) for name in regions)]
+    drawn = np.stack([redrawing.picture(row.label, int(case.seeds[row.file]), w) for w in pictures])
+    logits = predict(case.network, drawn, np.arange(len(drawn)))[:, case.predicted[i]].numpy()
+    drops = logits[0] - logits[1:]
+    mass = parts.masses(shown, regions)  # (M, parts)
+    rows = [
+        {
+            "file": row.file,
+            "label": row.label,
+            "part": name,
+            "area_px": int((case.packed.masks[number] == names.index(name) + 1).sum()),
+            "drop": drop,
+            **dict(zip(case.methods, of_part, strict=True)),
+        }
+        for name, drop, of_part in zip(regions, drops.tolist(), mass.T.tolist(), strict=True)
+    ]
+    return np.array([parts.rank_correlation(drops, one) for one in mass]), rows
+
+
+def _faithful(
+    network: faithfulness.Network, x: Tensor, target: Tensor, shown: Floats, seed: int
+) -> dict[str, Floats]:
+    places = faithfulness.ranks(shown)
+    curves = faithfulness.deletion_insertion(network, x, target, places)
+    drops, rises = faithfulness.seen_through(network, x, target, shown)
+    most, least = faithfulness.road(network, x, target, places, seed)
+    return {
+        "deletion": faithfulness.area(curves.deletion),
+        "insertion": faithfulness.area(curves.insertion),
+        "drop": drops,
+        "increase": rises,
+        "road": ((least - most) / 2).mean(axis=-1),
+    }
+
+
+def per_picture(case: Case, scores: Scores) -> pd.DataFrame:
+    """A row for every picture and method: file, label, method, and every measure."""
+    pairs = list(product(range(len(case.rows)), case.methods))
+    files = case.packed.manifest.file.iloc[case.rows].to_list()
+    return pd.DataFrame(
+        {
+            "file": [files[i] for i, _ in pairs],
+            "label": [case.labels[i] for i, _ in pairs],
+            "method": [method for _, method in pairs],
+        }
+        | {name: found.ravel() for name, found in scores.values.items()}
+    )
+
+
+def summary(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
+    """measure, method, label ("" for all classes), value, low, high, n: means over pictures, and
+    `OF_ALL`, with bootstrap intervals over pictures. Measures that no picture answers are left
+    out."""
+    labels = np.array(case.labels)
+    subsets = {"": np.full(len(labels), True)} | {c: labels == c for c in case.packed.classes}
+    of_all: dict[str, tuple[Floats, Callable[[Numbers], Numbers]]] = {
+        "max_box_acc_v2": (scores.hits, localization.max_box_acc_v2),
+        "px_ap": (scores.counts, localization.pixel_average_precision),
+    }
+    of_each = {name: (found, lambda mean: mean) for name, found in scores.values.items()}
+    rows = [
+        {"measure": name, "method": method, "label": label}
+        | asdict(interval(found[subset, m], seed, statistic))
+        for name, (found, statistic) in (of_each | of_all).items()
+        if not np.isnan(found).all()
+        for m, method in enumerate(case.methods)
+        for label, subset in subsets.items()
+    ]
+    return pd.DataFrame(rows, columns=["measure", "method", "label", "value", "low", "high", "n"])
+
+
+def against_baselines(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
+    """measure, method, baseline, difference, low, high, n, p, p_holm: every method paired with
+    every baseline on the same pictures. A positive difference is in the method's favour; p_holm is
+    corrected for the number of rows."""
+    rows = []
+    for name, found in scores.values.items():
+        if np.isnan(found).all():
+            continue
+        for (m, method), (b, baseline) in product(enumerate(case.methods), repeat=2):
+            if method in BASELINES or baseline not in BASELINES:
+                continue
+            differences = MEASURES[name].better * (found[:, m] - found[:, b])
+            estimate = astuple(interval(differences, seed))
+            rows.append((name, method, baseline, *estimate, p_paired(differences)))
+    names = ["measure", "method", "baseline", "difference", "low", "high", "n", "p"]
+    table = pd.DataFrame(rows, columns=names)
+    return table.assign(p_holm=holm(table.p.to_numpy(float)))
+
+
+def after_randomisation(case: Case, settings: JudgeSettings) -> pd.DataFrame:
+    """method, block, rank_correlation, ssim, n, constant, unchanged: the maps of up to
+    `SANITY_PICTURES` pictures with those of a network whose weights are fresh from its head down
+    to that block (`sanity.randomised`); means over pictures.
+
+    constant: pictures of which the fresh network has no map, left out of rank_correlation.
+    unchanged: whether a method passes for one that does not depend on the network at all; asked
+        of the last block, the whole network, and so the same in every row of a method.
+    """
+    asked = np.flatnonzero(chosen(case.labels, min(settings.judge_pictures, SANITY_PICTURES)))
+    original = {name: np.asarray(maps[asked]) for name, maps in case.maps.items()}
+    before = {name: _of_predicted(case, asked, maps) for name, maps in original.items()}
+    rows, last = [], {}
+    for block, fresh in sanity.randomised(case.classifier, settings.seed):
+        cut = layers.at(fresh, case.layer)
+        made: dict[str, list[np.ndarray]] = {name: [] for name in case.maps}
+        for _, captured in in_batches(
+            cut, case.packed.pixels, case.rows[asked], partial(capture, cut)
+        ):
+            for name, parts_made in made.items():
+                parts_made.append(compute(captured, name, case.alike).cpu().numpy())
+        for name, several in made.items():
+            now = _of_predicted(case, asked, np.concatenate(several))
+            ranks = sanity.rank_correlation(before[name], now)
+            known = ranks[~np.isnan(ranks)]
+            last[name] = sanity.unchanged(ranks)
+            rows.append(
+                {
+                    "method": name,
+                    "block": block,
+                    "rank_correlation": known.mean() if len(known) else np.nan,
+                    "ssim": sanity.ssim(before[name], now).mean(),
+                    "n": len(asked),
+                    "constant": len(asked) - len(known),
+                }
+            )
+    table = pd.DataFrame(rows)
+    return table.assign(unchanged=table.method.map(last))
+
+
+def _of_predicted(case: Case, asked: NDArray[np.intp], maps: np.ndarray) -> Floats:
+    """The displayed maps (n, S, S) of the predicted classes, of raw ones (n, C or 1, h, w)."""
+    target = case.predicted[asked] if maps.shape[1] > 1 else 0
+    return display(maps[np.arange(len(asked)), target], SANITY_PX)
+
+
+def about(case: Case) -> dict[str, dict | list]:
+    """What the names in the tables mean: measure → its `Measure`; method → title; baselines."""
+    return {
+        "measures": {name: asdict(entry) for name, entry in (MEASURES | OF_ALL).items()},
+        "methods": {name: METHODS[name].title for name in case.methods},
+        "baselines": list(BASELINES),
+    }

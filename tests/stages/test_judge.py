@@ -1,0 +1,61 @@
+"""The judge stage on pictures of one colour each, of which nobody knows where the object is."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from tests.stages.workplace import CLASSES, Workplace
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    workplace = Workplace(tmp_path_factory.mktemp("judge"))
+    for stage in ("train", "evaluate", "cam", "judge"):
+        workplace.run(stage)
+    return workplace
+
+
+def folder(workplace):
+    return workplace.path / "data" / "judgement"
+
+
+def test_it_says_what_can_be_said_without_truth(workplace):
+    table = pd.read_csv(folder(workplace) / "measures.csv", keep_default_na=False)
+    whole = table[table.label == ""].set_index(["measure", "method"])
+    assert set(table.measure) == {"deletion", "insertion", "road", "drop", "increase"}
+    assert set(table.method) == {"cam", "grad_cam", "random", "centre", "edges"}
+    assert set(table.label) == {"", *CLASSES}
+    assert (whole.n == 4).all()
+    # With this head the two maps are one.
+    for measure in set(table.measure):
+        cam, grad_cam = (float(whole.value[measure, name]) for name in ("cam", "grad_cam"))
+        assert cam == pytest.approx(grad_cam, abs=1e-4)
+
+
+def test_files_are_there_only_if_they_say_something(workplace):
+    names = {path.name for path in folder(workplace).iterdir()}
+    assert names == {"about.json", "measures.csv", "sanity.csv", "scores.csv", "tests.csv"}
+    about = json.loads((folder(workplace) / "about.json").read_text())
+    assert list(about["methods"]) == ["cam", "grad_cam", "random", "centre", "edges"]
+
+
+def test_fresh_weights_change_the_maps(workplace):
+    table = pd.read_csv(folder(workplace) / "sanity.csv")
+    assert set(table.method) == {"cam", "grad_cam"}
+    assert table.block.iloc[0] == "head"
+    assert len(table) == 2 * 5
+    assert not table.unchanged.any()
+
+
+def test_a_second_run_writes_the_same_bytes(workplace):
+    before = {path.name: path.read_bytes() for path in folder(workplace).iterdir()}
+    workplace.run("judge")
+    assert {path.name: path.read_bytes() for path in folder(workplace).iterdir()} == before
+
+
+def test_only_what_is_asked_for_is_measured(workplace):
+    workplace.set(**workplace.parameters | {"judge_measures": ["localization"]})
+    workplace.run("judge")
+    assert (folder(workplace) / "measures.csv").read_text().count("\n") == 1  # the header
+    assert not (folder(workplace) / "sanity.csv").exists()

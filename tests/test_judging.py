@@ -1,0 +1,172 @@
+"""Judging: which pictures are asked, what lands in which table."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from pokecam import judging, localization
+from pokecam.classifier import Classifier, GlobalAverage
+from pokecam.images import Packed
+from pokecam.judging import BASELINES, Case, JudgeSettings, chosen
+
+SIZE_PX = 32
+CLASSES = ["left", "right"]
+N = 6
+
+
+class Halves(nn.Module):
+    """A body whose two channels are the red of the picture's left and of its right half, at a
+    resolution of 8 × 8."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        red = nn.functional.avg_pool2d(x[:, :1], SIZE_PX // 8).relu()  # (N, 1, 8, 8)
+        sides = torch.zeros(2, 8, 8)
+        sides[0, :, :4] = sides[1, :, 4:] = 1
+        return red * sides * self.weight
+
+
+def network():
+    head = nn.Sequential()
+    head.pool, head.linear = GlobalAverage(), nn.Linear(2, 2)
+    head.linear.weight.data, head.linear.bias.data = 20 * torch.eye(2), torch.zeros(2)
+    return Classifier(
+        Halves(), head, backbone="resnet18", head_kind="gap", classes=CLASSES, image_size=SIZE_PX
+    ).eval()
+
+
+def case(**changed):
+    """Pictures with a red square in one half, which is the object; maps that know it, and maps
+    that point at the other half."""
+    pixels = np.zeros((N + 2, SIZE_PX, SIZE_PX, 3), np.uint8)
+    labels = np.arange(N + 2) % 2
+    boxes = []
+    for i, label in enumerate(labels):
+        left, top = 4 + 16 * label, 4 + 2 * i
+        pixels[i, top : top + 8, left : left + 8, 0] = 255
+        boxes.append((f"{i}.png", CLASSES[label], left, top, left + 8, top + 8))
+    manifest = pd.DataFrame(
+        {"file": [f"{i}.png" for i in range(N + 2)], "label": [CLASSES[i] for i in labels]}
+    )
+    edges = ["image", "label", "xmin", "ymin", "xmax", "ymax"]
+    packed = Packed(
+        **{"pixels": pixels, "manifest": manifest, "classes": CLASSES, "lookalikes": []},
+        **{"masks": None, "parts": None, "scenes": None},
+        boxes=pd.DataFrame(boxes, columns=edges),
+    )
+    rows = np.arange(2, N + 2)
+    good = pixels[rows, ..., 0].reshape(N, 1, 8, 4, 8, 4).mean(axis=(3, 5)).astype(np.float32)
+    good = np.concatenate([good * (labels[rows] == c)[:, None, None, None] for c in (0, 1)], 1)
+    maps = {"cam": good, "grad_cam": good[..., ::-1].copy()}
+    return Case(network(), None, packed, rows, labels[rows], maps, **changed)
+
+
+def settings(**changed):
+    values = {"judge_measures": ["faithfulness", "localization"], "judge_pictures": 4, "seed": 1}
+    return JudgeSettings(**values | changed)
+
+
+@pytest.fixture(scope="module")
+def judged():
+    one = case()
+    return one, judging.score(one, settings())
+
+
+def test_classes_take_turns_in_being_asked():
+    labels = ["a", "a", "a", "b", "c", "c"]
+    assert chosen(labels, 3).tolist() == [True, False, False, True, True, False]
+    assert chosen(labels, 4).tolist() == [True, True, False, True, True, False]
+    assert chosen(labels, 5).tolist() == [True, True, False, True, True, True]
+    assert chosen(labels, 99).all()
+
+
+def test_baselines_are_judged_too_but_not_twice():
+    one = case()
+    assert one.methods == ["cam", "grad_cam", *BASELINES]
+    maps = {"cam": one.maps["cam"], "random": one.maps["cam"]}
+    again = Case(one.classifier, None, one.packed, one.rows, one.predicted, maps)
+    assert again.methods == ["cam", "random", "centre", "edges"]
+
+
+def test_a_map_of_the_object_beats_one_of_the_other_half(judged):
+    scores = judged[1]
+    for name, found in scores.values.items():
+        known = ~np.isnan(found[:, 0])
+        better = judging.MEASURES[name].better * (found[known, 0] - found[known, 1])
+        # Whether a picture seen through its map is more probable says little of this network.
+        assert name == "increase" or (better > 0).all(), name
+        expensive = judging.MEASURES[name].group == "faithfulness"
+        assert known.sum() == (4 if expensive else N)
+
+
+def test_pointing_and_energy_by_hand(judged):
+    scores = judged[1]
+    assert scores.values["pointing"][:, :2].tolist() == [[1, 0]] * N
+    assert (scores.values["energy"][:, 0] > 0.4).all()
+    assert (scores.values["energy"][:, 1] == 0).all()
+
+
+def test_the_summary_has_every_method_and_class_with_n(judged):
+    one, scores = judged
+    table = judging.summary(one, scores, seed=0)
+    whole = table[table.label == ""].set_index(["measure", "method"])
+    pointing = whole.loc[("pointing", "cam")]
+    assert pointing[["value", "low", "high"]].tolist() == pytest.approx([1, 1, 1])
+    assert pointing.n == N
+    assert whole.loc[("deletion", "cam"), "n"] == 4
+    assert set(table.label) == {"", *CLASSES}
+    assert set(table.method) == set(one.methods)
+    assert "parts" not in set(table.measure)
+    shown = one.shown(slice(0, N), torch.zeros(N, 3, SIZE_PX, SIZE_PX))[:, 0]
+    ious = localization.best_ious(shown, judging.truths(one.packed, one.rows).boxes)
+    expected = localization.max_box_acc_v2(localization.box_hits(ious).mean(axis=0))
+    assert whole.loc[("max_box_acc_v2", "cam"), "value"] == pytest.approx(expected)
+    assert (whole.low <= whole.value).all()
+    assert (whole.value <= whole.high).all()
+
+
+def test_methods_are_paired_with_baselines_in_their_favour(judged):
+    one, scores = judged
+    table = judging.against_baselines(one, scores, seed=0)
+    assert len(table) == len(scores.values) * 2 * len(BASELINES)
+    assert set(table.baseline) == set(BASELINES)
+    against = table.set_index(["measure", "method", "baseline"])
+    found = against.loc[("energy", "cam", "random")]
+    assert found.difference > 0
+    assert found.p == pytest.approx(2 / 2**N)  # all six differences are positive
+    assert found.p_holm == pytest.approx(min(1, found.p * len(table)))
+    assert (table.p_holm >= table.p).all()
+
+
+def test_every_picture_and_method_has_its_row(judged):
+    one, scores = judged
+    table = judging.per_picture(one, scores)
+    assert len(table) == N * len(one.methods)
+    row = table[(table.file == "4.png") & (table.method == "grad_cam")].iloc[0]
+    assert (row.label, row.pointing) == ("left", 0)
+    assert table.deletion.notna().sum() == 4 * len(one.methods)
+
+
+def test_the_seed_decides_and_nothing_is_drawn_in_between():
+    first = judging.score(case(), settings())
+    torch.rand(3)
+    second = judging.score(case(), settings())
+    other = judging.score(case(), settings(seed=2))
+    for name, found in first.values.items():
+        np.testing.assert_array_equal(found, second.values[name])
+    assert not np.array_equal(first.values["road"], other.values["road"], equal_nan=True)
+
+
+def test_a_source_that_says_nothing_of_the_object_is_not_asked():
+    one = case()
+    bare = Packed(**vars(one.packed) | {"boxes": None})
+    again = Case(one.classifier, None, bare, one.rows, one.predicted, one.maps)
+    scores = judging.score(again, settings(judge_measures=["localization"]))
+    assert all(np.isnan(found).all() for found in scores.values.values())
+    assert judging.summary(again, scores, seed=0).empty
+    assert judging.against_baselines(again, scores, seed=0).empty
