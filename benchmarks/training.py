@@ -194,7 +194,7 @@ def fastai(task: Task) -> Trained:
     order = [task.classes.index(name) for name in data.vocab]
 
     def predict() -> np.ndarray:
-        test = data.test_dl([int(row) for row in task.test])
+        test = data.test_dl([np.array(task.opened(row)) for row in task.test])
         with learner.no_bar():
             given, _ = learner.get_preds(dl=test)
         return np.array(order)[given.argmax(1).numpy()]

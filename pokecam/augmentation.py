@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pokecam.classifier import MEAN, STD
 
-AREA = (0.5, 1.0)  # fraction of the picture that a view shows
+AREA = (0.25, 1.0)  # fraction of the picture that a view shows
 ASPECT = (3 / 4, 4 / 3)  # width : height of that part
 COLOUR = 0.2  # brightness, contrast and saturation are multiplied by 1 ± up to this much
 LUMA = (0.299, 0.587, 0.114)  # grey from red, green, blue (ITU-R BT.601)
