@@ -6,7 +6,7 @@ gives probabilities (n, C) for input (n, 3, S, S); it runs `AT_ONCE` changed pic
 memory does not grow with pictures, methods or steps.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,7 +110,7 @@ def road(
     x: Tensor,
     target: Tensor,
     places: NDArray[np.int32],
-    seed: int,
+    seeds: Sequence[int],
     percentiles: tuple[int, ...] = PERCENTILES,
 ) -> tuple[Floats, Floats]:
     """Remove and debias: probability of the class after the most relevant pixels have been filled
@@ -119,14 +119,15 @@ def road(
     The combined score of a picture is the mean over percentiles of (least − most) / 2. Rong et al.
     2022, arXiv 2202.00449; the combination as in pytorch-grad-cam.
 
-    x, target, places: as in `deletion_insertion`. seed: of the noise, the same for all methods and
-    percentiles of a picture. percentiles: P shares of the pixels to remove, in %.
+    x, target, places: as in `deletion_insertion`. seeds: N, each of the noise of one picture, which
+    is the same for all its methods and percentiles. percentiles: P shares of the pixels to remove,
+    in %.
     """
     N, M, S = places.shape[:3]
     most, least = np.empty((2, N, M, len(percentiles)))
     ends = [S * S * share // 100 for share in percentiles]
     for n in range(N):
-        generator = torch.Generator().manual_seed(seed + n)
+        generator = torch.Generator().manual_seed(seeds[n])
         noise = NOISE * torch.randn(x.shape[1:], generator=generator).to(x)
         place = torch.from_numpy(places[n]).to(x.device)  # (M, S, S)
         removed = [

@@ -4,10 +4,9 @@ What is judged is the map of the predicted class, as it is displayed, beside thr
 know nothing of the network. Each measure is defined in the module that its group is named after.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import product
 from typing import Annotated
 
 import numpy as np
@@ -20,12 +19,10 @@ from torch import Tensor
 from pokecam import faithfulness, layers, localization, parts, sanity
 from pokecam.cam.core import capture, compute
 from pokecam.cam.display import display
-from pokecam.cam.methods import METHODS
 from pokecam.classifier import Classifier, in_batches, predict
 from pokecam.folding import folded
 from pokecam.images import Packed
 from pokecam.params import Settings, one_of
-from pokecam.significance import holm, interval, p_paired
 
 BASELINES = ("random", "centre", "edges")
 GROUPS = ("faithfulness", "localization", "parts", "sanity")
@@ -204,7 +201,7 @@ def score(case: Case, settings: JudgeSettings, redrawing: parts.Redrawing | None
     counts = np.full((N, M, 2, localization.BINS + 1), np.nan)
     drops: list[dict] = []
     dear = chosen(case.labels, settings.judge_pictures)
-    network = _probability(case.network)
+    network = probability(case.network)
     for start, x in in_batches(case.network, case.packed.pixels, case.rows, lambda x: x):
         some = slice(start, start + len(x))
         shown = case.shown(some, x)
@@ -216,7 +213,7 @@ def score(case: Case, settings: JudgeSettings, redrawing: parts.Redrawing | None
             target = torch.from_numpy(case.predicted[some][asked])
             at = start + asked
             for name, found in _faithful(
-                network, x[asked], target, shown[asked], settings.seed + start
+                network, x[asked], target, shown[asked], (settings.seed + at).tolist()
             ).items():
                 values[name][at] = found
         if "parts" in groups and redrawing is not None:
@@ -254,7 +251,8 @@ def truths(packed: Packed, rows: NDArray[np.intp]) -> Truth | None:
     return Truth(masks, boxes if of_file else localization.boxes_of_masks(masks))
 
 
-def _probability(classifier: Classifier) -> faithfulness.Network:
+def probability(classifier: Classifier) -> faithfulness.Network:
+    """What gives the probabilities (n, C) of input (n, 3, S, S), on the classifier's device."""
     device = next(classifier.parameters()).device
     classifier.eval()
 
@@ -322,12 +320,12 @@ def _ask_parts(
 
 
 def _faithful(
-    network: faithfulness.Network, x: Tensor, target: Tensor, shown: Floats, seed: int
+    network: faithfulness.Network, x: Tensor, target: Tensor, shown: Floats, seeds: list[int]
 ) -> dict[str, Floats]:
     places = faithfulness.ranks(shown)
     curves = faithfulness.deletion_insertion(network, x, target, places)
     drops, rises = faithfulness.seen_through(network, x, target, shown)
-    most, least = faithfulness.road(network, x, target, places, seed)
+    most, least = faithfulness.road(network, x, target, places, seeds)
     return {
         "deletion": faithfulness.area(curves.deletion),
         "insertion": faithfulness.area(curves.insertion),
@@ -335,61 +333,6 @@ def _faithful(
         "increase": rises,
         "road": ((least - most) / 2).mean(axis=-1),
     }
-
-
-def per_picture(case: Case, scores: Scores) -> pd.DataFrame:
-    """A row for every picture and method: file, label, method, and every measure."""
-    pairs = list(product(range(len(case.rows)), case.methods))
-    files = case.packed.manifest.file.iloc[case.rows].to_list()
-    return pd.DataFrame(
-        {
-            "file": [files[i] for i, _ in pairs],
-            "label": [case.labels[i] for i, _ in pairs],
-            "method": [method for _, method in pairs],
-        }
-        | {name: found.ravel() for name, found in scores.values.items()}
-    )
-
-
-def summary(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
-    """measure, method, label ("" for all classes), value, low, high, n: means over pictures, and
-    `OF_ALL`, with bootstrap intervals over pictures. Measures that no picture answers are left
-    out."""
-    labels = np.array(case.labels)
-    subsets = {"": np.full(len(labels), True)} | {c: labels == c for c in case.packed.classes}
-    of_all: dict[str, tuple[Floats, Callable[[Numbers], Numbers]]] = {
-        "max_box_acc_v2": (scores.hits, localization.max_box_acc_v2),
-        "px_ap": (scores.counts, localization.pixel_average_precision),
-    }
-    of_each = {name: (found, lambda mean: mean) for name, found in scores.values.items()}
-    rows = [
-        {"measure": name, "method": method, "label": label}
-        | asdict(interval(found[subset, m], seed, statistic))
-        for name, (found, statistic) in (of_each | of_all).items()
-        if not np.isnan(found).all()
-        for m, method in enumerate(case.methods)
-        for label, subset in subsets.items()
-    ]
-    return pd.DataFrame(rows, columns=["measure", "method", "label", "value", "low", "high", "n"])
-
-
-def against_baselines(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
-    """measure, method, baseline, difference, low, high, n, p, p_holm: every method paired with
-    every baseline on the same pictures. A positive difference is in the method's favour; p_holm is
-    corrected for the number of rows."""
-    rows = []
-    for name, found in scores.values.items():
-        if np.isnan(found).all():
-            continue
-        for (m, method), (b, baseline) in product(enumerate(case.methods), repeat=2):
-            if method in BASELINES or baseline not in BASELINES:
-                continue
-            differences = MEASURES[name].better * (found[:, m] - found[:, b])
-            estimate = astuple(interval(differences, seed))
-            rows.append((name, method, baseline, *estimate, p_paired(differences)))
-    names = ["measure", "method", "baseline", "difference", "low", "high", "n", "p"]
-    table = pd.DataFrame(rows, columns=names)
-    return table.assign(p_holm=holm(table.p.to_numpy(float)))
 
 
 def after_randomisation(case: Case, settings: JudgeSettings) -> pd.DataFrame:
@@ -436,12 +379,3 @@ def _of_predicted(case: Case, asked: NDArray[np.intp], maps: np.ndarray) -> Floa
     """The displayed maps (n, S, S) of the predicted classes, of raw ones (n, C or 1, h, w)."""
     target = case.predicted[asked] if maps.shape[1] > 1 else 0
     return display(maps[np.arange(len(asked)), target], SANITY_PX)
-
-
-def about(case: Case) -> dict[str, dict | list]:
-    """What the names in the tables mean: measure → its `Measure`; method → title; baselines."""
-    return {
-        "measures": {name: asdict(entry) for name, entry in (MEASURES | OF_ALL).items()},
-        "methods": {name: METHODS[name].title for name in case.methods},
-        "baselines": list(BASELINES),
-    }

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pokecam import classifier, device, images, judging, parts, running, splits
+from pokecam import classifier, device, images, judging, parts, running, splits, verdicts
 from pokecam.files import whole_folder, write_csv, write_json
 from pokecam.params import read
 
@@ -38,14 +38,14 @@ def main(
     redrawing = parts.Redrawing(DRAWN, network.image_size) if drawn else None
     scores = judging.score(case, settings, redrawing)
     with whole_folder(out) as folder:
-        write_csv(folder / "scores.csv", judging.per_picture(case, scores))
-        write_csv(folder / "measures.csv", judging.summary(case, scores, settings.seed))
-        write_csv(folder / "tests.csv", judging.against_baselines(case, scores, settings.seed))
+        write_csv(folder / "scores.csv", verdicts.per_picture(case, scores))
+        write_csv(folder / "measures.csv", verdicts.summary(case, scores, settings.seed))
+        write_csv(folder / "tests.csv", verdicts.against_baselines(case, scores, settings.seed))
         if "parts" in settings.judge_measures and drawn:
             write_csv(folder / "parts.csv", scores.drops)
         if "sanity" in settings.judge_measures:
             write_csv(folder / "sanity.csv", judging.after_randomisation(case, settings))
-        write_json(folder / "about.json", judging.about(case))
+        write_json(folder / "about.json", verdicts.about(case))
 
 
 if __name__ == "__main__":

@@ -86,11 +86,13 @@ def test_road_by_hand():
     """The picture is 1 on the object and 0 elsewhere. Filled in from around it the object is gone;
     removed last it stays until the last 10 % are left."""
     x = picture() * torch.from_numpy(OBJECT)
-    most, least = road(looks_at_object, x, TARGET, ranks(PERFECT), seed=0, percentiles=(25, 75))
+    most, least = road(
+        looks_at_object, x, TARGET, ranks(PERFECT), seeds=[0, 1], percentiles=(25, 75)
+    )
     assert most[0, 0] == pytest.approx([0, 0], abs=0.02)  # noise of 0.01
     assert least[0, 0] == pytest.approx([1, 1], abs=0.02)
     other_most, other_least = road(
-        looks_at_object, x, TARGET, ranks(INVERTED), seed=0, percentiles=(25, 75)
+        looks_at_object, x, TARGET, ranks(INVERTED), seeds=[0, 1], percentiles=(25, 75)
     )
     assert (other_least - other_most).mean() < 0 < (least - most).mean()
 
@@ -165,7 +167,7 @@ def test_road_against_pytorch_grad_cam(small):
     x, target, shown = random_case(size_px=64)
     percentiles = (20, 40, 60, 80)
     most, least = road(
-        probabilities(small), x, target, ranks(shown), seed=0, percentiles=percentiles
+        probabilities(small), x, target, ranks(shown), seeds=[0, 1], percentiles=percentiles
     )
     ours = ((least - most) / 2).mean(axis=-1)  # (N, M)
     theirs = ROADCombined(percentiles=list(percentiles))
@@ -183,7 +185,7 @@ def test_pictures_and_methods_do_not_mix_and_nothing_is_changed(small, monkeypat
     def everything(x, target, shown):
         curves = deletion_insertion(network, x, target, ranks(shown), 4)
         drops, rises = seen_through(network, x, target, shown)
-        most, least = road(network, x, target, ranks(shown), seed=0, percentiles=(30, 60))
+        most, least = road(network, x, target, ranks(shown), seeds=[0, 1], percentiles=(30, 60))
         return [curves.deletion, curves.insertion, drops, rises, most, least]
 
     together = everything(x, target, shown)

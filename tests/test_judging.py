@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pokecam import judging, localization
+from pokecam import judging, localization, verdicts
 from pokecam.classifier import Classifier, GlobalAverage
 from pokecam.images import Packed
 from pokecam.judging import BASELINES, Case, JudgeSettings, chosen
@@ -113,7 +113,7 @@ def test_pointing_and_energy_by_hand(judged):
 
 def test_the_summary_has_every_method_and_class_with_n(judged):
     one, scores = judged
-    table = judging.summary(one, scores, seed=0)
+    table = verdicts.summary(one, scores, seed=0)
     whole = table[table.label == ""].set_index(["measure", "method"])
     pointing = whole.loc[("pointing", "cam")]
     assert pointing[["value", "low", "high"]].tolist() == pytest.approx([1, 1, 1])
@@ -132,7 +132,7 @@ def test_the_summary_has_every_method_and_class_with_n(judged):
 
 def test_methods_are_paired_with_baselines_in_their_favour(judged):
     one, scores = judged
-    table = judging.against_baselines(one, scores, seed=0)
+    table = verdicts.against_baselines(one, scores, seed=0)
     assert len(table) == len(scores.values) * 2 * len(BASELINES)
     assert set(table.baseline) == set(BASELINES)
     against = table.set_index(["measure", "method", "baseline"])
@@ -145,7 +145,7 @@ def test_methods_are_paired_with_baselines_in_their_favour(judged):
 
 def test_every_picture_and_method_has_its_row(judged):
     one, scores = judged
-    table = judging.per_picture(one, scores)
+    table = verdicts.per_picture(one, scores)
     assert len(table) == N * len(one.methods)
     row = table[(table.file == "4.png") & (table.method == "grad_cam")].iloc[0]
     assert (row.label, row.pointing) == ("left", 0)
@@ -168,5 +168,5 @@ def test_a_source_that_says_nothing_of_the_object_is_not_asked():
     again = Case(one.classifier, None, bare, one.rows, one.predicted, one.maps)
     scores = judging.score(again, settings(judge_measures=["localization"]))
     assert all(np.isnan(found).all() for found in scores.values.values())
-    assert judging.summary(again, scores, seed=0).empty
-    assert judging.against_baselines(again, scores, seed=0).empty
+    assert verdicts.summary(again, scores, seed=0).empty
+    assert verdicts.against_baselines(again, scores, seed=0).empty
