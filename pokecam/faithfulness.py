@@ -34,6 +34,25 @@ class Curves:
     insertion: Floats
 
 
+@dataclass(frozen=True)
+class Removal:
+    """What is left of the class without some shares of the pixels, filled in from around them:
+    (N, M, P) each.
+
+    most, least: its probability without the most relevant pixels, and without the least relevant.
+    flipped: whether another class is predicted without the most relevant.
+    """
+
+    most: Floats
+    least: Floats
+    flipped: NDArray[np.bool_]
+
+    @property
+    def combined(self) -> Floats:
+        """ROAD's combined score (N, M): the mean over shares of (least − most) / 2."""
+        return ((self.least - self.most) / 2).mean(axis=-1)
+
+
 def ranks(shown: Floats) -> NDArray[np.int32]:
     """The place of every pixel from the most salient, 0, to the least; of equals the first in
     reading order comes first. (…, S, S) → int32 (…, S, S)."""
@@ -73,7 +92,8 @@ def deletion_insertion(
             for m in range(M)
             for i in range(1, steps)
         )
-        curves[:, n, :, 1:-1] = _probabilities(network, changed, of_class).reshape(2, M, steps - 1)
+        given = _probabilities(network, changed)[:, of_class]
+        curves[:, n, :, 1:-1] = given.reshape(2, M, steps - 1)
     return Curves(*curves)
 
 
@@ -99,7 +119,7 @@ def seen_through(
     for n in range(N):
         masks = torch.from_numpy(shown[n]).to(x)[:, None]  # (M, 1, S, S)
         pictures = (x[n] * mask for mask in [torch.ones_like(masks[0]), *masks])
-        whole, *masked = _probabilities(network, pictures, int(target[n]))
+        whole, *masked = _probabilities(network, pictures)[:, int(target[n])]
         drops[n] = np.maximum(0, whole - masked) / whole
         rises[n] = np.array(masked) > whole
     return drops, rises
@@ -112,19 +132,18 @@ def road(
     places: NDArray[np.int32],
     seeds: Sequence[int],
     percentiles: tuple[int, ...] = PERCENTILES,
-) -> tuple[Floats, Floats]:
-    """Remove and debias: probability of the class after the most relevant pixels have been filled
-    in from their surroundings (`impute`), and after the least relevant: (N, M, P) each.
-
-    The combined score of a picture is the mean over percentiles of (least − most) / 2. Rong et al.
-    2022, arXiv 2202.00449; the combination as in pytorch-grad-cam.
+) -> Removal:
+    """Remove and debias: the class after the most relevant pixels have been filled in from their
+    surroundings (`impute`), and after the least relevant. Rong et al. 2022, arXiv 2202.00449; the
+    combination as in pytorch-grad-cam.
 
     x, target, places: as in `deletion_insertion`. seeds: N, each of the noise of one picture, which
     is the same for all its methods and percentiles. percentiles: P shares of the pixels to remove,
     in %.
     """
     N, M, S = places.shape[:3]
-    most, least = np.empty((2, N, M, len(percentiles)))
+    shape = (N, M, len(percentiles))
+    removal = Removal(np.empty(shape), np.empty(shape), np.empty(shape, bool))
     ends = [S * S * share // 100 for share in percentiles]
     for n in range(N):
         generator = torch.Generator().manual_seed(seeds[n])
@@ -142,9 +161,19 @@ def road(
             for some in [torch.stack(removed[start : start + AT_ONCE])]
             for picture in impute(x[n].expand(len(some), -1, -1, -1), some, noise)
         )
-        given = _probabilities(network, filled, int(target[n]))
-        most[n], least[n] = given.reshape(M, len(ends), 2).transpose(2, 0, 1)
-    return most, least
+        given = _probabilities(network, filled).reshape(M, len(ends), 2, -1)  # most, least; C
+        of_class = given[..., int(target[n])]
+        removal.most[n], removal.least[n] = of_class[..., 0], of_class[..., 1]
+        removal.flipped[n] = given[..., 0, :].argmax(axis=-1) != int(target[n])
+    return removal
+
+
+def flip_share(flipped: NDArray[np.bool_], percentiles: tuple[int, ...] = PERCENTILES) -> Floats:
+    """The smallest share of the most relevant pixels without which another class is predicted,
+    (…): of `Removal.flipped` (…, P), 1 where the prediction stays at all percentiles."""
+    shares = np.array([*percentiles, 100]) / 100
+    ever = np.concatenate([flipped, np.ones((*flipped.shape[:-1], 1), bool)], axis=-1)
+    return shares[ever.argmax(axis=-1)]
 
 
 def blur(x: Tensor) -> Tensor:
@@ -158,14 +187,14 @@ def blur(x: Tensor) -> Tensor:
     return F.conv2d(across, weights.mT, groups=x.shape[1])
 
 
-def _probabilities(network: Network, pictures: Iterator[Tensor], of_class: int) -> Floats:
-    """The probability of one class for pictures (3, S, S), taken from the iterator as needed."""
+def _probabilities(network: Network, pictures: Iterator[Tensor]) -> Floats:
+    """The probabilities (n, C) of n pictures (3, S, S), taken from the iterator as needed."""
     given: list[Tensor] = []
     waiting: list[Tensor] = []
 
     def run() -> None:
         batch = torch.stack(waiting).contiguous(memory_format=torch.channels_last)
-        given.append(network(batch)[:, of_class].cpu())
+        given.append(network(batch).cpu())
         waiting.clear()
 
     for picture in pictures:

@@ -4,7 +4,7 @@ What is judged is the map of the predicted class, as it is displayed, beside thr
 know nothing of the network. Each measure is defined in the module that its group is named after.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Annotated
@@ -16,16 +16,18 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from pokecam import faithfulness, layers, localization, parts, sanity
+from pokecam import contrast, faithfulness, layers, localization, parts, sanity
 from pokecam.cam.core import capture, compute
 from pokecam.cam.display import display
+from pokecam.cam.methods import METHODS
 from pokecam.classifier import Classifier, in_batches, predict
 from pokecam.folding import folded
 from pokecam.images import Packed
 from pokecam.params import Settings, one_of
 
 BASELINES = ("random", "centre", "edges")
-GROUPS = ("faithfulness", "localization", "parts", "sanity")
+GROUPS = ("faithfulness", "localization", "parts", "lookalikes", "sanity")
+TWINS = 1e-5  # maps that differ by no more are one
 SANITY_PICTURES = 20  # at most; the network is made anew for all of them
 SANITY_PX = 112  # side at which maps are compared with those of a network made fresh
 
@@ -63,6 +65,12 @@ MEASURES = {
         1,
         "how much more probable the class stays without the least relevant pixels than without "
         "the most relevant ones, halved",
+    ),
+    "flip": Measure(
+        "Flip",
+        "faithfulness",
+        -1,
+        "share of the most relevant pixels that has to go before another class is predicted",
     ),
     "drop": Measure(
         "Average drop", "faithfulness", -1, "share of the probability lost where the map is dark"
@@ -149,20 +157,44 @@ class Case:
     def labels(self) -> list[str]:
         return self.packed.manifest.label.iloc[self.rows].to_list()
 
-    def shown(self, some: slice, x: Tensor) -> Floats:
-        """The displayed maps (n, M, S, S) of some pictures; x: their input (n, 3, S, S)."""
-        size_px = x.shape[-1]
-        n, target = np.arange(len(x)), self.predicted[some]
-        made = []
+    def shown(self, x: Tensor, raw: Callable[[str], Floats]) -> Floats:
+        """The displayed maps (n, M, S, S) of n pictures.
+
+        x: their input (n, 3, S, S). raw: gives the raw maps (n, h, w) of one of `maps`.
+        """
         captured = capture(self.network, x)
-        for name in self.methods:
-            if name in self.maps:
-                raw = np.asarray(self.maps[name][some])
-                raw = raw[n, target if raw.shape[1] > 1 else 0]
-            else:
-                raw = compute(captured, name)[:, 0].cpu().numpy()
-            made.append(display(raw, size_px))
-        return np.stack(made, axis=1)
+        made = (
+            raw(name) if name in self.maps else compute(captured, name)[:, 0].cpu().numpy()
+            for name in self.methods
+        )
+        return np.stack([display(one, x.shape[-1]) for one in made], axis=1)
+
+    def of_class(self, name: str, some: NDArray[np.intp], target: NDArray[np.intp]) -> Floats:
+        """The raw maps (n, h, w) of some pictures, (n,), each for one class, (n,)."""
+        maps = self.maps[name]
+        return np.asarray(maps[some, target if maps.shape[1] > 1 else 0])
+
+    def of_predicted(self, some: NDArray[np.intp], x: Tensor) -> Floats:
+        """As `shown`, of the predicted classes."""
+        return self.shown(x, lambda name: self.of_class(name, some, self.predicted[some]))
+
+    def of_difference(
+        self,
+        some: NDArray[np.intp],
+        x: Tensor,
+        of: NDArray[np.intp],
+        against: NDArray[np.intp],
+    ) -> Floats:
+        """As `shown`, of what speaks for one class against another: the difference of their maps,
+        which for CAM and Grad-CAM is the map of the difference of their logits; the first class's
+        own for a method that compares anyway."""
+
+        def raw(name: str) -> Floats:
+            own = self.of_class(name, some, of)
+            compares = METHODS[name].finer or not METHODS[name].per_class
+            return own if compares else own - self.of_class(name, some, against)
+
+        return self.shown(x, raw)
 
 
 @dataclass(frozen=True)
@@ -204,7 +236,7 @@ def score(case: Case, settings: JudgeSettings, redrawing: parts.Redrawing | None
     network = probability(case.network)
     for start, x in in_batches(case.network, case.packed.pixels, case.rows, lambda x: x):
         some = slice(start, start + len(x))
-        shown = case.shown(some, x)
+        shown = case.of_predicted(np.arange(start, start + len(x)), x)
         truth = truths(case.packed, case.rows[some]) if "localization" in groups else None
         if truth is not None:
             _localize(shown, truth, some, values, hits, counts)
@@ -212,10 +244,11 @@ def score(case: Case, settings: JudgeSettings, redrawing: parts.Redrawing | None
         if "faithfulness" in groups and len(asked):
             target = torch.from_numpy(case.predicted[some][asked])
             at = start + asked
+            kept, twin = distinct(shown[asked])
             for name, found in _faithful(
-                network, x[asked], target, shown[asked], (settings.seed + at).tolist()
+                network, x[asked], target, shown[asked][:, kept], (settings.seed + at).tolist()
             ).items():
-                values[name][at] = found
+                values[name][at] = found[:, twin]
         if "parts" in groups and redrawing is not None:
             for i in asked:
                 ranks, rows = _ask_parts(case, redrawing, start + int(i), shown[i])
@@ -231,6 +264,21 @@ def chosen(labels: Sequence[str], n_pictures: int) -> NDArray[np.bool_]:
     turn = pd.Series(range(len(labels))).groupby(np.asarray(labels)).cumcount()
     first = turn.sort_values(kind="stable").index[:n_pictures]
     return np.isin(np.arange(len(labels)), first)
+
+
+def distinct(shown: Floats) -> tuple[list[int], list[int]]:
+    """Which of M methods' maps (n, M, S, S) differ from those of all methods before them, and for
+    every method the place among these of the one whose maps it has. CAM and Grad-CAM, for one, are
+    the same with a head of pooling and one linear layer, and need not be measured twice."""
+    kept: list[int] = []
+    twin = []
+    for m in range(shown.shape[1]):
+        same = (k for k in kept if np.allclose(shown[:, m], shown[:, k], rtol=0, atol=TWINS))
+        first = next(same, m)
+        if first == m:
+            kept.append(m)
+        twin.append(kept.index(first))
+    return kept, twin
 
 
 def truths(packed: Packed, rows: NDArray[np.intp]) -> Truth | None:
@@ -325,14 +373,79 @@ def _faithful(
     places = faithfulness.ranks(shown)
     curves = faithfulness.deletion_insertion(network, x, target, places)
     drops, rises = faithfulness.seen_through(network, x, target, shown)
-    most, least = faithfulness.road(network, x, target, places, seeds)
+    removal = faithfulness.road(network, x, target, places, seeds)
     return {
         "deletion": faithfulness.area(curves.deletion),
         "insertion": faithfulness.area(curves.insertion),
         "drop": drops,
         "increase": rises,
-        "road": ((least - most) / 2).mean(axis=-1),
+        "road": removal.combined,
+        "flip": faithfulness.flip_share(removal.flipped),
     }
+
+
+def look_alikes(
+    case: Case, settings: JudgeSettings, redrawing: parts.Redrawing | None = None
+) -> pd.DataFrame:
+    """file, label, against, method, margin, drop, differing: a row for every asked picture of a
+    class in a group of look-alikes, every other class of the group, and every method.
+
+    margin, drop: as of `contrast.margin_drops`, in logits. differing: of a drawn source, the rank
+    correlation of the map's mass on a part with how far the two species' drawings of it differ.
+    """
+    asked = np.flatnonzero(chosen(case.labels, settings.judge_pictures))
+    classes = case.packed.classes
+    tasks = [
+        (i, own, other)
+        for i in asked
+        for own in [classes.index(case.labels[i])]
+        for group in case.alike
+        if own in group
+        for other in group
+        if other != own
+    ]
+    columns = ["file", "label", "against", "method", "margin", "drop", "differing"]
+    if not tasks:
+        return pd.DataFrame(columns=columns)
+    which, of, against = np.array(tasks).T
+    rows = []
+    logits = torch.inference_mode()(case.network.eval().forward)
+    for start, x in in_batches(case.network, case.packed.pixels, case.rows[which], lambda x: x):
+        some = slice(start, start + len(x))
+        shown = case.of_difference(which[some], x, of[some], against[some])
+        margins, drops = contrast.margin_drops(
+            logits,
+            x,
+            torch.from_numpy(of[some]),
+            torch.from_numpy(against[some]),
+            shown,
+            (settings.seed + which[some]).tolist(),
+        )
+        for n, (i, own, other) in enumerate(tasks[some]):
+            differing = np.full(shown.shape[1], np.nan)
+            if redrawing is not None:
+                differing = _on_differing_parts(case, redrawing, int(i), classes[other], shown[n])
+            file = case.packed.manifest.file.iloc[case.rows[i]]
+            rows += [
+                (file, classes[own], classes[other], method, margins[n], drops[n, m], differing[m])
+                for m, method in enumerate(case.methods)
+            ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _on_differing_parts(
+    case: Case, redrawing: parts.Redrawing, i: int, other: str, shown: Floats
+) -> Floats:
+    """For one picture, each map's rank correlation (M,)."""
+    number = case.rows[i]
+    row = case.packed.manifest.iloc[number]
+    assert case.packed.masks is not None
+    regions = parts.visible(case.packed.masks[number], redrawing.parts(row.label))
+    if not regions:
+        return np.full(len(shown), np.nan)
+    differ = redrawing.differences(row.label, other, int(case.seeds[row.file]))
+    expected = np.array([differ[name] for name in regions])
+    return np.array([parts.rank_correlation(expected, one) for one in parts.masses(shown, regions)])
 
 
 def after_randomisation(case: Case, settings: JudgeSettings) -> pd.DataFrame:
@@ -345,8 +458,8 @@ def after_randomisation(case: Case, settings: JudgeSettings) -> pd.DataFrame:
         of the last block, the whole network, and so the same in every row of a method.
     """
     asked = np.flatnonzero(chosen(case.labels, min(settings.judge_pictures, SANITY_PICTURES)))
-    original = {name: np.asarray(maps[asked]) for name, maps in case.maps.items()}
-    before = {name: _of_predicted(case, asked, maps) for name, maps in original.items()}
+    target = case.predicted[asked]
+    before = {name: display(case.of_class(name, asked, target), SANITY_PX) for name in case.maps}
     rows, last = [], {}
     for block, fresh in sanity.randomised(case.classifier, settings.seed):
         cut = layers.at(fresh, case.layer)
@@ -357,7 +470,9 @@ def after_randomisation(case: Case, settings: JudgeSettings) -> pd.DataFrame:
             for name, parts_made in made.items():
                 parts_made.append(compute(captured, name, case.alike).cpu().numpy())
         for name, several in made.items():
-            now = _of_predicted(case, asked, np.concatenate(several))
+            raw = np.concatenate(several)
+            of_each = raw[np.arange(len(asked)), target if raw.shape[1] > 1 else 0]
+            now = display(of_each, SANITY_PX)
             ranks = sanity.rank_correlation(before[name], now)
             known = ranks[~np.isnan(ranks)]
             last[name] = sanity.unchanged(ranks)
@@ -373,9 +488,3 @@ def after_randomisation(case: Case, settings: JudgeSettings) -> pd.DataFrame:
             )
     table = pd.DataFrame(rows)
     return table.assign(unchanged=table.method.map(last))
-
-
-def _of_predicted(case: Case, asked: NDArray[np.intp], maps: np.ndarray) -> Floats:
-    """The displayed maps (n, S, S) of the predicted classes, of raw ones (n, C or 1, h, w)."""
-    target = case.predicted[asked] if maps.shape[1] > 1 else 0
-    return display(maps[np.arange(len(asked)), target], SANITY_PX)

@@ -20,6 +20,7 @@ from pokecam.packing.geometry import fit, letterbox
 MARGIN_PX = 2  # parts' masks are dilated by a square of 5 × 5: their outline belongs to them
 LEAST_AREA_PX = 16  # a part of which less is to be seen is not asked for
 LEAST_PARTS = 3  # fewer cannot be ranked
+DIFFERENCE_PX = 128  # side at which the drawings of two species are compared
 
 Floats = NDArray[np.floating]
 
@@ -45,6 +46,23 @@ class Redrawing:
         jpeg = render.finish(render.picture(one, self.settings.picture_px, without), one)
         decoded, width, height = decode(jpeg, self.size_px)
         return letterbox(decoded, fit(width, height, self.size_px))[1]
+
+    def differences(self, label: str, other: str, seed: int) -> dict[str, float]:
+        """How far each part of a species differs from the same part of another: in this very
+        scene, with no other part in it, the mean over pixels of the change of colour, 0 to 255, if
+        the other's part took its place, or nothing did where the other has none."""
+        ours, theirs = (
+            scene.sample(self.catalogue[name], seed, self.settings) for name in (label, other)
+        )
+
+        def alone(one: scene.Scene, name: str) -> np.ndarray:
+            others = frozenset(part.name for part in one.parts) - {name}
+            return render.picture(one, DIFFERENCE_PX, others).astype(int)
+
+        return {
+            name: float(abs(alone(ours, name) - alone(theirs, name)).mean())
+            for name in self.parts(label)
+        }
 
 
 def visible(mask: np.ndarray, names: list[str]) -> dict[str, NDArray[np.bool_]]:

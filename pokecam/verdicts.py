@@ -68,6 +68,21 @@ def against_baselines(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
     return table.assign(p_holm=holm(table.p.to_numpy(float)))
 
 
+def over_pairs(pictures: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """measure, label, against, method, value, low, high, n: means of `judging.look_alikes` for
+    every ordered pair of look-alikes, and for all together ("" twice)."""
+    rows: list[tuple] = []
+    of_pairs = list(pictures.groupby(["label", "against"], sort=False))
+    for (label, against), some in [(("", ""), pictures), *of_pairs]:
+        for method, found in some.groupby("method", sort=False):
+            rows += [
+                (name, label, against, method, *astuple(interval(found[name].to_numpy(), seed)))
+                for name in ("margin", "drop", "differing")
+            ]
+    columns = ["measure", "label", "against", "method", "value", "low", "high", "n"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def about(case: Case) -> dict[str, dict | list]:
     """What the names in the tables mean: measure → its `Measure`; method → title; baselines."""
     return {

@@ -43,6 +43,9 @@ def main(
         write_csv(folder / "tests.csv", verdicts.against_baselines(case, scores, settings.seed))
         if "parts" in settings.judge_measures and drawn:
             write_csv(folder / "parts.csv", scores.drops)
+        if "lookalikes" in settings.judge_measures:
+            pictures = judging.look_alikes(case, settings, redrawing)
+            write_csv(folder / "lookalikes.csv", verdicts.over_pairs(pictures, settings.seed))
         if "sanity" in settings.judge_measures:
             write_csv(folder / "sanity.csv", judging.after_randomisation(case, settings))
         write_json(folder / "about.json", verdicts.about(case))

@@ -86,15 +86,20 @@ def test_road_by_hand():
     """The picture is 1 on the object and 0 elsewhere. Filled in from around it the object is gone;
     removed last it stays until the last 10 % are left."""
     x = picture() * torch.from_numpy(OBJECT)
-    most, least = road(
-        looks_at_object, x, TARGET, ranks(PERFECT), seeds=[0, 1], percentiles=(25, 75)
-    )
-    assert most[0, 0] == pytest.approx([0, 0], abs=0.02)  # noise of 0.01
-    assert least[0, 0] == pytest.approx([1, 1], abs=0.02)
-    other_most, other_least = road(
-        looks_at_object, x, TARGET, ranks(INVERTED), seeds=[0, 1], percentiles=(25, 75)
-    )
-    assert (other_least - other_most).mean() < 0 < (least - most).mean()
+    found = road(looks_at_object, x, TARGET, ranks(PERFECT), seeds=[0], percentiles=(25, 75))
+    assert found.most[0, 0] == pytest.approx([0, 0], abs=0.02)  # noise of 0.01
+    assert found.least[0, 0] == pytest.approx([1, 1], abs=0.02)
+    assert found.flipped.tolist() == [[[True, True]]]
+    assert found.combined.item() == pytest.approx(0.5, abs=0.02)
+    other = road(looks_at_object, x, TARGET, ranks(INVERTED), seeds=[0], percentiles=(25, 75))
+    assert other.combined.item() == pytest.approx(-0.5, abs=0.02)
+    assert not other.flipped.any()
+
+
+def test_the_share_that_flips_by_hand():
+    flipped = np.array([[False, True, True], [False, False, False], [True, False, True]])
+    shares = faithfulness.flip_share(flipped, percentiles=(20, 40, 60))
+    assert shares.tolist() == [0.4, 1.0, 0.2]
 
 
 class Small(nn.Module):
@@ -166,10 +171,9 @@ def test_road_against_pytorch_grad_cam(small):
     noise, and cuts at a percentile of values where ours counts pixels."""
     x, target, shown = random_case(size_px=64)
     percentiles = (20, 40, 60, 80)
-    most, least = road(
+    ours = road(
         probabilities(small), x, target, ranks(shown), seeds=[0, 1], percentiles=percentiles
-    )
-    ours = ((least - most) / 2).mean(axis=-1)  # (N, M)
+    ).combined  # (N, M)
     theirs = ROADCombined(percentiles=list(percentiles))
     wanted = [ClassifierOutputSoftmaxTarget(int(c)) for c in target]
     for m in range(shown.shape[1]):
@@ -185,8 +189,8 @@ def test_pictures_and_methods_do_not_mix_and_nothing_is_changed(small, monkeypat
     def everything(x, target, shown):
         curves = deletion_insertion(network, x, target, ranks(shown), 4)
         drops, rises = seen_through(network, x, target, shown)
-        most, least = road(network, x, target, ranks(shown), seeds=[0, 1], percentiles=(30, 60))
-        return [curves.deletion, curves.insertion, drops, rises, most, least]
+        removal = road(network, x, target, ranks(shown), seeds=[0, 1], percentiles=(30, 60))
+        return [curves.deletion, curves.insertion, drops, rises, removal.most, removal.least]
 
     together = everything(x, target, shown)
     assert torch.equal(x, before[0])

@@ -87,3 +87,12 @@ def test_rank_correlation_by_hand():
 )
 def test_what_cannot_be_ranked_has_no_correlation(drops, mass):
     assert np.isnan(rank_correlation(np.array(drops, float), np.array(mass, float)))
+
+
+def test_drawings_differ_where_a_part_is_another_or_missing(redrawing):
+    same = redrawing.differences("Pikachu", "Pikachu", seed=5)
+    other = redrawing.differences("Pikachu", "Raichu", seed=5)
+    assert list(same) == list(other) == redrawing.parts("Pikachu")
+    assert set(same.values()) == {0.0}
+    assert other["stripes"] > 0  # Raichu has none
+    assert other["tail"] > other["eye-left"]

@@ -77,10 +77,11 @@ def read(
 
 
 def _judgement(folder: Path) -> Judgement:
-    randomisation = folder / "sanity.csv"
+    lookalikes, randomisation = folder / "lookalikes.csv", folder / "sanity.csv"
     return Judgement(
         measures=_measured(folder / "measures.csv"),
         tests=_measured(folder / "tests.csv"),
+        lookalikes=_measured(lookalikes) if lookalikes.exists() else None,
         randomisation=_measured(randomisation) if randomisation.exists() else None,
         about=json.loads((folder / "about.json").read_text(encoding="utf-8")),
     )

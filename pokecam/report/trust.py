@@ -12,13 +12,10 @@ CERTAIN = 0.05  # of p-values corrected for their number
 
 @dataclass(frozen=True)
 class Column:
-    """A measure: its title, in half a sentence what it is, whether more is better, and of how many
-    pictures it was taken."""
+    """A method, or a baseline."""
 
     title: str
-    meaning: str
-    more_is_better: bool
-    n: int
+    is_baseline: bool
 
 
 @dataclass(frozen=True)
@@ -28,16 +25,33 @@ class Cell:
 
     value: str
     interval: str
-    beats: bool
+    beats: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method with a cell for every column."""
+    """A measure, with a cell for every column: its title, in half a sentence what it is, whether
+    more is better, and of how many pictures it was taken."""
 
     title: str
-    is_baseline: bool
+    meaning: str
+    more_is_better: bool
+    n: int
     cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What separates a class from one that it is like, for every column: how far the margin falls
+    without the most salient pixels, and whether the map lies where the drawings differ. margin: as
+    text, in logits. label, against: "" for all pairs together."""
+
+    label: str
+    against: str
+    n: int
+    margin: str
+    drops: list[Cell]
+    differing: list[Cell]
 
 
 @dataclass(frozen=True)
@@ -52,10 +66,13 @@ class Randomised:
 
 @dataclass(frozen=True)
 class Trust:
-    """The judgement: a table of measures, and one of the randomisation with its steps, `blocks`."""
+    """The judgement: a table of measures, one of look-alikes (drawings_known: whether it is known
+    where they differ), and one of the randomisation with its steps, `blocks`."""
 
     columns: list[Column]
     rows: list[Row]
+    pairs: list[Pair]
+    drawings_known: bool
     blocks: list[str]
     randomised: list[Randomised]
     n_randomised: int
@@ -70,51 +87,89 @@ class Judgement:
     """What the judge stage wrote.
 
     measures: measure, method, label, value, low, high, n. tests: measure, method, baseline,
-        difference, …, p_holm. randomisation: method, block, rank_correlation, …, unchanged; None
-        where it was not asked. about: measure and method → what they are.
+        difference, …, p_holm. about: measure and method → what they are.
+    lookalikes: measure, label, against, method, value, low, high, n; randomisation: method, block,
+        rank_correlation, …, unchanged; None where it was not asked.
     """
 
     measures: pd.DataFrame
     tests: pd.DataFrame
+    lookalikes: pd.DataFrame | None
     randomisation: pd.DataFrame | None
     about: Mapping[str, Any]
 
 
 def build(judgement: Judgement) -> Trust:
     """Collect what the page shows."""
-    table, about = judgement.measures, judgement.about
-    whole = table[table["label"] == ""] if len(table) else table
-    names = [name for name in about["measures"] if len(whole) and (whole["measure"] == name).any()]
-    rows = [
-        Row(
-            title=title,
-            is_baseline=method in about["baselines"],
-            cells=[_cell(whole, judgement.tests, name, method) for name in names],
-        )
-        for method, title in about["methods"].items()
-    ]
-    columns = [
-        Column(
-            title=about["measures"][name]["title"],
-            meaning=about["measures"][name]["meaning"],
-            more_is_better=about["measures"][name]["better"] > 0,
-            n=int(whole.loc[whole["measure"] == name, "n"].max()),
-        )
-        for name in names
-    ]
+    about = judgement.about
+    pairs = _pairs(judgement.lookalikes, list(about["methods"]))
     steps = judgement.randomisation
-    if steps is None or steps.empty:
-        return Trust(columns, rows, [], [], 0)
-    randomised = [
-        Randomised(
-            title=about["methods"][str(method)],
-            correlations=[_two_digits(value) for value in some["rank_correlation"]],
-            unchanged=bool(some["unchanged"].iloc[0]),
+    randomised = [] if steps is None else list(steps.groupby("method", sort=False))
+    return Trust(
+        columns=[
+            Column(title, method in about["baselines"])
+            for method, title in about["methods"].items()
+        ],
+        rows=_rows(judgement),
+        pairs=pairs,
+        drawings_known=any(cell.value for pair in pairs for cell in pair.differing),
+        blocks=[] if steps is None else list(steps["block"].unique()),
+        randomised=[
+            Randomised(
+                title=about["methods"][str(method)],
+                correlations=[_two_digits(value) for value in some["rank_correlation"]],
+                unchanged=bool(some["unchanged"].iloc[0]),
+            )
+            for method, some in randomised
+        ],
+        n_randomised=0 if steps is None else int(steps["n"].max()),
+    )
+
+
+def _rows(judgement: Judgement) -> list[Row]:
+    table = judgement.measures[judgement.measures["label"] == ""]
+    rows = []
+    for name, entry in judgement.about["measures"].items():
+        found = table[table["measure"] == name].set_index("method")
+        if found.empty:
+            continue
+        tests = judgement.tests[judgement.tests["measure"] == name]
+        cells = []
+        for method in judgement.about["methods"]:
+            against = tests[tests["method"] == method]
+            better = (against["difference"] > 0) & (against["p_holm"] < CERTAIN)
+            beats = len(better) > 0 and bool(better.all())
+            cells.append(_cell(found.loc[method], beats=beats))
+        rows.append(
+            Row(
+                title=entry["title"],
+                meaning=entry["meaning"],
+                more_is_better=entry["better"] > 0,
+                n=int(found["n"].max()),
+                cells=cells,
+            )
         )
-        for method, some in steps.groupby("method", sort=False)
-    ]
-    blocks = list(steps["block"].unique())
-    return Trust(columns, rows, blocks, randomised, int(steps["n"].max()))
+    return rows
+
+
+def _pairs(table: pd.DataFrame | None, methods: list[str]) -> list[Pair]:
+    if table is None or table.empty:
+        return []
+    pairs = []
+    for (label, against), some in table.groupby(["label", "against"], sort=False):
+        found = some.set_index(["measure", "method"])
+        margin = found.loc[("margin", methods[0])]
+        pairs.append(
+            Pair(
+                label=str(label),
+                against=str(against),
+                n=int(margin["n"]),
+                margin=_two_digits(margin["value"]),
+                drops=[_cell(found.loc[("drop", method)]) for method in methods],
+                differing=[_cell(found.loc[("differing", method)]) for method in methods],
+            )
+        )
+    return pairs
 
 
 def headlines(judgement: Judgement) -> dict[str, float]:
@@ -129,18 +184,12 @@ def headlines(judgement: Judgement) -> dict[str, float]:
     return {f"map_{name}": float(values[name]) for name in wanted if pd.notna(values.get(name))}
 
 
-def _cell(table: pd.DataFrame, tests: pd.DataFrame, measure: str, method: str) -> Cell:
-    found = table[(table["measure"] == measure) & (table["method"] == method)].iloc[0]
+def _cell(found: pd.Series, *, beats: bool = False) -> Cell:
     if np.isnan(found["value"]):
-        return Cell("", "", beats=False)
-    paired = (
-        tests[(tests["measure"] == measure) & (tests["method"] == method)] if len(tests) else tests
-    )
-    better = len(paired) > 0 and bool(
-        ((paired["difference"] > 0) & (paired["p_holm"] < CERTAIN)).all()
-    )
-    ends = "" if np.isnan(found["low"]) else f"{found['low']:.2f} – {found['high']:.2f}"
-    return Cell(_two_digits(found["value"]), ends, beats=better)
+        return Cell("", "")
+    known = not np.isnan(found["low"])
+    ends = f"{_two_digits(found['low'])} to {_two_digits(found['high'])}" if known else ""
+    return Cell(_two_digits(found["value"]), ends, beats)
 
 
 def _two_digits(value: float) -> str:

@@ -113,6 +113,14 @@ def write_judgement(folder):
     ]
     columns = ["method", "block", "rank_correlation", "ssim", "unchanged"]
     write_csv(folder / "sanity.csv", pd.DataFrame(steps, columns=columns).assign(n=8, constant=0))
+    pairs = [
+        (measure, label, against, method, value, value - 1, value + 1, 4)
+        for label, against in (("", ""), ("Mr. Mime", HARMFUL))
+        for method in methods
+        for measure, value in (("margin", 5.5), ("drop", 2.25), ("differing", np.nan))
+    ]
+    columns = ["measure", "label", "against", "method", "value", "low", "high", "n"]
+    write_csv(folder / "lookalikes.csv", pd.DataFrame(pairs, columns=columns))
     entries = {
         name: {"title": title, "group": "x", "better": better, "meaning": f"what {title} is"}
         for name, (title, better, _) in measures.items()

@@ -3,7 +3,6 @@
 import re
 from dataclasses import replace
 
-import pandas as pd
 import pytest
 
 from pokecam.report import page, trust
@@ -15,23 +14,23 @@ def built(inputs):
     return trust.build(inputs.judgement)
 
 
-def test_every_measure_with_an_answer_is_a_column(built):
-    assert [(c.title, c.more_is_better, c.n) for c in built.columns] == [
-        ("Deletion", False, 8),
-        ("Pointing game", True, 8),
-        ("Part ranks", True, 8),
-    ]
-
-
-def test_rows_are_methods_and_then_baselines(built):
-    assert [(row.title, row.is_baseline) for row in built.rows] == [
+def test_methods_are_columns_and_then_baselines(built):
+    assert [(column.title, column.is_baseline) for column in built.columns] == [
         ("CAM", False),
         ("Grad-CAM", False),
         ("Random", True),
         ("Centre", True),
     ]
-    deletion, pointing, parts = built.rows[0].cells
-    assert (deletion.value, deletion.interval) == ("0.10", "0.05 – 0.15")
+
+
+def test_measures_are_rows(built):
+    assert [(row.title, row.meaning, row.more_is_better, row.n) for row in built.rows] == [
+        ("Deletion", "what Deletion is", False, 8),
+        ("Pointing game", "what Pointing game is", True, 8),
+        ("Part ranks", "what Part ranks is", True, 8),
+    ]
+    deletion, pointing, parts = (row.cells[0] for row in built.rows)
+    assert (deletion.value, deletion.interval) == ("0.10", "0.05 to 0.15")
     assert (parts.value, parts.interval, parts.beats) == ("", "", False)
     assert pointing.value == "0.90"
 
@@ -40,11 +39,19 @@ def test_only_what_is_certainly_better_than_every_baseline_is_marked(built):
     """Not where one of them may be as good, not where the difference is certain but against it."""
     marks = {row.title: [cell.beats for cell in row.cells] for row in built.rows}
     assert marks == {
-        "CAM": [False, True, False],
-        "Grad-CAM": [False, False, False],
-        "Random": [False] * 3,
-        "Centre": [False] * 3,
+        "Deletion": [False] * 4,
+        "Pointing game": [True, False, False, False],
+        "Part ranks": [False] * 4,
     }
+
+
+def test_look_alikes_have_a_row_for_every_pair_and_one_for_all(built):
+    assert [(pair.label, pair.n, pair.margin) for pair in built.pairs] == [
+        ("", 4, "5.50"),
+        ("Mr. Mime", 4, "5.50"),
+    ]
+    assert [cell.value for cell in built.pairs[1].drops] == ["2.25"] * 4
+    assert not built.drawings_known
 
 
 def test_a_method_that_fresh_weights_do_not_change_is_named(built, inputs):
@@ -63,10 +70,11 @@ def test_headlines_are_those_of_the_first_method(inputs):
 
 
 def test_a_judgement_without_answers_has_no_table(inputs):
-    empty = pd.DataFrame()
-    bare = replace(inputs.judgement, measures=empty, tests=empty, randomisation=None)
+    empty = inputs.judgement.measures.iloc[:0]
+    nothing = dict.fromkeys(("lookalikes", "randomisation"))
+    bare = replace(inputs.judgement, measures=empty, tests=empty, **nothing)
     built = trust.build(bare)
-    assert (built.columns, built.randomised) == ([], [])
+    assert (built.rows, built.pairs, built.randomised) == ([], [], [])
     assert trust.headlines(bare) == {}
 
 

@@ -23,7 +23,8 @@ def folder(workplace):
 def test_it_says_what_can_be_said_without_truth(workplace):
     table = pd.read_csv(folder(workplace) / "measures.csv", keep_default_na=False)
     whole = table[table.label == ""].set_index(["measure", "method"])
-    assert set(table.measure) == {"deletion", "insertion", "road", "drop", "increase"}
+    faithful = {"deletion", "insertion", "road", "flip", "drop", "increase"}
+    assert set(table.measure) == faithful
     assert set(table.method) == {"cam", "grad_cam", "random", "centre", "edges"}
     assert set(table.label) == {"", *CLASSES}
     assert (whole.n == 4).all()
