@@ -176,12 +176,12 @@ def flip_share(flipped: NDArray[np.bool_], percentiles: tuple[int, ...] = PERCEN
     return shares[ever.argmax(axis=-1)]
 
 
-def blur(x: Tensor) -> Tensor:
-    """x (N, 3, S, S) under a Gaussian of `BLUR_PX` and `BLUR_SIGMA_PX`, the border repeated."""
-    radius = BLUR_PX // 2
+def blur(x: Tensor, size_px: int = BLUR_PX, sigma_px: float = BLUR_SIGMA_PX) -> Tensor:
+    """x (N, 3, S, S) under a Gaussian, cut to a square of `size_px`, the border repeated."""
+    radius = size_px // 2
     distance = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
-    weights = torch.exp(-(distance**2) / (2 * BLUR_SIGMA_PX**2))
-    weights = (weights / weights.sum()).repeat(x.shape[1], 1, 1, 1)  # (3, 1, 1, BLUR_PX)
+    weights = torch.exp(-(distance**2) / (2 * sigma_px**2))
+    weights = (weights / weights.sum()).repeat(x.shape[1], 1, 1, 1)  # (3, 1, 1, size_px)
     padded = F.pad(x, (radius,) * 4, mode="replicate")
     across = F.conv2d(padded, weights, groups=x.shape[1])
     return F.conv2d(across, weights.mT, groups=x.shape[1])

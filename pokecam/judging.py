@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from pokecam import contrast, faithfulness, layers, localization, parts, sanity
+from pokecam import background, contrast, faithfulness, layers, localization, parts, sanity
 from pokecam.cam.core import capture, compute
 from pokecam.cam.display import display
 from pokecam.cam.methods import METHODS
@@ -26,7 +26,7 @@ from pokecam.images import Packed
 from pokecam.params import Settings, one_of
 
 BASELINES = ("random", "centre", "edges")
-GROUPS = ("faithfulness", "localization", "parts", "lookalikes", "sanity")
+GROUPS = ("faithfulness", "localization", "parts", "lookalikes", "background", "sanity")
 TWINS = 1e-5  # maps that differ by no more are one
 SANITY_PICTURES = 20  # at most; the network is made anew for all of them
 SANITY_PX = 112  # side at which maps are compared with those of a network made fresh
@@ -382,6 +382,30 @@ def _faithful(
         "road": removal.combined,
         "flip": faithfulness.flip_share(removal.flipped),
     }
+
+
+def backgrounds(case: Case) -> pd.DataFrame:
+    """file, label, condition, right: whether every test picture is named right under every
+    condition of `background.conditions`; of pictures whose object is known."""
+    rows: list[tuple[str, str, str, float]] = []
+    labels = np.array([case.packed.classes.index(label) for label in case.labels])
+    files = case.packed.manifest.file.iloc[case.rows].to_list()
+    network = probability(case.network)
+    for start, x in in_batches(case.network, case.packed.pixels, case.rows, lambda x: x):
+        some = slice(start, start + len(x))
+        truth = truths(case.packed, case.rows[some])
+        if truth is None:
+            break
+        known = truth.masks.any(axis=(1, 2))
+        masks = torch.from_numpy(truth.masks).to(x.device)
+        for condition, pictures in background.conditions(x, masks).items():
+            predicted = network(pictures).argmax(dim=1).cpu().numpy()
+            right = predicted == labels[some]
+            rows += [
+                (files[start + n], case.labels[start + n], condition, float(right[n]))
+                for n in np.flatnonzero(known)
+            ]
+    return pd.DataFrame(rows, columns=["file", "label", "condition", "right"])
 
 
 def look_alikes(

@@ -83,6 +83,17 @@ def over_pairs(pictures: pd.DataFrame, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def by_condition(pictures: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """label ("" for all classes), condition, value, low, high, n: accuracy as of
+    `judging.backgrounds`."""
+    rows = [
+        (label, condition, *astuple(interval(found.right.to_numpy(), seed)))
+        for label, some in [("", pictures), *pictures.groupby("label", sort=False)]
+        for condition, found in some.groupby("condition", sort=False)
+    ]
+    return pd.DataFrame(rows, columns=["label", "condition", "value", "low", "high", "n"])
+
+
 def about(case: Case) -> dict[str, dict | list]:
     """What the names in the tables mean: measure → its `Measure`; method → title; baselines."""
     return {

@@ -46,6 +46,9 @@ def main(
         if "lookalikes" in settings.judge_measures:
             pictures = judging.look_alikes(case, settings, redrawing)
             write_csv(folder / "lookalikes.csv", verdicts.over_pairs(pictures, settings.seed))
+        if "background" in settings.judge_measures:
+            pictures = judging.backgrounds(case)
+            write_csv(folder / "background.csv", verdicts.by_condition(pictures, settings.seed))
         if "sanity" in settings.judge_measures:
             write_csv(folder / "sanity.csv", judging.after_randomisation(case, settings))
         write_json(folder / "about.json", verdicts.about(case))

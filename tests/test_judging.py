@@ -219,3 +219,21 @@ def test_without_look_alikes_there_is_nothing_to_compare():
     table = judging.look_alikes(case(), settings())
     assert table.empty
     assert verdicts.over_pairs(table, seed=0).empty
+
+
+def test_without_the_object_this_network_is_wrong():
+    table = judging.backgrounds(case())
+    share = table.groupby("condition").right.mean()
+    assert share["as it is"] == share["background blurred"] == 1
+    assert len(table) == 3 * N
+    summary = verdicts.by_condition(table, seed=0).set_index(["label", "condition"])
+    assert summary.loc[("", "as it is"), "n"] == N
+    assert summary.loc[("left", "background blurred"), "value"] == 1
+
+
+def test_where_no_object_is_known_there_are_no_conditions():
+    one = case()
+    bare = Packed(**vars(one.packed) | {"boxes": None})
+    table = judging.backgrounds(Case(one.classifier, None, bare, one.rows, one.predicted, one.maps))
+    assert table.empty
+    assert verdicts.by_condition(table, seed=0).empty

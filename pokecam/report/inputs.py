@@ -77,14 +77,18 @@ def read(
 
 
 def _judgement(folder: Path) -> Judgement:
-    lookalikes, randomisation = folder / "lookalikes.csv", folder / "sanity.csv"
     return Judgement(
         measures=_measured(folder / "measures.csv"),
         tests=_measured(folder / "tests.csv"),
-        lookalikes=_measured(lookalikes) if lookalikes.exists() else None,
-        randomisation=_measured(randomisation) if randomisation.exists() else None,
+        lookalikes=_if_asked(folder / "lookalikes.csv"),
+        background=_if_asked(folder / "background.csv"),
+        randomisation=_if_asked(folder / "sanity.csv"),
         about=json.loads((folder / "about.json").read_text(encoding="utf-8")),
     )
+
+
+def _if_asked(path: Path) -> pd.DataFrame | None:
+    return _measured(path) if path.exists() else None
 
 
 def _measured(path: Path) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 CERTAIN = 0.05  # of p-values corrected for their number
+WORST = 3  # classes named
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,16 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """Accuracy under one condition, over all classes, and the classes that do worst, as text."""
+
+    name: str
+    accuracy: Cell
+    n: int
+    worst: str
+
+
+@dataclass(frozen=True)
 class Randomised:
     """A method and the rank correlation of its maps, as text, after every step of the
     randomisation; unchanged: whether it does not depend on the network."""
@@ -67,12 +78,14 @@ class Randomised:
 @dataclass(frozen=True)
 class Trust:
     """The judgement: a table of measures, one of look-alikes (drawings_known: whether it is known
-    where they differ), and one of the randomisation with its steps, `blocks`."""
+    where they differ), one of conditions of background and object, and one of the randomisation
+    with its steps, `blocks`."""
 
     columns: list[Column]
     rows: list[Row]
     pairs: list[Pair]
     drawings_known: bool
+    conditions: list[Condition]
     blocks: list[str]
     randomised: list[Randomised]
     n_randomised: int
@@ -88,13 +101,15 @@ class Judgement:
 
     measures: measure, method, label, value, low, high, n. tests: measure, method, baseline,
         difference, …, p_holm. about: measure and method → what they are.
-    lookalikes: measure, label, against, method, value, low, high, n; randomisation: method, block,
-        rank_correlation, …, unchanged; None where it was not asked.
+    lookalikes: measure, label, against, method, value, low, high, n. background: label, condition,
+        value, low, high, n. randomisation: method, block, rank_correlation, …, unchanged. None
+        where it was not asked.
     """
 
     measures: pd.DataFrame
     tests: pd.DataFrame
     lookalikes: pd.DataFrame | None
+    background: pd.DataFrame | None
     randomisation: pd.DataFrame | None
     about: Mapping[str, Any]
 
@@ -113,6 +128,7 @@ def build(judgement: Judgement) -> Trust:
         rows=_rows(judgement),
         pairs=pairs,
         drawings_known=any(cell.value for pair in pairs for cell in pair.differing),
+        conditions=_conditions(judgement.background),
         blocks=[] if steps is None else list(steps["block"].unique()),
         randomised=[
             Randomised(
@@ -170,6 +186,21 @@ def _pairs(table: pd.DataFrame | None, methods: list[str]) -> list[Pair]:
             )
         )
     return pairs
+
+
+def _conditions(table: pd.DataFrame | None) -> list[Condition]:
+    if table is None or table.empty:
+        return []
+    of_classes = table[table["label"] != ""]
+    conditions = []
+    for _, row in table[table["label"] == ""].iterrows():
+        here = of_classes[of_classes["condition"] == row["condition"]]
+        worst = here[here["value"] < 1].sort_values("value", kind="stable").head(WORST)
+        told = [
+            f"{name} {_two_digits(v)}" for name, v in zip(worst.label, worst.value, strict=True)
+        ]
+        conditions.append(Condition(row["condition"], _cell(row), int(row["n"]), ", ".join(told)))
+    return conditions
 
 
 def headlines(judgement: Judgement) -> dict[str, float]:

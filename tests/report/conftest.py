@@ -121,6 +121,14 @@ def write_judgement(folder):
     ]
     columns = ["measure", "label", "against", "method", "value", "low", "high", "n"]
     write_csv(folder / "lookalikes.csv", pd.DataFrame(pairs, columns=columns))
+    shares = {"as it is": [0.9, 1, 1, 1, 1], "object blurred": [0.3, 0.5, 0.25, 0, 0.25]}
+    conditions = [
+        (label, condition, value, value, value, 8)
+        for condition, values in shares.items()
+        for label, value in zip(["", *CLASSES], values, strict=True)
+    ]
+    columns = ["label", "condition", "value", "low", "high", "n"]
+    write_csv(folder / "background.csv", pd.DataFrame(conditions, columns=columns))
     entries = {
         name: {"title": title, "group": "x", "better": better, "meaning": f"what {title} is"}
         for name, (title, better, _) in measures.items()

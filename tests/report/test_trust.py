@@ -54,6 +54,13 @@ def test_look_alikes_have_a_row_for_every_pair_and_one_for_all(built):
     assert not built.drawings_known
 
 
+def test_conditions_name_the_classes_that_do_worst(built):
+    assert [(c.name, c.accuracy.value, c.n, c.worst) for c in built.conditions] == [
+        ("as it is", "0.90", 8, ""),
+        ("object blurred", "0.30", 8, "mr-mime 0.00, Mr. Mime 0.25, $x$ ünï 0.25"),
+    ]
+
+
 def test_a_method_that_fresh_weights_do_not_change_is_named(built, inputs):
     assert built.blocks == ["head", "features.0"]
     assert [row.correlations for row in built.randomised] == [["0.60", "−0.12"], ["0.99", "0.97"]]
@@ -71,10 +78,10 @@ def test_headlines_are_those_of_the_first_method(inputs):
 
 def test_a_judgement_without_answers_has_no_table(inputs):
     empty = inputs.judgement.measures.iloc[:0]
-    nothing = dict.fromkeys(("lookalikes", "randomisation"))
+    nothing = dict.fromkeys(("lookalikes", "background", "randomisation"))
     bare = replace(inputs.judgement, measures=empty, tests=empty, **nothing)
     built = trust.build(bare)
-    assert (built.rows, built.pairs, built.randomised) == ([], [], [])
+    assert (built.rows, built.pairs, built.conditions, built.randomised) == ([], [], [], [])
     assert trust.headlines(bare) == {}
 
 

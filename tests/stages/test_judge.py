@@ -36,7 +36,8 @@ def test_it_says_what_can_be_said_without_truth(workplace):
 
 def test_files_are_there_only_if_they_say_something(workplace):
     names = {path.name for path in folder(workplace).iterdir()}
-    assert names == {"about.json", "measures.csv", "sanity.csv", "scores.csv", "tests.csv"}
+    tables = {"background", "lookalikes", "measures", "sanity", "scores", "tests"}
+    assert names == {"about.json", *(f"{name}.csv" for name in tables)}
     about = json.loads((folder(workplace) / "about.json").read_text())
     assert list(about["methods"]) == ["cam", "grad_cam", "random", "centre", "edges"]
 

@@ -30,7 +30,14 @@ PARAMETERS = {
     "device": "cpu",
     "cam_layer": None,
     "cam_methods": ["cam", "grad_cam"],
-    "judge_measures": ["faithfulness", "localization", "parts", "sanity"],
+    "judge_measures": [
+        "faithfulness",
+        "localization",
+        "parts",
+        "lookalikes",
+        "background",
+        "sanity",
+    ],
     "judge_pictures": 4,
 }
 
