@@ -1,10 +1,13 @@
 """The layers of a network by torchvision's names."""
 
-from torch import nn
+import itertools
+
+from torch import Tensor, nn
 
 from pokecam.backbones import BACKBONES, Tokens
 from pokecam.classifier import Classifier
 from pokecam.errors import InputError, did_you_mean
+from pokecam.modules import run_without_content
 
 
 def name(classifier: Classifier) -> str:
@@ -52,6 +55,33 @@ def after(classifier: Classifier, layer: str, *, parameter: str) -> list[nn.Modu
             f"{did_you_mean(layer, paths)} Its layers: {', '.join(paths)}"
         )
     return [module for _, module in steps[last + 1 :]]
+
+
+def last_of_side(classifier: Classifier, least: float) -> str | None:
+    """The last layer in the body's main line whose maps, and those of all layers before it, have
+    at least `least` of the picture's side; None if the first has less. Tokens are no maps."""
+    steps = _steps(classifier.body)
+    sides: dict[str, int] = {}
+    hooks = [
+        module.register_forward_hook(
+            lambda _module, _inputs, output, path=path: sides.update({path: _side(output)})
+        )
+        for path, module in steps
+    ]
+    try:
+        run_without_content(classifier.body, classifier.image_size)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    # A convolution without padding loses some pixels at the border.
+    wanted = 0.9 * least * classifier.image_size
+    large = list(itertools.takewhile(lambda path: sides.get(path, 0) >= wanted, dict(steps)))
+    return large[-1] if large else None
+
+
+def _side(output: Tensor) -> int:
+    """Of a map, channels first (N, K, h, w) or, in Swin, last (N, h, w, K); 0 of tokens."""
+    return sorted(output.shape[1:])[1] if output.ndim == 4 else 0
 
 
 def _steps(module: nn.Module, path: str = "") -> list[tuple[str, nn.Module]]:

@@ -59,3 +59,22 @@ def test_a_transformer_has_one_layer_to_use():
 def test_the_layer_of_a_vision_transformer_has_its_name(head, layer):
     """What goes into the last of 12 blocks for the native head, what comes out for the other."""
     assert layers.name(build("vit_b_32", head, ["a", "b"], 224)) == layer
+
+
+@pytest.mark.parametrize(
+    ("backbone", "quarter", "eighth"),
+    [
+        ("resnet18", "layer1.1", "layer2.1"),
+        ("mobilenet_v2", "features.3", "features.6"),
+        ("vgg16", "features.15", "features.22"),
+        ("swin_t", "features.1.1", "features.3.1"),  # whose maps have channels last
+        ("vit_b_32", None, None),  # tokens
+    ],
+)
+def test_the_last_layer_of_at_least_a_side(backbone, quarter, eighth):
+    with torch.device("meta"):
+        model = build(backbone, "gap", ["a", "b"], 224)
+    assert layers.last_of_side(model, 1 / 4) == quarter
+    assert layers.last_of_side(model, 1 / 8) == eighth
+    assert layers.last_of_side(model, 2) is None
+    assert not any(module._forward_hooks for module in model.modules())

@@ -273,7 +273,7 @@ def test_networks_without_batchnorm_learn_slower(backbone, pace):
 
 @pytest.mark.parametrize(
     ("backbone", "image_size", "view"),
-    [("resnet18", 224, 160), ("resnet18", 64, 32), ("resnet18", 30, 21), ("alexnet", 64, 63)],
+    [("resnet18", 224, 192), ("resnet18", 96, 96), ("resnet18", 30, 26), ("alexnet", 64, 64)],
 )
 def test_views_are_smaller_than_the_pictures_but_not_too_small(backbone, image_size, view):
     with torch.device("meta"):
@@ -440,6 +440,18 @@ def test_what_is_frozen_stays_as_it_is(freeze, learning):
     fit(model, pictures(6), pictures(3), **(RECIPE | {"epochs": 1, "freeze": freeze}))
     changed = {name for name, weight in model.named_parameters() if not weight.equal(before[name])}
     assert changed == {name for name in before if name.startswith(learning)}
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_early_layers_stay_as_they_are_if_they_have_learnt_something(pretrained):
+    """Of squeezenet at 32 px those with maps of 4 px and more: all before the second pooling."""
+    model = classifier.build("squeezenet1_1", "gap", CLASSES, SIZE_PX)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    recipe = RECIPE | {"epochs": 1, "freeze": "early", "pretrained": pretrained}
+    fit(model, pictures(6), pictures(3), **recipe)
+    same = {name for name, weight in model.named_parameters() if weight.equal(before[name])}
+    early = tuple(f"body.features.{i}." for i in (0, 3, 4))
+    assert same == {name for name in before if pretrained and name.startswith(early)}
 
 
 def test_frozen_norms_keep_their_statistics():
