@@ -32,7 +32,7 @@ from PIL import Image
 
 from pokecam.pretraining import shipped_menagerie
 
-STAGES = ("download", "select", "split", "weights", "train", "evaluate", "cam", "report")
+STAGES = ("download", "select", "split", "weights", "train", "evaluate", "cam", "judge", "report")
 SAMPLE_S = 0.02
 EPOCHS = 2
 

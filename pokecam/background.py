@@ -1,9 +1,12 @@
 """Does the network name the object, or what lies around it?"""
 
+import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pokecam.case import Case
 from pokecam.faithfulness import blur
 
 SIGMA = 1 / 12  # of the blur, as a fraction of the side: no outline is left
@@ -25,8 +28,30 @@ def conditions(x: Tensor, masks: Tensor) -> dict[str, Tensor]:
     size_px = x.shape[-1]
     sigma_px = SIGMA * size_px
     grown = F.max_pool2d(masks[:, None].to(x.dtype), 2 * MARGIN_PX + 1, stride=1, padding=MARGIN_PX)
-    # The border is repeated once at a time: no wider than the picture.
-    width_px = min(2 * round(3 * sigma_px) + 1, 2 * size_px - 1)
-    blurred = blur(x, width_px, sigma_px)
+    blurred = blur(x, 2 * round(3 * sigma_px) + 1, sigma_px)
     pictures = (x, torch.where(grown > 0, x, blurred), torch.where(grown > 0, blurred, x))
     return dict(zip(CONDITIONS, pictures, strict=True))
+
+
+def named_right(case: Case) -> pd.DataFrame:
+    """file, label, condition, right: whether every test picture whose object is known is named
+    right under every condition."""
+    labels = np.array([case.packed.classes.index(label) for label in case.labels])
+    found: dict[int, list[tuple]] = {}
+
+    def run(x: Tensor, some: slice) -> None:
+        truth = case.truth(some)
+        if truth is None:
+            return
+        masks = torch.from_numpy(truth.masks).to(x.device)
+        for condition, pictures in conditions(x, masks).items():
+            predicted = case.logits(pictures).argmax(dim=1).cpu().numpy()
+            for n in np.flatnonzero(truth.masks.any(axis=(1, 2))):
+                number = some.start + int(n)
+                right = float(predicted[n] == labels[number])
+                row = (case.files[number], case.labels[number], condition, right)
+                found.setdefault(number, []).append(row)
+
+    case.in_batches(case.rows, run)
+    rows = [row for number in sorted(found) for row in found[number][: len(CONDITIONS)]]
+    return pd.DataFrame(rows, columns=["file", "label", "condition", "right"])

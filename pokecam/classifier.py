@@ -170,20 +170,24 @@ def batch_size(classifier: Classifier) -> int:
 
 
 def in_batches(
-    classifier: Classifier, pixels: np.ndarray, rows: np.ndarray, run: Callable[[Tensor], T]
+    classifier: Classifier,
+    pixels: np.ndarray,
+    rows: np.ndarray,
+    run: Callable[[Tensor, slice], T],
 ) -> Iterator[tuple[int, T]]:
     """Yield (where it begins in rows, what `run` made of it) for one batch after another.
 
     pixels: (M, S, S, 3) uint8, memory-mapped or not. rows: (N,) int. run: gets network input
-    (n, 3, S, S) on the device that the classifier is on. A batch that does not fit into that
-    device's memory is run again as two halves, and so are those after it.
+    (n, 3, S, S) on the device that the classifier is on, and where these pictures are in rows. A
+    batch that does not fit into that device's memory is run again as two halves, and so are those
+    after it.
     """
     device = next(classifier.parameters()).device
     size, start = batch_size(classifier), 0
     while start < len(rows):
         batch = torch.from_numpy(pixels[rows[start : start + size]])
         try:
-            result = run(prepare(batch.to(device)))
+            result = run(prepare(batch.to(device)), slice(start, start + len(batch)))
         except RuntimeError as error:
             if size == 1 or not out_of_memory(error):
                 raise
@@ -205,7 +209,7 @@ def predict(
     """
     classifier.eval()
     own = rows[team.share(len(rows))]
-    run = in_batches(classifier, pixels, own, lambda x: classifier(x).cpu())
+    run = in_batches(classifier, pixels, own, lambda x, _: classifier(x).cpu())
     logits = [torch.empty(0, len(classifier.classes)), *(logits for _, logits in run)]
     return team.gathered(torch.cat(logits), len(rows))
 

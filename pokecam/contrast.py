@@ -4,10 +4,13 @@ decides."""
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pokecam import parts
+from pokecam.case import Case
 from pokecam.faithfulness import ranks
 from pokecam.imputation import NOISE, impute
 
@@ -42,7 +45,62 @@ def margin_drops(
         generator = torch.Generator().manual_seed(seeds[n])
         noise = NOISE * torch.randn(x.shape[1:], generator=generator).to(x)
         without = impute(x[n].expand(M, -1, -1, -1), torch.from_numpy(gone[n]).to(x.device), noise)
-        given = logits(torch.cat([x[n : n + 1], without])).double().cpu().numpy()
+        given = logits(torch.cat([x[n : n + 1], without])).cpu().double().numpy()
         whole, *left = given[:, int(of[n])] - given[:, int(against[n])]
         margins[n], drops[n] = whole, whole - np.array(left)
     return margins, drops
+
+
+def look_alikes(
+    case: Case,
+    asked: NDArray[np.intp],
+    seed: int,
+    redrawing: parts.Redrawing | None = None,
+) -> pd.DataFrame:
+    """file, label, against, method, margin, drop, differing: a row for every asked picture of a
+    class in a group of look-alikes, every other class of the group, and every method.
+
+    asked: (n,) int, numbers of pictures. margin, drop: as of `margin_drops`, in logits, of the
+    picture's own class against the other. differing: of a drawn source, the rank correlation of
+    the map's mass on a part with how far the two species' drawings of it differ.
+    """
+    classes = case.packed.classes
+    tasks = [
+        (int(i), own, other)
+        for i in asked
+        for own in [classes.index(case.labels[i])]
+        for group in case.alike
+        if own in group
+        for other in group
+        if other != own
+    ]
+    columns = ["file", "label", "against", "method", "margin", "drop", "differing"]
+    if not tasks:
+        return pd.DataFrame(columns=columns)
+    which, of, against = np.array(tasks).T
+    found: dict[int, list[tuple]] = {}
+
+    def run(x: Tensor, some: slice) -> None:
+        shown = case.of_difference(which[some], x, of[some], against[some])
+        margins, drops = margin_drops(
+            case.logits,
+            x,
+            torch.from_numpy(of[some]),
+            torch.from_numpy(against[some]),
+            shown,
+            (seed + which[some]).tolist(),
+        )
+        for n, (i, own, other) in enumerate(tasks[some]):
+            differing = np.full(shown.shape[1], np.nan)
+            if redrawing is not None:
+                differing = parts.on_differing(case, redrawing, i, classes[other], shown[n])
+            found[some.start + n] = [
+                (case.files[i], classes[own], classes[other], method, *figures)
+                for method, *figures in zip(
+                    case.methods, [margins[n]] * shown.shape[1], drops[n], differing, strict=True
+                )
+            ]
+
+    case.in_batches(case.rows[which], run)
+    rows = [row for number in sorted(found) for row in found[number]]
+    return pd.DataFrame(rows, columns=columns)

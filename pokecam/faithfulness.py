@@ -2,8 +2,7 @@
 
 Everything here is about one class a picture, the one that was predicted, and about maps as they
 are displayed (`cam.display`): float32 (N, M, S, S) in [0, 1], M methods. A network is whatever
-gives probabilities (n, C) for input (n, 3, S, S); it runs `AT_ONCE` changed pictures at a time, so
-memory does not grow with pictures, methods or steps.
+gives probabilities (n, C) for input (n, 3, S, S); it runs `AT_ONCE` changed pictures at a time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -149,17 +148,19 @@ def road(
         generator = torch.Generator().manual_seed(seeds[n])
         noise = NOISE * torch.randn(x.shape[1:], generator=generator).to(x)
         place = torch.from_numpy(places[n]).to(x.device)  # (M, S, S)
-        removed = [
-            mask
-            for m in range(M)
-            for end in ends
-            for mask in (place[m] < end, place[m] >= S * S - end)
-        ]
+        cases = [(m, end, most) for m in range(M) for end in ends for most in (True, False)]
         filled = (
             picture
-            for start in range(0, len(removed), AT_ONCE)
-            for some in [torch.stack(removed[start : start + AT_ONCE])]
-            for picture in impute(x[n].expand(len(some), -1, -1, -1), some, noise)
+            for start in range(0, len(cases), AT_ONCE)
+            for removed in [
+                torch.stack(
+                    [
+                        place[m] < end if most else place[m] >= S * S - end
+                        for m, end, most in cases[start : start + AT_ONCE]
+                    ]
+                )
+            ]
+            for picture in impute(x[n].expand(len(removed), -1, -1, -1), removed, noise)
         )
         given = _probabilities(network, filled).reshape(M, len(ends), 2, -1)  # most, least; C
         of_class = given[..., int(target[n])]

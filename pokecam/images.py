@@ -1,4 +1,4 @@
-"""The packed pictures that `select` writes and `train`, `evaluate`, `cam` and `report` read."""
+"""The packed pictures that `select` writes and the stages after it read."""
 
 import json
 from dataclasses import dataclass

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
+from pokecam.case import Case
+from pokecam.classifier import predict
 from pokecam.drawn import nuisances, render, scene, species
 from pokecam.packing.decode import decode
 from pokecam.packing.geometry import fit, letterbox
@@ -49,10 +51,16 @@ class Redrawing:
 
     def differences(self, label: str, other: str, seed: int) -> dict[str, float]:
         """How far each part of a species differs from the same part of another: in this very
-        scene, with no other part in it, the mean over pixels of the change of colour, 0 to 255, if
-        the other's part took its place, or nothing did where the other has none."""
+        scene, but at rest and with no other part in it, the mean over pixels of the change of
+        colour, 0 to 255, if the other's part took its place, or nothing did where the other has
+        none.
+
+        At rest, for chance moves and tints parts one after another, and the two species need not
+        have as many.
+        """
+        at_rest = self.settings.model_copy(update={"swing": 0.0, "growth": 0.0, "part_colour": 0.0})
         ours, theirs = (
-            scene.sample(self.catalogue[name], seed, self.settings) for name in (label, other)
+            scene.sample(self.catalogue[name], seed, at_rest) for name in (label, other)
         )
 
         def alone(one: scene.Scene, name: str) -> np.ndarray:
@@ -92,3 +100,57 @@ def rank_correlation(drops: Floats, masses: Floats) -> float:
     if len(drops) < LEAST_PARTS or np.ptp(drops) == 0 or np.ptp(masses) == 0:
         return float("nan")
     return float(stats.spearmanr(drops, masses).statistic)
+
+
+def ask(
+    case: Case, redrawing: Redrawing, i: int, shown: Floats
+) -> tuple[NDArray[np.float64], list[dict]]:
+    """For picture i, each map's rank correlation (M,) with what the parts are worth to the network,
+    and a row for every part: file, label, part, area_px, drop, each method's mass.
+
+    shown: (M, S, S), the displayed maps.
+    """
+    label, seed, regions = _seen(case, redrawing, i)
+    if not regions:
+        return np.full(len(shown), np.nan), []
+    left_out = [frozenset[str](), *(frozenset({name}) for name in regions)]
+    pictures = [redrawing.picture(label, seed, some) for some in left_out]
+    logits = predict(case.network, np.stack(pictures), np.arange(len(pictures))).double().numpy()
+    of_class = logits[:, case.predicted[i]]
+    drops = of_class[0] - of_class[1:]
+    mass = masses(shown, regions)  # (M, parts)
+    mask, names = case.packed.masks[case.rows[i]], redrawing.parts(label)  # type: ignore[index]
+    rows = [
+        {
+            "file": case.files[i],
+            "label": label,
+            "part": name,
+            "area_px": int((mask == names.index(name) + 1).sum()),
+            "drop": drop,
+            **dict(zip(case.methods, of_part, strict=True)),
+        }
+        for name, drop, of_part in zip(regions, drops.tolist(), mass.T.tolist(), strict=True)
+    ]
+    return np.array([rank_correlation(drops, one) for one in mass]), rows
+
+
+def on_differing(
+    case: Case, redrawing: Redrawing, i: int, other: str, shown: Floats
+) -> NDArray[np.float64]:
+    """For picture i, each map's rank correlation (M,) with how far the drawings of its species and
+    of another differ. shown: (M, S, S)."""
+    label, seed, regions = _seen(case, redrawing, i)
+    if not regions:
+        return np.full(len(shown), np.nan)
+    differ = redrawing.differences(label, other, seed)
+    expected = np.array([differ[name] for name in regions])
+    return np.array([rank_correlation(expected, one) for one in masses(shown, regions)])
+
+
+def _seen(
+    case: Case, redrawing: Redrawing, i: int
+) -> tuple[str, int, dict[str, NDArray[np.bool_]]]:
+    """Of picture i its species, its seed, and where the parts are that can be seen."""
+    assert case.packed.masks is not None
+    label, seed = case.labels[i], int(case.seeds[case.files[i]])
+    return label, seed, visible(case.packed.masks[case.rows[i]], redrawing.parts(label))

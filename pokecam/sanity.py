@@ -14,15 +14,22 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
-from torch import nn
+from torch import Tensor, nn
 
-from pokecam.classifier import Classifier
+from pokecam import layers
+from pokecam.cam.core import capture, compute
+from pokecam.cam.display import display
+from pokecam.case import Case
+from pokecam.classifier import Classifier, in_batches
 
 HEAD = "head"
+PICTURES = 20  # at most; the network is made anew for all of them
+SIZE_PX = 112  # side at which maps are compared
 
 # Of SSIM: Wang et al. 2004, §III-C.
 WINDOW_SIGMA_PX = 1.5
@@ -127,6 +134,57 @@ def unchanged(correlations: Floats) -> bool:
     """
     known = np.abs(correlations)[~np.isnan(correlations)]
     return known.size > 0 and bool(known.mean() > UNCHANGED)
+
+
+def after_randomisation(case: Case, asked: NDArray[np.intp], seed: int) -> pd.DataFrame:
+    """method, block, rank_correlation, ssim, n, constant, unchanged: the maps of the network with
+    those of one whose weights are fresh from its head down to that block (`randomised`); means
+    over pictures.
+
+    asked: (n,) int, numbers of pictures. n: how many have a rank correlation; constant: how many
+    have none, because one of the two networks has no map of them. unchanged: whether a method
+    passes for one that does not depend on the network at all; asked of the last block, the whole
+    network, and so the same in every row of a method.
+    """
+    methods = [name for name in case.methods if name in case.maps]
+    target = case.predicted[asked]
+    before = {name: display(case.of_class(name, asked, target), SIZE_PX) for name in methods}
+    rows, last = [], {}
+    for block, fresh in randomised(case.classifier, seed):
+        cut = layers.at(fresh, case.layer)
+
+        def run(x: Tensor, some: slice, cut: Classifier = cut) -> dict[str, np.ndarray]:
+            captured = capture(cut, x)
+            return {
+                name: _of_classes(compute(captured, name, case.alike), target[some])
+                for name in methods
+            }
+
+        parts = [made for _, made in in_batches(cut, case.packed.pixels, case.rows[asked], run)]
+        for name in methods:
+            now = display(np.concatenate([made[name] for made in parts]), SIZE_PX)
+            ranks = rank_correlation(before[name], now)
+            n = int((~np.isnan(ranks)).sum())
+            last[name] = unchanged(ranks)
+            rows.append(
+                {
+                    "method": name,
+                    "block": block,
+                    "rank_correlation": np.nanmean(ranks) if n else np.nan,
+                    "ssim": ssim(before[name], now).mean(),
+                    "n": n,
+                    "constant": len(asked) - n,
+                }
+            )
+    names = ["method", "block", "rank_correlation", "ssim", "n", "constant"]
+    table = pd.DataFrame(rows, columns=names)
+    return table.assign(unchanged=table.method.map(last))
+
+
+def _of_classes(maps: Tensor, target: NDArray[np.intp]) -> np.ndarray:
+    """Maps (n, C or 1, h, w) → those of the classes target (n,), (n, h, w)."""
+    made = maps.cpu().numpy()
+    return made[np.arange(len(made)), target if made.shape[1] > 1 else 0]
 
 
 def _copy(classifier: Classifier, device: torch.device) -> Classifier:

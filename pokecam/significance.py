@@ -10,6 +10,7 @@ from scipy import stats
 Floats = NDArray[np.float64]
 
 RESAMPLES = 2000
+AT_ONCE = 250  # of them; divides RESAMPLES
 CONFIDENCE = 0.95
 
 
@@ -41,8 +42,12 @@ def interval(
     estimate = float(statistic(known.mean(axis=0, keepdims=True))[0])
     if n == 1:
         return Interval(estimate, np.nan, np.nan, 1)
-    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)  # (R, n)
-    drawn = statistic(np.tensordot(times / n, known, axes=1))
+    chance = np.random.default_rng(seed)
+    parts = []
+    for _ in range(RESAMPLES // AT_ONCE):
+        times = chance.multinomial(n, np.full(n, 1 / n), size=AT_ONCE)  # (R, n)
+        parts.append(statistic(np.tensordot(times / n, known, axes=1)))
+    drawn = np.concatenate(parts)
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(estimate, float(low), float(high), n)
 

@@ -1,6 +1,6 @@
 """Fine-tuning on few pictures.
 
-The last layer is fitted first, on features computed once; then all layers are fine-tuned, the
+The last layer is fitted first, on features computed once; then the network is fine-tuned, the
 rest at a lower rate than the last: gradients of a layer that fits do not tear up features that are
 good already (Kumar et al. 2022, arXiv 2202.10054). The views to train on are smaller than the
 pictures that are evaluated. A random crop shows things enlarged, so at 6/7 of the side their

@@ -7,10 +7,39 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from pokecam import localization
+from pokecam import localization, parts, sanity
+from pokecam.background import named_right
 from pokecam.cam.methods import METHODS
-from pokecam.judging import BASELINES, MEASURES, OF_ALL, Case, Numbers, Scores
+from pokecam.case import BASELINES, Case, Numbers, chosen
+from pokecam.contrast import look_alikes
+from pokecam.judging import ALWAYS, MEASURES, OF_ALL, JudgeSettings, Scores, score
 from pokecam.significance import holm, interval, p_paired
+
+
+def tables(
+    case: Case, settings: JudgeSettings, redrawing: parts.Redrawing | None = None
+) -> dict[str, pd.DataFrame]:
+    """Everything that was asked for, by name; each table is what a function here or in the module
+    that computes it says. redrawing: of a drawn source."""
+    wanted, seed = settings.judge_measures, settings.seed
+    scores = score(case, settings, redrawing)
+    made = {
+        "scores": per_picture(case, scores),
+        "measures": summary(case, scores, seed),
+        "tests": against_baselines(case, scores, seed),
+    }
+    if "parts" in wanted and redrawing is not None:
+        made["parts"] = scores.drops
+    if "lookalikes" in wanted:
+        asked = np.flatnonzero(chosen(case.labels, settings.judge_pictures))
+        made["lookalikes"] = over_pairs(look_alikes(case, asked, seed, redrawing), seed)
+    if "background" in wanted:
+        made["background"] = by_condition(named_right(case), seed)
+    if "sanity" in wanted:
+        few = min(settings.judge_pictures, sanity.PICTURES)
+        asked = np.flatnonzero(chosen(case.labels, few))
+        made["sanity"] = sanity.after_randomisation(case, asked, seed)
+    return made
 
 
 def per_picture(case: Case, scores: Scores) -> pd.DataFrame:
@@ -55,7 +84,7 @@ def against_baselines(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
     corrected for the number of rows."""
     rows = []
     for name, found in scores.values.items():
-        if np.isnan(found).all():
+        if np.isnan(found).all() or MEASURES[name].group == ALWAYS:
             continue
         for (m, method), (b, baseline) in product(enumerate(case.methods), repeat=2):
             if method in BASELINES or baseline not in BASELINES:
@@ -69,15 +98,18 @@ def against_baselines(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
 
 
 def over_pairs(pictures: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """measure, label, against, method, value, low, high, n: means of `judging.look_alikes` for
-    every ordered pair of look-alikes, and for all together ("" twice)."""
+    """measure, label, against, method, value, low, high, n: means of `contrast.look_alikes` for
+    every ordered pair of look-alikes, and for all together ("" twice), where a picture counts once
+    however many look-alikes its class has."""
     rows: list[tuple] = []
+    figures = ["margin", "drop", "differing"]
     of_pairs = list(pictures.groupby(["label", "against"], sort=False))
-    for (label, against), some in [(("", ""), pictures), *of_pairs]:
+    once = pictures.groupby(["file", "method"], sort=False)[figures].mean().reset_index()
+    for (label, against), some in [(("", ""), once), *of_pairs]:
         for method, found in some.groupby("method", sort=False):
             rows += [
                 (name, label, against, method, *astuple(interval(found[name].to_numpy(), seed)))
-                for name in ("margin", "drop", "differing")
+                for name in figures
             ]
     columns = ["measure", "label", "against", "method", "value", "low", "high", "n"]
     return pd.DataFrame(rows, columns=columns)
@@ -85,7 +117,7 @@ def over_pairs(pictures: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 def by_condition(pictures: pd.DataFrame, seed: int) -> pd.DataFrame:
     """label ("" for all classes), condition, value, low, high, n: accuracy as of
-    `judging.backgrounds`."""
+    `background.named_right`."""
     rows = [
         (label, condition, *astuple(interval(found.right.to_numpy(), seed)))
         for label, some in [("", pictures), *pictures.groupby("label", sort=False)]

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pokecam import classifier, device, images, judging, parts, running, splits, verdicts
+from pokecam import classifier, device, images, parts, running, splits, verdicts
+from pokecam.case import Case, speaking_for
 from pokecam.files import whole_folder, write_csv, write_json
+from pokecam.judging import JudgeSettings
 from pokecam.params import read
 
 DRAWN = Path("drawn")
@@ -21,36 +23,26 @@ def main(
     cams_path: Path = Path("data/cams"),
     out: Path = Path("data/judgement"),
 ) -> None:
-    settings = read(judging.JudgeSettings)
+    settings = read(JudgeSettings)
     packed = images.load(images_path)
     about = json.loads((cams_path / "meta.json").read_text(encoding="utf-8"))
     predictions = images.read_table(evaluation_path / "predictions.csv")
     network = classifier.load(classifier_path).to(device.pick(read(device.DeviceSettings).device))
-    case = judging.Case(
+    maps = {name: np.load(cams_path / f"{name}.npy", mmap_mode="r") for name in about["methods"]}
+    case = Case(
         network,
         about["layer"],
         packed,
         splits.rows(images.read_table(split_path), "test"),
         pd.Index(packed.classes).get_indexer(predictions.predicted),
-        {name: np.load(cams_path / f"{name}.npy", mmap_mode="r") for name in about["methods"]},
+        speaking_for(maps),
     )
     drawn = packed.scenes is not None
     redrawing = parts.Redrawing(DRAWN, network.image_size) if drawn else None
-    scores = judging.score(case, settings, redrawing)
+    tables = verdicts.tables(case, settings, redrawing)
     with whole_folder(out) as folder:
-        write_csv(folder / "scores.csv", verdicts.per_picture(case, scores))
-        write_csv(folder / "measures.csv", verdicts.summary(case, scores, settings.seed))
-        write_csv(folder / "tests.csv", verdicts.against_baselines(case, scores, settings.seed))
-        if "parts" in settings.judge_measures and drawn:
-            write_csv(folder / "parts.csv", scores.drops)
-        if "lookalikes" in settings.judge_measures:
-            pictures = judging.look_alikes(case, settings, redrawing)
-            write_csv(folder / "lookalikes.csv", verdicts.over_pairs(pictures, settings.seed))
-        if "background" in settings.judge_measures:
-            pictures = judging.backgrounds(case)
-            write_csv(folder / "background.csv", verdicts.by_condition(pictures, settings.seed))
-        if "sanity" in settings.judge_measures:
-            write_csv(folder / "sanity.csv", judging.after_randomisation(case, settings))
+        for name, table in tables.items():
+            write_csv(folder / f"{name}.csv", table)
         write_json(folder / "about.json", verdicts.about(case))
 
 

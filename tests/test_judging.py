@@ -7,9 +7,12 @@ import torch
 from torch import nn
 
 from pokecam import judging, localization, verdicts
+from pokecam.background import named_right
+from pokecam.case import BASELINES, Case, chosen, speaking_for
 from pokecam.classifier import Classifier, GlobalAverage
+from pokecam.contrast import look_alikes
 from pokecam.images import Packed
-from pokecam.judging import BASELINES, Case, JudgeSettings, chosen
+from pokecam.judging import JudgeSettings
 
 SIZE_PX = 32
 CLASSES = ["left", "right"]
@@ -106,8 +109,15 @@ def test_twins_have_the_same_figures(monkeypatch):
 def test_baselines_are_judged_too_but_not_twice():
     one = case()
     assert one.methods == ["cam", "grad_cam", *BASELINES]
-    maps = {"cam": one.maps["cam"], "random": one.maps["cam"]}
+    maps = {"random": one.maps["cam"], "cam": one.maps["cam"]}
     again = Case(one.classifier, None, one.packed, one.rows, one.predicted, maps)
+    assert again.methods == ["cam", "random", "centre", "edges"]
+
+
+def test_baselines_come_last_and_what_speaks_against_a_class_is_not_judged():
+    one = case()
+    maps = {"edges": one.maps["cam"], "counterfactual": one.maps["cam"], "cam": one.maps["cam"]}
+    again = Case(one.classifier, None, one.packed, one.rows, one.predicted, speaking_for(maps))
     assert again.methods == ["cam", "random", "centre", "edges"]
 
 
@@ -118,7 +128,7 @@ def test_a_map_of_the_object_beats_one_of_the_other_half(judged):
         better = judging.MEASURES[name].better * (found[known, 0] - found[known, 1])
         # This network names the left where it sees nothing, and so never flips away from it; nor
         # does it say much whether a picture seen through its map is more probable.
-        assert name in ("flip", "increase") or (better > 0).all(), name
+        assert name in ("flip", "increase", "constant") or (better > 0).all(), name
         assert (better >= 0).all(), name
         expensive = judging.MEASURES[name].group == "faithfulness"
         assert known.sum() == (4 if expensive else N)
@@ -143,7 +153,7 @@ def test_the_summary_has_every_method_and_class_with_n(judged):
     assert set(table.method) == set(one.methods)
     assert "parts" not in set(table.measure)
     shown = one.of_predicted(np.arange(N), torch.zeros(N, 3, SIZE_PX, SIZE_PX))[:, 0]
-    ious = localization.best_ious(shown, judging.truths(one.packed, one.rows).boxes)
+    ious = localization.best_ious(shown, one.truth(slice(0, N)).boxes)
     expected = localization.max_box_acc_v2(localization.box_hits(ious).mean(axis=0))
     assert whole.loc[("max_box_acc_v2", "cam"), "value"] == pytest.approx(expected)
     assert (whole.low <= whole.value).all()
@@ -153,7 +163,7 @@ def test_the_summary_has_every_method_and_class_with_n(judged):
 def test_methods_are_paired_with_baselines_in_their_favour(judged):
     one, scores = judged
     table = verdicts.against_baselines(one, scores, seed=0)
-    assert len(table) == len(scores.values) * 2 * len(BASELINES)
+    assert len(table) == (len(scores.values) - 1) * 2 * len(BASELINES)  # not of constant maps
     assert set(table.baseline) == set(BASELINES)
     against = table.set_index(["measure", "method", "baseline"])
     found = against.loc[("energy", "cam", "random")]
@@ -187,8 +197,8 @@ def test_a_source_that_says_nothing_of_the_object_is_not_asked():
     bare = Packed(**vars(one.packed) | {"boxes": None})
     again = Case(one.classifier, None, bare, one.rows, one.predicted, one.maps)
     scores = judging.score(again, settings(judge_measures=["localization"]))
-    assert all(np.isnan(found).all() for found in scores.values.values())
-    assert verdicts.summary(again, scores, seed=0).empty
+    assert all(np.isnan(found).all() for name, found in scores.values.items() if name != "constant")
+    assert set(verdicts.summary(again, scores, seed=0).measure) == {"constant"}
     assert verdicts.against_baselines(again, scores, seed=0).empty
 
 
@@ -198,7 +208,7 @@ def test_look_alikes_are_compared_on_the_difference_of_their_maps():
     one = case()
     alike = Packed(**vars(one.packed) | {"lookalikes": [CLASSES]})
     pair = Case(one.classifier, None, alike, one.rows, one.predicted, one.maps)
-    table = judging.look_alikes(pair, settings())
+    table = look_alikes(pair, np.arange(4), seed=1)
     assert len(table) == 4 * len(pair.methods)
     assert set(zip(table.label, table.against, strict=True)) == {
         ("left", "right"),
@@ -216,13 +226,13 @@ def test_look_alikes_are_compared_on_the_difference_of_their_maps():
 
 
 def test_without_look_alikes_there_is_nothing_to_compare():
-    table = judging.look_alikes(case(), settings())
+    table = look_alikes(case(), np.arange(4), seed=1)
     assert table.empty
     assert verdicts.over_pairs(table, seed=0).empty
 
 
 def test_without_the_object_this_network_is_wrong():
-    table = judging.backgrounds(case())
+    table = named_right(case())
     share = table.groupby("condition").right.mean()
     assert share["as it is"] == share["background blurred"] == 1
     assert len(table) == 3 * N
@@ -234,6 +244,43 @@ def test_without_the_object_this_network_is_wrong():
 def test_where_no_object_is_known_there_are_no_conditions():
     one = case()
     bare = Packed(**vars(one.packed) | {"boxes": None})
-    table = judging.backgrounds(Case(one.classifier, None, bare, one.rows, one.predicted, one.maps))
+    table = named_right(Case(one.classifier, None, bare, one.rows, one.predicted, one.maps))
     assert table.empty
     assert verdicts.by_condition(table, seed=0).empty
+
+
+def test_boxes_of_some_pictures_only_and_several_of_one():
+    one = case()
+    first, second = one.packed.boxes.image.iloc[2:4]
+    table = one.packed.boxes[one.packed.boxes.image.isin([first, second])]
+    more = table.iloc[:1].assign(xmin=0, ymin=0, xmax=2, ymax=2)
+    some = Packed(**vars(one.packed) | {"boxes": pd.concat([table, more])})
+    again = Case(one.classifier, None, some, one.rows, one.predicted, one.maps)
+    truth = again.truth(slice(0, N))
+    assert [len(boxes) for boxes in truth.boxes] == [2, 1, 0, 0, 0, 0]
+    assert truth.masks.any(axis=(1, 2)).tolist() == [True, True] + [False] * 4
+    scores = judging.score(again, settings(judge_measures=["localization"]))
+    assert (~np.isnan(scores.values["pointing"][:, 0])).tolist() == [True, True] + [False] * 4
+    assert len(named_right(again)) == 2 * 3
+
+
+def test_a_map_that_points_nowhere_is_counted():
+    one = case()
+    maps = {"cam": one.maps["cam"].copy()}
+    maps["cam"][1] = -1.0
+    again = Case(one.classifier, None, one.packed, one.rows, one.predicted, maps)
+    scores = judging.score(again, settings(judge_measures=["localization"]))
+    assert scores.values["constant"].tolist() == [[float(i == 1), 0, 0, 0] for i in range(N)]
+    assert scores.values["pointing"][1, 0] == 0
+    assert np.isnan(scores.values["energy"][1, 0])
+
+
+def test_in_a_group_of_three_a_picture_counts_once_for_all_pairs():
+    rows = [
+        ("1.png", "a", other, "cam", 1.0, drop, np.nan) for other, drop in (("b", 1.0), ("c", 3.0))
+    ]
+    rows.append(("2.png", "b", "a", "cam", 1.0, 4.0, np.nan))
+    columns = ["file", "label", "against", "method", "margin", "drop", "differing"]
+    over = verdicts.over_pairs(pd.DataFrame(rows, columns=columns), seed=0)
+    whole = over[(over.label == "") & (over.measure == "drop")].iloc[0]
+    assert (whole.value, whole.n) == (3.0, 2)

@@ -96,3 +96,9 @@ def test_drawings_differ_where_a_part_is_another_or_missing(redrawing):
     assert set(same.values()) == {0.0}
     assert other["stripes"] > 0  # Raichu has none
     assert other["tail"] > other["eye-left"]
+
+
+def test_the_same_drawing_does_not_differ_whatever_chance_does_to_others(redrawing):
+    """Wartortle has ears, which Squirtle has not; the rims of their shells are one drawing."""
+    assert redrawing.differences("Squirtle", "Wartortle", seed=7)["shell-rim"] == 0
+    assert redrawing.differences("Wartortle", "Squirtle", seed=7)["shell-rim"] == 0

@@ -1,4 +1,4 @@
-"""A planted truth: a network that looks at one part only, and a planted cheat.
+"""A planted truth: a network that looks at one part only.
 
 Pictures are of six discs of 32 px radius, each of a colour of its own, at random places. The
 network has a detector for each colour; the head gives weight to one of them. A map is right if,
@@ -22,12 +22,11 @@ COLOURS = torch.tensor(
 )  # of the discs; the ground is 0
 PLACES = [(x, y) for y in (56, 168) for x in (37, 112, 187)]  # centres, 75 px apart
 PICTURES = 20
-# Its map is the same for all classes: that of the disc which stands out most, whatever is asked.
-UNSOUND = {"eigen_cam"}
+# Eigen-CAM's map is the same for all classes: of the disc which stands out most, whatever is asked.
 SOUND = [
     name
     for name, method in METHODS.items()
-    if method.module != "baselines" and name not in UNSOUND | {"counterfactual"}
+    if method.module != "baselines" and not method.against and name != "eigen_cam"
 ]
 
 

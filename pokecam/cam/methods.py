@@ -29,6 +29,7 @@ class Method:
     per_class: every class has a map of its own; otherwise one map is for all.
     finer: it explains what tells a class from those that look like it (`core.finer_targets`),
         not the class's logit alone.
+    against: it shows what speaks against the class.
     """
 
     title: str
@@ -38,6 +39,7 @@ class Method:
     relu_only: bool = False
     per_class: bool = True
     finer: bool = False
+    against: bool = False
 
 
 METHODS = {
@@ -53,7 +55,7 @@ METHODS = {
     "finer_cam": Method("Finer-CAM", "activation", "cam", linear_head=True, finer=True),
     "finer_grad_cam": Method("Finer-CAM (Grad-CAM)", "gradient", "grad_cam", finer=True),
     "guided_grad_cam": Method("Guided Grad-CAM", "guided", relu_only=True),
-    "counterfactual": Method("Counterfactual", "gradient"),
+    "counterfactual": Method("Counterfactual", "gradient", against=True),
     "random": Method("Random", "baselines", per_class=False),
     "centre": Method("Centre", "baselines", per_class=False),
     "edges": Method("Edges", "baselines", per_class=False),

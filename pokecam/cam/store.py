@@ -43,7 +43,7 @@ def write(
     network = folded(network)
     arrays: dict[str, np.memmap] = {}
 
-    def run(x: Tensor) -> dict[str, Tensor]:
+    def run(x: Tensor, _: slice) -> dict[str, Tensor]:
         captured = capture(network, x, inference_precision(x.device))
         return {method: compute(captured, method, alike).cpu() for method in methods}
 

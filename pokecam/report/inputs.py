@@ -94,7 +94,9 @@ def _if_asked(path: Path) -> pd.DataFrame | None:
 def _measured(path: Path) -> pd.DataFrame:
     """A table of numbers, some of them unknown, beside names of classes, which are text."""
     table = images.read_table(path)
-    numbers = [name for name in ("value", "low", "high", "rank_correlation") if name in table]
+    numbers = [
+        name for name in ("value", "difference", "low", "high", "rank_correlation") if name in table
+    ]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
     return table
 

@@ -155,7 +155,7 @@ def _rows(judgement: Judgement) -> list[Row]:
             against = tests[tests["method"] == method]
             better = (against["difference"] > 0) & (against["p_holm"] < CERTAIN)
             beats = len(better) > 0 and bool(better.all())
-            cells.append(_cell(found.loc[method], beats=beats))
+            cells.append(_cell(found.loc[method], beats=beats, most=int(found["n"].max())))
         rows.append(
             Row(
                 title=entry["title"],
@@ -207,7 +207,7 @@ def headlines(judgement: Judgement) -> dict[str, float]:
     """The figures of the first method, for `metrics.json`: `map_<measure>`."""
     first = next(iter(judgement.about["methods"]))
     table = judgement.measures
-    if table.empty:
+    if table.empty or first in judgement.about["baselines"]:
         return {}
     of_first = table[(table["label"] == "") & (table["method"] == first)]
     wanted = ("deletion", "insertion", "road", "pointing", "energy", "max_box_acc_v2", "parts")
@@ -215,11 +215,14 @@ def headlines(judgement: Judgement) -> dict[str, float]:
     return {f"map_{name}": float(values[name]) for name in wanted if pd.notna(values.get(name))}
 
 
-def _cell(found: pd.Series, *, beats: bool = False) -> Cell:
+def _cell(found: pd.Series, *, beats: bool = False, most: int = 0) -> Cell:
+    """most: pictures that other cells of the row have; told where this one has fewer."""
     if np.isnan(found["value"]):
         return Cell("", "")
     known = not np.isnan(found["low"])
     ends = f"{_two_digits(found['low'])} to {_two_digits(found['high'])}" if known else ""
+    if found["n"] < most:
+        ends = f"{ends}, n = {found['n']:.0f}".removeprefix(", ")
     return Cell(_two_digits(found["value"]), ends, beats)
 
 

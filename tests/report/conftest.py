@@ -102,6 +102,7 @@ def write_judgement(folder):
         ("deletion", "cam", "centre", 0.15, 0.001),
         ("deletion", "grad_cam", "random", -0.1, 0.001),
         ("deletion", "grad_cam", "centre", -0.05, 0.001),
+        ("parts", "cam", "centre", np.nan, 1.0),
     ]
     columns = ["measure", "method", "baseline", "difference", "p_holm"]
     write_csv(folder / "tests.csv", pd.DataFrame(tests, columns=columns))

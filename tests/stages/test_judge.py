@@ -23,11 +23,11 @@ def folder(workplace):
 def test_it_says_what_can_be_said_without_truth(workplace):
     table = pd.read_csv(folder(workplace) / "measures.csv", keep_default_na=False)
     whole = table[table.label == ""].set_index(["measure", "method"])
-    faithful = {"deletion", "insertion", "road", "flip", "drop", "increase"}
+    faithful = {"deletion", "insertion", "road", "flip", "drop", "increase", "constant"}
     assert set(table.measure) == faithful
     assert set(table.method) == {"cam", "grad_cam", "random", "centre", "edges"}
     assert set(table.label) == {"", *CLASSES}
-    assert (whole.n == 4).all()
+    assert (whole.drop("constant").n == 4).all()
     # With this head the two maps are one.
     for measure in set(table.measure):
         cam, grad_cam = (float(whole.value[measure, name]) for name in ("cam", "grad_cam"))
@@ -59,5 +59,7 @@ def test_a_second_run_writes_the_same_bytes(workplace):
 def test_only_what_is_asked_for_is_measured(workplace):
     workplace.set(**workplace.parameters | {"judge_measures": ["localization"]})
     workplace.run("judge")
-    assert (folder(workplace) / "measures.csv").read_text().count("\n") == 1  # the header
+    table = pd.read_csv(folder(workplace) / "measures.csv")
+    assert set(table.measure) == {"constant"}
+    assert (folder(workplace) / "tests.csv").read_text().count("\n") == 1  # the header
     assert not (folder(workplace) / "sanity.csv").exists()
