@@ -3,7 +3,7 @@
     python benchmarks/judge.py                # in a clone where `dvc repro` has run
     python benchmarks/judge.py --rounds 5 --threads 1
 
-Takes the pictures and the network of the default run in data/ and models/. Runs the real judge stage
+Takes the pictures and the network of the default run in data/ and models/. Runs the judge stage
 in a temporary folder, as a process of its own, and prints, each the median of the rounds with the
 smallest and largest:
 
