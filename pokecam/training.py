@@ -3,10 +3,8 @@
 The last layer is fitted first, on features computed once; then the network is fine-tuned, the
 rest at a lower rate than the last: gradients of a layer that fits do not tear up features that are
 good already (Kumar et al. 2022, arXiv 2202.10054). The views to train on are smaller than the
-pictures that are evaluated. A random crop shows things enlarged, so at 6/7 of the side their
-apparent sizes nearly agree (Touvron et al. 2019, arXiv 1906.06423), at less cost. Layers next to
-the picture, which see edges and colours whatever is shown, may stay as they are: that saves a
-third of the time, and few pictures can only make them worse. What is
+pictures that are evaluated. A random crop shows things enlarged, so at 5/7 of the side their
+apparent sizes nearly agree (Touvron et al. 2019, arXiv 1906.06423), at half the cost. What is
 validated and kept is an average over the last steps, which bears a higher rate than the weights
 themselves (Polyak and Juditsky 1992; Izmailov et al. 2018, arXiv 1803.05407). No epoch is chosen:
 the rate falls to zero and the average smooths what is left, so the last is the best but for the
@@ -45,9 +43,9 @@ from pokecam.processes import ALONE, Team
 from pokecam.progress import Progress
 from pokecam.running import when_asked
 
-PICTURES_SEEN = 3800  # an epoch shows each training picture once; as many as come to this …
+PICTURES_SEEN = 4500  # an epoch shows each training picture once; as many as come to this …
 EPOCHS = (8, 40)  # … within these bounds
-VIEW = 6 / 7  # side of a training view : side of an evaluated picture
+VIEW = 5 / 7  # side of a training view : side of an evaluated picture
 WARM_UP = 0.1  # fraction of the steps during which the rate rises
 LAST_LAYER = 3  # the last layer, which is new, learns this much faster than the rest
 WITHOUT_BATCHNORM = 0.1  # … and networks without BatchNorm this much slower than others
