@@ -61,8 +61,8 @@ def look_alikes(
     class in a group of look-alikes, every other class of the group, and every method.
 
     asked: (n,) int, numbers of pictures. margin, drop: as of `margin_drops`, in logits, of the
-    picture's own class against the other. differing: of a drawn source, the rank correlation of
-    the map's mass on a part with how far the two species' drawings of it differ.
+    picture's own class against the other. differing: of a drawn source, as of
+    `parts.on_differing`.
     """
     classes = case.packed.classes
     tasks = [

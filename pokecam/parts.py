@@ -138,13 +138,15 @@ def on_differing(
     case: Case, redrawing: Redrawing, i: int, other: str, shown: Floats
 ) -> NDArray[np.float64]:
     """For picture i, each map's rank correlation (M,) with how far the drawings of its species and
-    of another differ. shown: (M, S, S)."""
+    of another differ; both for each pixel of a part, or all would agree that large parts are large.
+    shown: (M, S, S)."""
     label, seed, regions = _seen(case, redrawing, i)
     if not regions:
         return np.full(len(shown), np.nan)
     differ = redrawing.differences(label, other, seed)
-    expected = np.array([differ[name] for name in regions])
-    return np.array([rank_correlation(expected, one) for one in masses(shown, regions)])
+    areas = np.array([region.sum() for region in regions.values()])
+    expected = np.array([differ[name] for name in regions]) / areas
+    return np.array([rank_correlation(expected, one / areas) for one in masses(shown, regions)])
 
 
 def _seen(
