@@ -282,5 +282,6 @@ def test_a_copy_of_the_repository_runs_experiments_elsewhere(repository):
         "train",
         "evaluate",
         "cam",
+        "judge",
         "report",
     }
