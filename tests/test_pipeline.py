@@ -27,6 +27,8 @@ TINY = {
     "backbone": "squeezenet1_1",
     "weights": "none",
     "epochs": 1,
+    "judge_measures": ["faithfulness"],
+    "judge_pictures": 3,
     "device": "cpu",
 }
 ALL = ["download", "select", "split", "weights", "train", "evaluate", "cam", "judge", "report"]
