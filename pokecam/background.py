@@ -37,7 +37,7 @@ def named_right(case: Case) -> pd.DataFrame:
     """file, label, condition, right: whether every test picture whose object is known is named
     right under every condition."""
     labels = np.array([case.packed.classes.index(label) for label in case.labels])
-    found: dict[int, list[tuple]] = {}
+    right: dict[tuple[int, str], bool] = {}
 
     def run(x: Tensor, some: slice) -> None:
         truth = case.truth(some)
@@ -48,10 +48,12 @@ def named_right(case: Case) -> pd.DataFrame:
             predicted = case.logits(pictures).argmax(dim=1).cpu().numpy()
             for n in np.flatnonzero(truth.masks.any(axis=(1, 2))):
                 number = some.start + int(n)
-                right = float(predicted[n] == labels[number])
-                row = (case.files[number], case.labels[number], condition, right)
-                found.setdefault(number, []).append(row)
+                right[number, condition] = predicted[n] == labels[number]
 
     case.in_batches(case.rows, run)
-    rows = [row for number in sorted(found) for row in found[number][: len(CONDITIONS)]]
+    rows = [
+        (case.files[number], case.labels[number], condition, float(right[number, condition]))
+        for number in sorted({number for number, _ in right})
+        for condition in CONDITIONS
+    ]
     return pd.DataFrame(rows, columns=["file", "label", "condition", "right"])

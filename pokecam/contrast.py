@@ -12,7 +12,7 @@ from torch import Tensor
 from pokecam import parts
 from pokecam.case import Case
 from pokecam.faithfulness import ranks
-from pokecam.imputation import NOISE, impute
+from pokecam.imputation import impute, noise
 
 REMOVED = 0.05  # of the pixels, Zhang et al. 2025
 
@@ -42,9 +42,8 @@ def margin_drops(
     gone = ranks(shown) < round(share * S * S)
     margins, drops = np.empty(N), np.empty((N, M))
     for n in range(N):
-        generator = torch.Generator().manual_seed(seeds[n])
-        noise = NOISE * torch.randn(x.shape[1:], generator=generator).to(x)
-        without = impute(x[n].expand(M, -1, -1, -1), torch.from_numpy(gone[n]).to(x.device), noise)
+        removed = torch.from_numpy(gone[n]).to(x.device)
+        without = impute(x[n].expand(M, -1, -1, -1), removed, noise(x[n], seeds[n]))
         given = logits(torch.cat([x[n : n + 1], without])).cpu().double().numpy()
         whole, *left = given[:, int(of[n])] - given[:, int(against[n])]
         margins[n], drops[n] = whole, whole - np.array(left)

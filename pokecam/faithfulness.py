@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pokecam.imputation import NOISE, impute
+from pokecam.imputation import impute, noise
 
 AT_ONCE = 16
 STEPS = 14  # parts of the picture that deletion and insertion change one after another
@@ -145,8 +145,7 @@ def road(
     removal = Removal(np.empty(shape), np.empty(shape), np.empty(shape, bool))
     ends = [S * S * share // 100 for share in percentiles]
     for n in range(N):
-        generator = torch.Generator().manual_seed(seeds[n])
-        noise = NOISE * torch.randn(x.shape[1:], generator=generator).to(x)
+        added = noise(x[n], seeds[n])
         place = torch.from_numpy(places[n]).to(x.device)  # (M, S, S)
         cases = [(m, end, most) for m in range(M) for end in ends for most in (True, False)]
         filled = (
@@ -160,7 +159,7 @@ def road(
                     ]
                 )
             ]
-            for picture in impute(x[n].expand(len(removed), -1, -1, -1), removed, noise)
+            for picture in impute(x[n].expand(len(removed), -1, -1, -1), removed, added)
         )
         given = _probabilities(network, filled).reshape(M, len(ends), 2, -1)  # most, least; C
         of_class = given[..., int(target[n])]

@@ -36,6 +36,12 @@ def impute(x: Tensor, removed: Tensor, noise: Tensor | float = 0.0) -> Tensor:
     return torch.where(hole, filled + noise, x)
 
 
+def noise(like: Tensor, seed: int) -> Tensor:
+    """What `impute` adds to a picture like (3, S, S), on its device, from the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return NOISE * torch.randn(like.shape, generator=generator).to(like)
+
+
 def _solve(values: Tensor, known: Tensor) -> Tensor:
     """values (N, C, h, w), 0 where not known (N, 1, h, w) bool → the same with the solution."""
     h, w = values.shape[2:]
