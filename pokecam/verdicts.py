@@ -1,8 +1,8 @@
 """Tables of what the measures say: by picture, over pictures with intervals, in paired tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -26,10 +26,11 @@ def tables(
     made = {
         "scores": per_picture(case, scores),
         "measures": summary(case, scores, seed),
-        "tests": against_baselines(case, scores, seed),
+        "tests": paired(case, scores, seed),
     }
     if "parts" in wanted and redrawing is not None:
         made["parts"] = scores.drops
+        made["worth"] = worth_of_parts(scores.drops, case.methods, seed)
     if "lookalikes" in wanted:
         asked = np.flatnonzero(chosen(case.labels, settings.judge_pictures))
         made["lookalikes"] = over_pairs(look_alikes(case, asked, seed, redrawing), seed)
@@ -78,23 +79,51 @@ def summary(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["measure", "method", "label", "value", "low", "high", "n"])
 
 
-def against_baselines(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
-    """measure, method, baseline, difference, low, high, n, p, p_holm: every method paired with
-    every baseline on the same pictures. A positive difference is in the method's favour; p_holm is
-    corrected for the number of rows."""
+def paired(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
+    """measure, method, other, difference, low, high, n, p, p_holm: every method paired with every
+    baseline, and with the methods after it, on the same pictures.
+
+    A positive difference is in the method's favour. p_holm is corrected for the number of rows of
+    its kind: those against baselines are one family, those between methods another.
+    """
     rows = []
     for name, found in scores.values.items():
         if np.isnan(found).all() or MEASURES[name].group == ALWAYS:
             continue
-        for (m, method), (b, baseline) in product(enumerate(case.methods), repeat=2):
-            if method in BASELINES or baseline not in BASELINES:
+        for (m, method), (o, other) in combinations(enumerate(case.methods), 2):
+            if method in BASELINES:  # they come last
                 continue
-            differences = MEASURES[name].better * (found[:, m] - found[:, b])
+            differences = MEASURES[name].better * (found[:, m] - found[:, o])
             estimate = astuple(interval(differences, seed))
-            rows.append((name, method, baseline, *estimate, p_paired(differences)))
-    names = ["measure", "method", "baseline", "difference", "low", "high", "n", "p"]
+            rows.append((name, method, other, *estimate, p_paired(differences)))
+    names = ["measure", "method", "other", "difference", "low", "high", "n", "p"]
     table = pd.DataFrame(rows, columns=names)
-    return table.assign(p_holm=holm(table.p.to_numpy(float)))
+    family = table.other.isin(BASELINES)
+    return table.assign(p_holm=table.groupby(family).p.transform(lambda p: holm(p.to_numpy(float))))
+
+
+def worth_of_parts(drops: pd.DataFrame, methods: Sequence[str], seed: int) -> pd.DataFrame:
+    """label, part, drop, low, high, n, and each method's share: how far the logit of the predicted
+    class falls without a part, the mean over the pictures that show it, and the mean share of a
+    map's mass on parts that lies on this one. Of each class the part that is worth most first.
+
+    drops: as `Scores.drops`.
+    """
+    mass = drops[list(methods)]
+    shares = mass / mass.groupby(drops.file).transform("sum")  # NaN where a map has no mass there
+    rows: list[tuple] = []
+    for label, of_class in drops.groupby("label", sort=False):
+        found = [
+            (
+                label,
+                part,
+                *astuple(interval(some["drop"].to_numpy(float), seed)),
+                *shares.loc[some.index].mean(),
+            )
+            for part, some in of_class.groupby("part", sort=False)
+        ]
+        rows += sorted(found, key=lambda row: -row[2])
+    return pd.DataFrame(rows, columns=["label", "part", "drop", "low", "high", "n", *methods])
 
 
 def over_pairs(pictures: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -162,15 +162,48 @@ def test_the_summary_has_every_method_and_class_with_n(judged):
 
 def test_methods_are_paired_with_baselines_in_their_favour(judged):
     one, scores = judged
-    table = verdicts.against_baselines(one, scores, seed=0)
-    assert len(table) == (len(scores.values) - 1) * 2 * len(BASELINES)  # not of constant maps
-    assert set(table.baseline) == set(BASELINES)
-    against = table.set_index(["measure", "method", "baseline"])
-    found = against.loc[("energy", "cam", "random")]
+    table = verdicts.paired(one, scores, seed=0)
+    measures = len(scores.values) - 1  # not of constant maps
+    between = table[~table.other.isin(BASELINES)]
+    against = table[table.other.isin(BASELINES)]
+    assert len(against) == measures * 2 * len(BASELINES)
+    assert set(against.other) == set(BASELINES)
+    found = against.set_index(["measure", "method", "other"]).loc[("energy", "cam", "random")]
     assert found.difference > 0
     assert found.p == pytest.approx(2 / 2**N)  # all six differences are positive
-    assert found.p_holm == pytest.approx(min(1, found.p * len(table)))
+    assert found.p_holm == pytest.approx(min(1, found.p * len(against)))
     assert (table.p_holm >= table.p).all()
+    assert (len(between), set(between.method), set(between.other)) == (
+        measures,
+        {"cam"},
+        {"grad_cam"},
+    )
+    found = between.set_index("measure").loc["energy"]
+    assert found.difference > 0  # its map points at the other half
+    assert found.p_holm == pytest.approx(min(1, found.p * len(between)))
+
+
+def test_parts_are_told_by_class_the_dearest_first():
+    drops = pd.DataFrame(
+        [
+            ("1.png", "b", "ear", 20, 1.0, 1.0, 0.0),
+            ("1.png", "b", "tail", 20, 2.0, 3.0, 0.0),
+            ("2.png", "b", "tail", 20, 4.0, 0.5, 1.0),
+            ("2.png", "b", "ear", 20, 0.0, 0.5, 3.0),
+            ("3.png", "a", "ear", 20, 9.0, 5.0, 5.0),
+        ],
+        columns=["file", "label", "part", "area_px", "drop", "cam", "random"],
+    )
+    table = verdicts.worth_of_parts(drops, ["cam", "random"], seed=0)
+    assert [tuple(row) for row in table[["label", "part", "drop", "n"]].to_numpy()] == [
+        ("b", "tail", 3.0, 2),
+        ("b", "ear", 0.5, 2),
+        ("a", "ear", 9.0, 1),
+    ]
+    # shares of a map's mass: 3/4 and 1/2; the second method has no mass on the first picture
+    assert table.cam.tolist() == [0.625, 0.375, 1.0]
+    assert table.random.tolist() == [0.25, 0.75, 1.0]
+    assert (table.low[0], table.high[0]) == (2.0, 4.0)
 
 
 def test_every_picture_and_method_has_its_row(judged):
@@ -199,7 +232,7 @@ def test_a_source_that_says_nothing_of_the_object_is_not_asked():
     scores = judging.score(again, settings(judge_measures=["localization"]))
     assert all(np.isnan(found).all() for name, found in scores.values.items() if name != "constant")
     assert set(verdicts.summary(again, scores, seed=0).measure) == {"constant"}
-    assert verdicts.against_baselines(again, scores, seed=0).empty
+    assert verdicts.paired(again, scores, seed=0).empty
 
 
 def test_look_alikes_are_compared_on_the_difference_of_their_maps():

@@ -11,6 +11,11 @@ import pandas as pd
 from pokecam import images, params
 from pokecam.report.trust import Judgement
 
+# Columns of the judgement's tables that hold no numbers.
+_NAMES = frozenset(
+    ("measure", "method", "other", "label", "against", "part", "condition", "block", "unchanged")
+)
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -80,6 +85,7 @@ def _judgement(folder: Path) -> Judgement:
     return Judgement(
         measures=_measured(folder / "measures.csv"),
         tests=_measured(folder / "tests.csv"),
+        worth=_if_asked(folder / "worth.csv"),
         lookalikes=_if_asked(folder / "lookalikes.csv"),
         background=_if_asked(folder / "background.csv"),
         randomisation=_if_asked(folder / "sanity.csv"),
@@ -92,11 +98,9 @@ def _if_asked(path: Path) -> pd.DataFrame | None:
 
 
 def _measured(path: Path) -> pd.DataFrame:
-    """A table of numbers, some of them unknown, beside names of classes, which are text."""
+    """A table of numbers, some of them unknown, beside names, which are text."""
     table = images.read_table(path)
-    numbers = [
-        name for name in ("value", "difference", "low", "high", "rank_correlation") if name in table
-    ]
+    numbers = [name for name in table if name not in _NAMES]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
     return table
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 CERTAIN = 0.05  # of p-values corrected for their number
 WORST = 3  # classes named
+DECIDING = 3  # parts named of each class
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,18 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Contest:
+    """A measure by which one method is better than another, for certain; by how much, with its
+    interval, and over how many pictures."""
+
+    measure: str
+    better: str
+    worse: str
+    difference: Cell
+    n: int
+
+
+@dataclass(frozen=True)
 class Pair:
     """What separates a class from one that it is like, for every column: how far the margin falls
     without the most salient pixels, and whether the map lies where the drawings differ. margin: as
@@ -53,6 +66,18 @@ class Pair:
     margin: str
     drops: list[Cell]
     differing: list[Cell]
+
+
+@dataclass(frozen=True)
+class Deciding:
+    """The parts that are worth most to the network for a class: what the logit falls by without
+    them, the pictures behind that, and the share of each method's map, as text."""
+
+    label: str
+    part: str
+    drop: Cell
+    n: int
+    shares: list[str]
 
 
 @dataclass(frozen=True)
@@ -77,12 +102,14 @@ class Randomised:
 
 @dataclass(frozen=True)
 class Trust:
-    """The judgement: a table of measures, one of look-alikes (drawings_known: whether it is known
-    where they differ), one of conditions of background and object, and one of the randomisation
-    with its steps, `blocks`."""
+    """The judgement: a table of measures, one of methods that differ, one of the parts that decide,
+    one of look-alikes (drawings_known: whether it is known where they differ), one of conditions of
+    background and object, and one of the randomisation with its steps, `blocks`."""
 
     columns: list[Column]
     rows: list[Row]
+    contests: list[Contest]
+    deciding: list[Deciding]
     pairs: list[Pair]
     drawings_known: bool
     conditions: list[Condition]
@@ -99,15 +126,16 @@ class Trust:
 class Judgement:
     """What the judge stage wrote.
 
-    measures: measure, method, label, value, low, high, n. tests: measure, method, baseline,
-        difference, …, p_holm. about: measure and method → what they are.
-    lookalikes: measure, label, against, method, value, low, high, n. background: label, condition,
-        value, low, high, n. randomisation: method, block, rank_correlation, …, unchanged. None
-        where it was not asked.
+    measures: measure, method, label, value, low, high, n. tests: measure, method, other,
+        difference, low, high, n, p, p_holm. about: measure and method → what they are.
+    worth: label, part, drop, low, high, n, methods. lookalikes: measure, label, against, method,
+        value, low, high, n. background: label, condition, value, low, high, n. randomisation:
+        method, block, rank_correlation, …, unchanged. None where it was not asked.
     """
 
     measures: pd.DataFrame
     tests: pd.DataFrame
+    worth: pd.DataFrame | None
     lookalikes: pd.DataFrame | None
     background: pd.DataFrame | None
     randomisation: pd.DataFrame | None
@@ -126,6 +154,8 @@ def build(judgement: Judgement) -> Trust:
             for method, title in about["methods"].items()
         ],
         rows=_rows(judgement),
+        contests=_contests(judgement),
+        deciding=_deciding(judgement.worth, list(about["methods"])),
         pairs=pairs,
         drawings_known=any(cell.value for pair in pairs for cell in pair.differing),
         conditions=_conditions(judgement.background),
@@ -144,6 +174,7 @@ def build(judgement: Judgement) -> Trust:
 
 def _rows(judgement: Judgement) -> list[Row]:
     table = judgement.measures[judgement.measures["label"] == ""]
+    baselines = judgement.about["baselines"]
     rows = []
     for name, entry in judgement.about["measures"].items():
         found = table[table["measure"] == name].set_index("method")
@@ -152,7 +183,7 @@ def _rows(judgement: Judgement) -> list[Row]:
         tests = judgement.tests[judgement.tests["measure"] == name]
         cells = []
         for method in judgement.about["methods"]:
-            against = tests[tests["method"] == method]
+            against = tests[(tests["method"] == method) & tests["other"].isin(baselines)]
             better = (against["difference"] > 0) & (against["p_holm"] < CERTAIN)
             beats = len(better) > 0 and bool(better.all())
             cells.append(_cell(found.loc[method], beats=beats, most=int(found["n"].max())))
@@ -166,6 +197,41 @@ def _rows(judgement: Judgement) -> list[Row]:
             )
         )
     return rows
+
+
+def _contests(judgement: Judgement) -> list[Contest]:
+    about, tests = judgement.about, judgement.tests
+    if tests.empty:
+        return []
+    between = tests[~tests["other"].isin(about["baselines"]) & (tests["p_holm"] < CERTAIN)]
+    found = []
+    for _, row in between.iterrows():
+        pair = [about["methods"][row["method"]], about["methods"][row["other"]]]
+        sign = 1 if row["difference"] > 0 else -1
+        ends = sorted(sign * row[["low", "high"]].to_numpy(float))
+        difference = pd.Series(
+            {"value": abs(row["difference"]), "low": ends[0], "high": ends[1], "n": row["n"]}
+        )
+        better, worse = pair[::sign]
+        title = about["measures"][row["measure"]]["title"]
+        found.append(Contest(title, better, worse, _cell(difference), int(row["n"])))
+    return found
+
+
+def _deciding(table: pd.DataFrame | None, methods: list[str]) -> list[Deciding]:
+    if table is None:
+        return []
+    return [
+        Deciding(
+            label=row["label"],
+            part=row["part"],
+            drop=_cell(row.rename({"drop": "value"})),
+            n=int(row["n"]),
+            shares=["–" if np.isnan(row[name]) else f"{100 * row[name]:.0f} %" for name in methods],
+        )
+        for _, some in table.groupby("label", sort=False)
+        for _, row in some.head(DECIDING).iterrows()
+    ]
 
 
 def _pairs(table: pd.DataFrame | None, methods: list[str]) -> list[Pair]:

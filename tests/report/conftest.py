@@ -103,9 +103,20 @@ def write_judgement(folder):
         ("deletion", "grad_cam", "random", -0.1, 0.001),
         ("deletion", "grad_cam", "centre", -0.05, 0.001),
         ("parts", "cam", "centre", np.nan, 1.0),
+        ("pointing", "cam", "grad_cam", 0.4, 0.01),
+        ("deletion", "cam", "grad_cam", -0.2, 0.02),
+        ("parts", "cam", "grad_cam", np.nan, 1.0),
     ]
-    columns = ["measure", "method", "baseline", "difference", "p_holm"]
+    tests = [(*names, by, by - 0.1, by + 0.3, 8, p) for *names, by, p in tests]
+    columns = ["measure", "method", "other", "difference", "low", "high", "n", "p_holm"]
     write_csv(folder / "tests.csv", pd.DataFrame(tests, columns=columns))
+    worth = [
+        ("Mr. Mime", part, drop, drop - 0.5, drop + 0.5, 4, 0.5, np.nan, 0.25, 0.25)
+        for part, drop in (("tail", 2.0), ("ear", 1.0), ("foot", 0.5), ("eye", 0.0))
+    ]
+    worth.append((HARMFUL, "wing", 0.25, np.nan, np.nan, 1, 1.0, 1.0, 1.0, 1.0))
+    columns = ["label", "part", "drop", "low", "high", "n", *methods]
+    write_csv(folder / "worth.csv", pd.DataFrame(worth, columns=columns))
     steps = [
         ("cam", "head", 0.6, 0.5, False),
         ("grad_cam", "head", 0.99, 0.9, True),

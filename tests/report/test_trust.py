@@ -45,6 +45,30 @@ def test_only_what_is_certainly_better_than_every_baseline_is_marked(built):
     }
 
 
+def test_of_two_methods_the_one_that_is_certainly_better_is_named(built):
+    """Where the difference is against the first, it is turned over, and its interval with it."""
+    told = [(c.measure, c.better, c.worse, c.n) for c in built.contests]
+    assert told == [
+        ("Pointing game", "CAM", "Grad-CAM", 8),
+        ("Deletion", "Grad-CAM", "CAM", 8),
+    ]
+    pointing, deletion = (c.difference for c in built.contests)
+    assert (pointing.value, pointing.interval) == ("0.40", "0.30 to 0.70")
+    assert (deletion.value, deletion.interval) == ("0.20", "−0.10 to 0.30")
+
+
+def test_of_each_class_the_parts_that_decide_are_named(built):
+    told = [(one.label, one.part, one.drop.value, one.n) for one in built.deciding]
+    assert told[:3] == [
+        ("Mr. Mime", "tail", "2.00", 4),
+        ("Mr. Mime", "ear", "1.00", 4),
+        ("Mr. Mime", "foot", "0.50", 4),
+    ]
+    assert [one.part for one in built.deciding[3:]] == ["wing"]
+    assert built.deciding[0].drop.interval == "1.50 to 2.50"
+    assert built.deciding[0].shares == ["50 %", "–", "25 %", "25 %"]
+
+
 def test_look_alikes_have_a_row_for_every_pair_and_one_for_all(built):
     assert [(pair.label, pair.n, pair.margin) for pair in built.pairs] == [
         ("", 4, "5.50"),
@@ -78,10 +102,12 @@ def test_headlines_are_those_of_the_first_method(inputs):
 
 def test_a_judgement_without_answers_has_no_table(inputs):
     empty = inputs.judgement.measures.iloc[:0]
-    nothing = dict.fromkeys(("lookalikes", "background", "randomisation"))
+    nothing = dict.fromkeys(("worth", "lookalikes", "background", "randomisation"))
     bare = replace(inputs.judgement, measures=empty, tests=empty, **nothing)
     built = trust.build(bare)
-    assert (built.rows, built.pairs, built.conditions, built.randomised) == ([], [], [], [])
+    for table in (built.rows, built.contests, built.deciding, built.pairs, built.conditions):
+        assert table == []
+    assert built.randomised == []
     assert trust.headlines(bare) == {}
 
 
