@@ -93,11 +93,14 @@ class Case:
         if self.packed.masks is None and self.packed.boxes is None:
             return None
         boxes = [self._boxes.get(file, np.zeros((0, 4))) for file in self.files[some]]
-        if self.packed.masks is None:
-            return Truth(localization.masks_of_boxes(boxes, self.packed.pixels.shape[1]), boxes)
-        masks = self.packed.masks[self.rows[some]] > 0
-        known = self.packed.boxes is not None
-        return Truth(masks, boxes if known else localization.boxes_of_masks(masks))
+        masks = localization.masks_of_boxes(boxes, self.packed.pixels.shape[1])
+        if self.packed.masks is not None:
+            drawn = self.packed.masks[self.rows[some]] > 0
+            masks[drawn.any(axis=(1, 2))] = drawn[drawn.any(axis=(1, 2))]
+        around = localization.boxes_of_masks(masks)
+        return Truth(
+            masks, [own if len(own) else found for own, found in zip(boxes, around, strict=True)]
+        )
 
     def in_batches(self, rows: Ints, run: Callable[[Tensor, slice], None]) -> None:
         """Call `run` with the input (n, 3, S, S) of pictures in some rows, and where they are among

@@ -297,6 +297,27 @@ def test_boxes_of_some_pictures_only_and_several_of_one():
     assert len(named_right(again)) == 2 * 3
 
 
+def test_where_there_is_no_mask_the_box_says_where_the_object_is():
+    """And the other way round; a mask and a box of one picture both stand."""
+    one = case()
+    masks = np.zeros(one.packed.pixels.shape[:3], np.uint8)
+    first, second = one.rows[:2]
+    masks[first, 1:3, 2:5] = 3
+    masks[second, :, 0] = 1
+    boxes = one.packed.boxes[one.packed.boxes.image.isin([one.files[1], one.files[2]])]
+    some = Packed(**vars(one.packed) | {"masks": masks, "boxes": boxes})
+    truth = Case(one.classifier, None, some, one.rows, one.predicted, one.maps).truth(slice(0, 4))
+    np.testing.assert_array_equal(truth.masks[:2], masks[[first, second]] > 0)
+    assert truth.boxes[0].tolist() == [[2, 1, 5, 3]]
+    given = boxes[["xmin", "ymin", "xmax", "ymax"]].to_numpy()
+    np.testing.assert_array_equal(np.concatenate(truth.boxes[1:3]), given)
+    xmin, ymin, xmax, ymax = given[1].astype(int)
+    assert truth.masks[2, ymin:ymax, xmin:xmax].all()
+    assert truth.masks[2].sum() == (xmax - xmin) * (ymax - ymin)
+    assert not truth.masks[3].any()
+    assert len(truth.boxes[3]) == 0
+
+
 def test_a_map_that_points_nowhere_is_counted():
     one = case()
     maps = {"cam": one.maps["cam"].copy()}

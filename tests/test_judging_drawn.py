@@ -91,5 +91,7 @@ def test_look_alikes_are_compared_by_their_own_drawings(case, redrawing):
 
 def test_every_table_that_was_asked_for_is_made(case, redrawing):
     made = verdicts.tables(case, settings(), redrawing)
-    assert set(made) == {"scores", "measures", "tests", "parts", "lookalikes", "background"}
+    assert set(made) == {
+        *("scores", "measures", "tests", "parts", "worth", "lookalikes", "background"),
+    }
     assert all(len(table) for table in made.values())

@@ -5,7 +5,7 @@ import warnings
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 from zipfile import ZipFile
 
@@ -50,7 +50,7 @@ class Packable(NamedTuple):
 
     row: Row
     pixels: np.ndarray  # uint8 (S, S, 3)
-    mask: np.ndarray | None  # uint8 (S, S)
+    mask: np.ndarray  # uint8 (S, S), 0 throughout where the source has none
 
 
 class Rejected(NamedTuple):
@@ -96,15 +96,14 @@ def pack(
                 continue
             rows.append(item.row)
             pixels.append(item.pixels)
-            if item.mask is not None:
-                masks.append(item.mask)
+            masks.append(item.mask)
         pairs = near_pairs([row.print for row in rows])
         rejected += _filed_twice(rows, pairs)
         out_of_use = {item.file for item in rejected}
         kept = [number for number, row in enumerate(rows) if row.file not in out_of_use]
         _check_enough(chosen, [rows[number] for number in kept], rejected)
         pixels.save(folder / "pixels.npy", kept)
-        if _has_masks(raw):
+        if _masks(raw):
             masks.save(folder / "masks.npy", kept)
         write_json(folder / "classes.json", {"classes": chosen, "lookalikes": groups_alike})
         _write_tables(folder, rows, kept, pairs, rejected)
@@ -121,15 +120,15 @@ def _files_by_class(raw: ZipFile) -> dict[str, list[str]]:
     return dict(files)
 
 
-def _has_masks(raw: ZipFile) -> bool:
-    return any(name.startswith("masks/") for name in raw.namelist())
+def _masks(raw: ZipFile) -> set[str]:
+    return {name for name in raw.namelist() if name.startswith("masks/")}
 
 
 def _prepared(
     raw: ZipFile, files: list[str], size_px: int, workers: int | None
 ) -> Iterator[Packable | Rejected]:
     """Decode and fit the files on all cores, in order, a few ahead of the one asked for."""
-    has_masks = _has_masks(raw)
+    masks = _masks(raw)
     workers = workers or cores.usable()
     waiting: deque[Future[Packable | Rejected]] = deque()
     Image.init()  # the first `open` would load Pillow's plugins, and not safely in many threads
@@ -137,17 +136,16 @@ def _prepared(
         warnings.filterwarnings("ignore", module=r"PIL\.")  # sizes and EXIF: judged in `decode`
         for file in tqdm(files, desc="select", unit=" pictures", disable=None):
             data = raw.read(f"images/{file}")
-            mask = (
-                raw.read(f"masks/{PurePosixPath(file).with_suffix('.png')}") if has_masks else None
-            )
-            waiting.append(pool.submit(_prepare, file, data, mask, size_px))
+            mask = f"masks/{file}.png"
+            known = raw.read(mask) if mask in masks else None
+            waiting.append(pool.submit(_prepare, file, data, known, size_px))
             if len(waiting) > _AHEAD * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _prepare(file: str, data: bytes, mask: bytes | None, size_px: int) -> Packable | Rejected:
+def _prepare(file: str, data: bytes, mask_data: bytes | None, size_px: int) -> Packable | Rejected:
     try:
         picture, width, height = decode(data, size_px)
     except UnusableError as error:
@@ -155,16 +153,31 @@ def _prepare(file: str, data: bytes, mask: bytes | None, size_px: int) -> Packab
     place = fit(width, height, size_px)
     fitted, pixels = letterbox(picture, place)
     row = Row(file, width, height, place, fingerprint(fitted))
-    return Packable(row, pixels, None if mask is None else _packed_mask(mask, row))
+    mask = np.zeros(pixels.shape[:2], np.uint8) if mask_data is None else _mask(mask_data, row)
+    return Packable(row, pixels, mask)
 
 
-def _packed_mask(data: bytes, row: Row) -> np.ndarray:
-    mask = np.asarray(Image.open(io.BytesIO(data)))  # the indices of a palette, (height, width)
-    if mask.shape != (row.height, row.width):
+def _mask(data: bytes, row: Row) -> np.ndarray:
+    """The packed mask: the numbers of an indexed picture, 1 where any other is not black or
+    transparent."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            mode, size = image.mode, image.size
+            if size == (row.width, row.height):  # else it may be huge
+                values = np.asarray(image)
+    except Exception as error:  # damaged bytes make Pillow's readers raise nearly anything
+        raise InputError(f"the mask of {row.file} is not a readable PNG: {error}") from None
+    if size != (row.width, row.height):
         raise InputError(
-            f"the mask of {row.file} is {mask.shape}, its picture {(row.height, row.width)} pixels"
+            f"the mask of {row.file} has {size[0]}×{size[1]} pixels, its picture "
+            f"{row.width}×{row.height}: masks are as large as their pictures"
         )
-    return letterbox_mask(mask, row.place)
+    if mode != "P":
+        channels = values.reshape(row.height, row.width, -1).astype(bool)
+        if mode in ("LA", "RGBA"):
+            channels = channels[..., :-1] & channels[..., -1:]
+        values = np.any(channels, axis=-1).astype(np.uint8)
+    return letterbox_mask(values, row.place)
 
 
 def _filed_twice(rows: list[Row], pairs: np.ndarray) -> list[Rejected]:

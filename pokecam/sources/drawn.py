@@ -2,7 +2,7 @@
 
 Members of raw.zip, after the pictures themselves (`images/<Species>/<number>.jpg`):
 
-    masks/<Species>/<number>.png   indexed PNG, 0 = no part, i = the part with that index
+    masks/<Species>/<number>.jpg.png   indexed PNG, 0 = no part, i = the part with that index
     parts.csv                     label,index,part
     boxes.csv                     image,label,xmin,ymin,xmax,ymax: the visible parts, in pixels;
                                   xmax and ymax are the first column and row beyond them
@@ -70,7 +70,7 @@ def members(
     for drawn in _draw_all(tasks, catalogue, settings, workers):
         label, name = drawn.task.label, f"{drawn.task.label}/{drawn.task.number:04d}"
         yield f"images/{name}.jpg", drawn.jpeg
-        yield f"masks/{name}.png", drawn.mask
+        yield f"masks/{name}.jpg.png", drawn.mask
         first = {"image": f"{name}.jpg", "label": label}
         if drawn.box is not None:
             boxes.append(

@@ -2,7 +2,8 @@
 
 A picture's class is the nearest folder above it, at any depth. The same tree nested twice (many
 Kaggle archives) gives each picture once; other bytes under the same class and name are kept
-under a name of their own.
+under a name of their own. A picture's mask is the file beside it with its name and `.mask.png` in
+the place of its ending.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from pokecam.formats import HEAD_BYTES, promises_picture, shows_picture
 log = logging.getLogger(__name__)
 
 BOXES = "boxes.csv"
+MASK = ".mask.png"
 MAX_FILE_MIB = 256  # one file is held in memory; no real picture comes near this
 _NAMES_SHOWN = 5
 
@@ -51,13 +53,15 @@ class Entry:
 
 
 def members(entries: Iterable[Entry], source: str) -> Iterator[tuple[str, bytes]]:
-    """Yield (name in raw.zip, bytes) of boxes.csv, if there is one, and each picture, by name.
+    """Yield (name in raw.zip, bytes) of boxes.csv, if there is one, each picture, and each mask, by
+    name: `images/Class/a.jpg` and `masks/Class/a.jpg.png`.
 
     Hidden files and those that neither by name nor by content are pictures are left out and
     named in a warning; what only claims to be a picture is for `select` to judge. `source` is
-    what the user wrote, for messages. Raises `InputError` if no picture lies in a class folder.
+    what the user wrote, for messages. Raises `InputError` if no picture lies in a class folder, or
+    a mask is not that of one picture.
     """
-    pictures, others = _sort_out(entries)
+    pictures, masks, others = _sort_out(entries)
     if not pictures:
         raise InputError(
             f"source {source} holds no pictures in class folders: CLASS/picture.jpg is needed, "
@@ -69,26 +73,55 @@ def members(entries: Iterable[Entry], source: str) -> Iterator[tuple[str, bytes]
         log.warning("ignored what is no picture in a class folder: %s", _some(ignored))
     if boxes:
         yield BOXES, boxes.read()
-    for name, entry in sorted(_named(pictures).items()):
+    mask_of = _paired(masks, pictures)
+    named = sorted(_named(pictures).items())
+    for name, entry in named:
         yield f"images/{name}", entry.read()
+    for name, entry in named:
+        if entry.path in mask_of:
+            yield f"masks/{name}.png", mask_of[entry.path].read()
 
 
-def _sort_out(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """Pictures that have a class folder, and all other files; shallow ones first, then by path."""
+def _sort_out(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry], list[Entry]]:
+    """Pictures that have a class folder, masks, and all other files; shallow ones first, then by
+    path."""
     pictures: list[Entry] = []
+    masks: list[Entry] = []
     others: list[Entry] = []
     for entry in sorted(entries, key=lambda entry: (entry.path.count("/"), entry.path)):
         if any(unicodedata.category(character) in ("Cc", "Cs") for character in entry.path):
             raise InputError(f"the file name {entry.path!r} is not readable text: rename the file")
         *folders, name = entry.path.split("/")
         hidden = any(part.startswith((".", "__MACOSX")) for part in (*folders, name))
-        is_picture = bool(folders) and not hidden and _is_picture(name, entry)
-        (pictures if is_picture else others).append(entry)
-    return pictures, others
+        if not folders or hidden:
+            others.append(entry)
+        elif name.lower().endswith(MASK):
+            masks.append(entry)
+        else:
+            (pictures if _is_picture(name, entry) else others).append(entry)
+    return pictures, masks, others
 
 
 def _is_picture(name: str, entry: Entry) -> bool:
     return promises_picture(name) or shows_picture(entry.head())
+
+
+def _paired(masks: list[Entry], pictures: list[Entry]) -> dict[str, Entry]:
+    """Return path of a picture → its mask."""
+    beside: dict[str, list[Entry]] = defaultdict(list)
+    for picture in pictures:
+        beside[str(PurePosixPath(picture.path).with_suffix(""))].append(picture)
+    mask_of = {}
+    for mask in masks:
+        found = beside[mask.path[: -len(MASK)]]
+        if len(found) != 1:
+            fits = " and ".join(picture.path for picture in found) or "no picture"
+            raise InputError(
+                f"the mask {mask.path} belongs to {fits}: name it after the one picture beside it, "
+                f"picture{MASK} for picture.jpg"
+            )
+        mask_of[found[0].path] = mask
+    return mask_of
 
 
 def _named(pictures: list[Entry]) -> dict[str, Entry]:

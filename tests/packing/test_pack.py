@@ -202,7 +202,7 @@ def with_truth() -> dict[str, bytes]:
             files[f"images/{file}.png"] = picture(i + 10 * len(files), width=128, height=64)
             mask = np.zeros((64, 128), np.uint8)
             mask[16:32, 64:96] = i + 1
-            files[f"masks/{file}.png"] = indexed(mask)
+            files[f"masks/{file}.png.png"] = indexed(mask)
             boxes.append(f"{file}.png,{label},64,16,96,32")
             scenes.append(f"{file}.png,{label},{i},flat")
     parts = ["label,index,part"] + [f"{label},{i},p{i}" for label in ("Ant", "Bee") for i in (1, 2)]
@@ -215,9 +215,7 @@ def test_masks_boxes_and_tables_go_through_the_same_geometry(tmp_path):
     """128 × 64 becomes 64 × 32, 16 rows down: the box (64, 16)–(96, 32) is (32, 24)–(48, 32)."""
     found = packed(
         tmp_path,
-        with_truth()
-        | members(Cat=3)
-        | {f"masks/Cat/{i}.png": indexed(np.zeros((64, 64), np.uint8)) for i in range(3)},
+        with_truth() | members(Cat=3),
         classes=["Bee", "Ant"],
     )
     assert found.masks.shape == (6, SIZE_PX, SIZE_PX)
@@ -239,7 +237,7 @@ def test_masks_stay_with_their_picture_when_one_is_left_out(tmp_path):
         | {
             "images/Ant/1.png": b"no",
             "images/Ant/9.png": picture(99, width=128, height=64),
-            "masks/Ant/9.png": indexed(np.full((64, 128), 9, np.uint8)),
+            "masks/Ant/9.png.png": indexed(np.full((64, 128), 9, np.uint8)),
         },
     )
     assert found.manifest.file.tolist()[:3] == ["Ant/0.png", "Ant/2.png", "Ant/9.png"]
@@ -247,10 +245,35 @@ def test_masks_stay_with_their_picture_when_one_is_left_out(tmp_path):
     assert "Ant/1.png" not in found.boxes.image.tolist()
 
 
-def test_a_mask_of_another_size_is_refused(tmp_path):
-    files = with_truth() | {"masks/Ant/0.png": indexed(np.zeros((9, 9), np.uint8))}
-    with pytest.raises(InputError, match=r"the mask of Ant/0\.png"):
-        packed(tmp_path, files)
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [
+        (indexed(np.zeros((9, 7), np.uint8)), r"the mask of Ant/0\.png has 7×9 pixels, .* 128×64"),
+        (b"GIF89a", r"the mask of Ant/0\.png is not a readable PNG"),
+        (indexed(np.zeros((64, 128), np.uint8))[:60], "is not a readable PNG"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(tmp_path, mask, told):
+    with pytest.raises(InputError, match=told):
+        packed(tmp_path, with_truth() | {"masks/Ant/0.png.png": mask})
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "I;16", "RGB", "RGBA", "LA"])
+def test_what_is_not_black_in_a_mask_is_the_object(tmp_path, mode):
+    """However the file holds it; what is white but transparent is not. Pictures without a mask
+    have none of it."""
+    white = np.zeros((64, 128), np.uint8)
+    white[:, 64:] = 255
+    image = Image.fromarray(white).convert(mode)
+    if mode in ("RGBA", "LA"):
+        image = Image.new(mode, image.size, "white")
+        image.putalpha(Image.fromarray(white))
+    files = {name: data for name, data in with_truth().items() if not name.startswith("masks/")}
+    found = packed(tmp_path, files | {"masks/Ant/1.png.png": encoded(image, "PNG")})
+    assert found.masks.shape == (6, SIZE_PX, SIZE_PX)
+    assert found.masks[1, 16:48, 32:].all()
+    assert found.masks[1].sum() == 32 * 32
+    assert not found.masks[[0, 2, 3, 4, 5]].any()
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_names(files):
     numbers = [f"{label}/{i:04d}" for label in ("Bird", "Snail") for i in range(4)]
     assert set(files) == {
         *(f"images/{number}.jpg" for number in numbers),
-        *(f"masks/{number}.png" for number in numbers),
+        *(f"masks/{number}.jpg.png" for number in numbers),
         "parts.csv",
         "boxes.csv",
         "scenes.csv",
@@ -49,7 +49,7 @@ def test_a_picture_and_its_mask_are_the_scene_of_its_seed(files):
     one = scene.sample(bird(), int(row["seed"]), frozen())
     pixels, labels = render.picture_and_mask(one, 256)
     assert files["images/Bird/0002.jpg"] == render.finish(pixels, one)
-    mask = opened(files["masks/Bird/0002.png"])
+    mask = opened(files["masks/Bird/0002.jpg.png"])
     assert (mask.mode, mask.size) == ("P", (256, 256))
     np.testing.assert_array_equal(np.asarray(mask), labels)
     assert row["style"] == one.nuisances.style
@@ -69,7 +69,7 @@ def test_parts_are_numbered_in_painters_order(files):
 
 def test_boxes_are_around_what_the_masks_show(files):
     for row in rows(files["boxes.csv"]):
-        mask = np.asarray(opened(files[f"masks/{row['image'].replace('jpg', 'png')}"]))
+        mask = np.asarray(opened(files[f"masks/{row['image']}.png"]))
         xmin, ymin, xmax, ymax = (int(row[key]) for key in ("xmin", "ymin", "xmax", "ymax"))
         inside = mask[ymin:ymax, xmin:xmax]
         assert (inside > 0).sum() == (mask > 0).sum()

@@ -61,6 +61,39 @@ def test_the_same_tree_nested_twice_gives_each_picture_once(tmp_path):
     assert members(tmp_path, nested) == MEMBERS
 
 
+def test_masks_follow_the_pictures_beside_them(tmp_path):
+    """Whatever the picture's ending, and under the name that the picture gets."""
+    files = {
+        "Ant/a.jpg": picture(1, "JPEG"),
+        "Ant/a.mask.png": picture(11),
+        "x/Ant/a.jpg": picture(2, "JPEG"),
+        "x/Ant/a.mask.PNG": picture(12),
+        "Ant/b.tar.webp": picture(3, "WEBP"),
+        "Ant/b.tar.mask.png": picture(13),
+        "Bee/a.png": picture(4),
+    }
+    found = members(tmp_path, files)
+    assert {name: data for name, data in found.items() if name.startswith("masks/")} == {
+        "masks/Ant/a.jpg.png": picture(11),
+        "masks/Ant/a-2.jpg.png": picture(12),
+        "masks/Ant/b.tar.webp.png": picture(13),
+    }
+    assert len(found) == 4 + 3
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (("Ant/b.mask.png",), r"the mask Ant/b\.mask\.png belongs to no picture"),
+        (("Ant/a.png", "Ant/a.mask.png"), r"belongs to Ant/a\.jpg and Ant/a\.png"),
+        (("Bee/a.mask.png",), "belongs to no picture"),
+    ],
+)
+def test_a_mask_without_its_one_picture_is_told(tmp_path, files, told):
+    with pytest.raises(InputError, match=told):
+        members(tmp_path, {"Ant/a.jpg": picture(1, "JPEG")} | {name: picture(2) for name in files})
+
+
 def test_other_bytes_under_the_same_name_are_kept_beside(tmp_path):
     found = members(
         tmp_path,
