@@ -80,12 +80,12 @@ def in_forward_passes(case: Case, rounds: int) -> None:
     maps = case.of_predicted(np.arange(4), x)
     target = torch.from_numpy(case.predicted[:4])
     n, m = maps.shape[:2]
-    places = faithfulness.ranks(maps)
+    pixels = faithfulness.order(maps)
     network = case.probability
     measures: dict[str, tuple[int, Callable[[], object]]] = {
         "deletion and insertion": (
-            n * (2 * m * (faithfulness.STEPS - 1) + 2) + 1,
-            lambda: faithfulness.deletion_insertion(network, x, target, faithfulness.ranks(maps)),
+            n * (2 * m * (faithfulness.STEPS - 1) + 3),
+            lambda: faithfulness.deletion_insertion(network, x, target, faithfulness.order(maps)),
         ),
         "average drop": (
             n * (m + 1),
@@ -93,7 +93,7 @@ def in_forward_passes(case: Case, rounds: int) -> None:
         ),
         "ROAD": (
             n * m * 2 * len(faithfulness.PERCENTILES),
-            lambda: faithfulness.road(network, x, target, places, [0] * n),
+            lambda: faithfulness.road(network, x, target, pixels, [0] * n),
         ),
     }
     batch = x[[0] * faithfulness.AT_ONCE].contiguous(memory_format=torch.channels_last)

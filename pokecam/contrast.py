@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pokecam import parts
 from pokecam.case import Case
-from pokecam.faithfulness import ranks
+from pokecam.faithfulness import order
 from pokecam.imputation import impute, noise
 
 REMOVED = 0.05  # of the pixels, Zhang et al. 2025
@@ -39,10 +39,11 @@ def margin_drops(
     shown: displayed maps (N, M, S, S). seeds: N, of the noise. share: of the pixels that go.
     """
     N, M, S = shown.shape[:3]
-    gone = ranks(shown) < round(share * S * S)
+    gone = np.zeros((N, M, S * S), bool)
+    np.put_along_axis(gone, order(shown)[..., : round(share * S * S)], True, axis=-1)
     margins, drops = np.empty(N), np.empty((N, M))
     for n in range(N):
-        removed = torch.from_numpy(gone[n]).to(x.device)
+        removed = torch.from_numpy(gone[n].reshape(M, S, S)).to(x.device)
         without = impute(x[n].expand(M, -1, -1, -1), removed, noise(x[n], seeds[n]))
         given = logits(torch.cat([x[n : n + 1], without])).cpu().double().numpy()
         whole, *left = given[:, int(of[n])] - given[:, int(against[n])]

@@ -2,7 +2,9 @@
 
 import ctypes
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Annotated
 
 import numpy as np
@@ -70,6 +72,20 @@ def reader(
 def _free_bytes(device: torch.device) -> int:
     """Of the device's own memory; 0 where it shares the computer's."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+
+
+@contextmanager
+def shared_out(device: torch.device) -> Iterator[ThreadPoolExecutor]:
+    """Threads that compute on one core each: as many as PyTorch would take for one operation, or a
+    single one where a GPU computes. For tasks of many small operations, which many cores hardly
+    speed up one by one; their results are the same to the bit with any number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads if device.type == "cpu" else 1) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
 
 
 def mixed_precision(network: nn.Module) -> torch.autocast:

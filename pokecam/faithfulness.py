@@ -5,8 +5,9 @@ are displayed (`cam.display`): float32 (N, M, S, S) in [0, 1], M methods. A netw
 gives probabilities (n, C) for input (n, 3, S, S); it runs `AT_ONCE` changed pictures at a time.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ PERCENTILES = (10, 20, 30, 40, 50, 60, 70, 80, 90)  # of the pixels that ROAD re
 
 Network = Callable[[Tensor], Tensor]
 Floats = NDArray[np.floating]
+Places = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -52,18 +54,15 @@ class Removal:
         return ((self.least - self.most) / 2).mean(axis=-1)
 
 
-def ranks(shown: Floats) -> NDArray[np.int32]:
-    """The place of every pixel from the most salient, 0, to the least; of equals the first in
-    reading order comes first. (…, S, S) → int32 (…, S, S)."""
+def order(shown: Floats) -> Places:
+    """The pixels of every map from the most salient to the least; of equals the first in reading
+    order comes first. (…, S, S) → int (…, S²), places in the flattened picture."""
     flat = shown.reshape(*shown.shape[:-2], -1)
-    order = np.argsort(-flat, axis=-1, kind="stable")
-    places = np.empty(flat.shape, np.int32)
-    np.put_along_axis(places, order, np.arange(flat.shape[-1], dtype=np.int32), axis=-1)
-    return places.reshape(shown.shape)
+    return np.argsort(-flat, axis=-1, kind="stable")
 
 
 def deletion_insertion(
-    network: Network, x: Tensor, target: Tensor, places: NDArray[np.int32], steps: int = STEPS
+    network: Network, x: Tensor, target: Tensor, pixels: Places, steps: int = STEPS
 ) -> Curves:
     """Probability of the class while the most salient pixels are replaced by 0 (the mean colour),
     and while they are revealed over a blurred picture.
@@ -71,28 +70,30 @@ def deletion_insertion(
     After step i the first i / steps of all pixels have changed. Petsiuk et al. 2018 (RISE),
     arXiv 1806.07421, §4.2; there steps are of 224 pixels each.
 
-    x: (N, 3, S, S), network input. target: int (N,), the class. places: (N, M, S, S), as `ranks`
+    x: (N, 3, S, S), network input. target: int (N,), the class. pixels: (N, M, S²), as `order`
     gives them.
     """
-    N, M = places.shape[:2]
-    ends = [places[0, 0].size * i // steps for i in range(steps + 1)]
-    nothing, blurred = torch.zeros_like(x[:1]), blur(x)
+    N, M, P = pixels.shape
+    ends = [P * i // steps for i in range(steps + 1)]
+    whole, blurred = _flat(x), _flat(blur(x))
+    nothing = torch.zeros_like(whole[0])
     curves = np.empty((2, N, M, steps + 1))
-    empty = network(nothing)[0]  # the same picture for all
     for n in range(N):
-        of_class = int(target[n])
-        whole, dim = network(torch.stack([x[n], blurred[n]]))[:, of_class].tolist()
-        curves[:, n, :, 0] = [[whole], [dim]]
-        curves[:, n, :, -1] = [[float(empty[of_class])], [whole]]
-        place = torch.from_numpy(places[n]).to(x.device)[:, None]  # (M, 1, S, S)
-        changed = (
-            torch.where(place[m] < ends[i], there, instead)
-            for there, instead in ((nothing[0], x[n]), (x[n], blurred[n]))
-            for m in range(M)
-            for i in range(1, steps)
-        )
-        given = _probabilities(network, changed)[:, of_class]
-        curves[:, n, :, 1:-1] = given.reshape(2, M, steps - 1)
+        probe = _Probe(network, x)
+        for picture in (nothing, whole[n], blurred[n]):
+            probe.add(picture)
+        at = torch.from_numpy(pixels[n]).to(x.device)
+        for before, after in ((whole[n], nothing), (blurred[n], whole[n])):
+            for m in range(M):
+                now = before.clone()
+                for start, end in pairwise(ends[:-1]):
+                    changed = at[m, start:end]
+                    now[changed] = after[changed]
+                    probe.add(now)
+        empty, full, dim, *given = probe.probabilities()[:, int(target[n])]
+        curves[:, n, :, 0] = [[full], [dim]]
+        curves[:, n, :, -1] = [[empty], [full]]
+        curves[:, n, :, 1:-1] = np.reshape(given, (2, M, steps - 1))
     return Curves(*curves)
 
 
@@ -115,10 +116,13 @@ def seen_through(
     """
     N, M = shown.shape[:2]
     drops, rises = np.empty((N, M)), np.empty((N, M))
+    pictures = _flat(x)
     for n in range(N):
-        masks = torch.from_numpy(shown[n]).to(x)[:, None]  # (M, 1, S, S)
-        pictures = (x[n] * mask for mask in [torch.ones_like(masks[0]), *masks])
-        whole, *masked = _probabilities(network, pictures)[:, int(target[n])]
+        probe = _Probe(network, x)
+        probe.add(pictures[n])
+        for mask in torch.from_numpy(shown[n]).to(x).flatten(1):  # M of (S²,)
+            probe.add(pictures[n] * mask[:, None])
+        whole, *masked = probe.probabilities()[:, int(target[n])]
         drops[n] = np.maximum(0, whole - masked) / whole
         rises[n] = np.array(masked) > whole
     return drops, rises
@@ -128,7 +132,7 @@ def road(
     network: Network,
     x: Tensor,
     target: Tensor,
-    places: NDArray[np.int32],
+    pixels: Places,
     seeds: Sequence[int],
     percentiles: tuple[int, ...] = PERCENTILES,
 ) -> Removal:
@@ -136,32 +140,30 @@ def road(
     surroundings (`impute`), and after the least relevant. Rong et al. 2022, arXiv 2202.00449; the
     combination as in pytorch-grad-cam.
 
-    x, target, places: as in `deletion_insertion`. seeds: N, each of the noise of one picture, which
+    x, target, pixels: as in `deletion_insertion`. seeds: N, each of the noise of one picture, which
     is the same for all its methods and percentiles. percentiles: P shares of the pixels to remove,
     in %.
     """
-    N, M, S = places.shape[:3]
+    N, M, P = pixels.shape
     shape = (N, M, len(percentiles))
     removal = Removal(np.empty(shape), np.empty(shape), np.empty(shape, bool))
-    ends = [S * S * share // 100 for share in percentiles]
+    ends = [P * share // 100 for share in percentiles]
+    cases = [part for end in ends for part in (slice(end), slice(P - end, P))]
     for n in range(N):
         added = noise(x[n], seeds[n])
-        place = torch.from_numpy(places[n]).to(x.device)  # (M, S, S)
-        cases = [(m, end, most) for m in range(M) for end in ends for most in (True, False)]
-        filled = (
-            picture
-            for start in range(0, len(cases), AT_ONCE)
-            for removed in [
-                torch.stack(
-                    [
-                        place[m] < end if most else place[m] >= S * S - end
-                        for m, end, most in cases[start : start + AT_ONCE]
-                    ]
-                )
-            ]
-            for picture in impute(x[n].expand(len(removed), -1, -1, -1), removed, added)
-        )
-        given = _probabilities(network, filled).reshape(M, len(ends), 2, -1)  # most, least; C
+        at = torch.from_numpy(pixels[n]).to(x.device)
+        gone = [at[m, part] for m in range(M) for part in cases]
+        parts = []
+        for start in range(0, len(gone), AT_ONCE):
+            some = gone[start : start + AT_ONCE]
+            removed = torch.zeros(len(some), P, dtype=torch.bool, device=x.device)
+            for i, places in enumerate(some):
+                removed[i, places] = True
+            filled = impute(
+                x[n].expand(len(some), -1, -1, -1), removed.view(-1, *x.shape[2:]), added
+            )
+            parts.append(network(filled.contiguous(memory_format=torch.channels_last)).cpu())
+        given = torch.cat(parts).double().numpy().reshape(M, len(ends), 2, -1)  # most, least; C
         of_class = given[..., int(target[n])]
         removal.most[n], removal.least[n] = of_class[..., 0], of_class[..., 1]
         removal.flipped[n] = given[..., 0, :].argmax(axis=-1) != int(target[n])
@@ -187,20 +189,35 @@ def blur(x: Tensor, size_px: int = BLUR_PX, sigma_px: float = BLUR_SIGMA_PX) -> 
     return F.conv2d(across, weights.mT, groups=x.shape[1])
 
 
-def _probabilities(network: Network, pictures: Iterator[Tensor]) -> Floats:
-    """The probabilities (n, C) of n pictures (3, S, S), taken from the iterator as needed."""
-    given: list[Tensor] = []
-    waiting: list[Tensor] = []
+def _flat(x: Tensor) -> Tensor:
+    """(N, C, S, S) → (N, S², C): a pixel's channels beside one another, as networks are given
+    them, so that changing some pixels touches no others."""
+    return x.flatten(2).mT.contiguous()
 
-    def run() -> None:
-        batch = torch.stack(waiting).contiguous(memory_format=torch.channels_last)
-        given.append(network(batch).cpu())
-        waiting.clear()
 
-    for picture in pictures:
-        waiting.append(picture)
-        if len(waiting) == AT_ONCE:
-            run()
-    if waiting:
-        run()
-    return torch.cat(given).double().numpy()
+class _Probe:
+    """Collects changed pictures like x (N, C, S, S), and runs the network on `AT_ONCE` of them."""
+
+    def __init__(self, network: Network, x: Tensor) -> None:
+        self._network = network
+        self._waiting = x.new_empty(AT_ONCE, *x.shape[2:], x.shape[1])  # (n, S, S, C)
+        self._count = 0
+        self._given: list[Tensor] = []
+
+    def add(self, picture: Tensor) -> None:
+        """picture: (S², C), copied."""
+        self._waiting[self._count] = picture.view(self._waiting.shape[1:])
+        self._count += 1
+        if self._count == AT_ONCE:
+            self._run()
+
+    def probabilities(self) -> Floats:
+        """Of all pictures so far, in their order: (n, classes)."""
+        if self._count:
+            self._run()
+        return torch.cat(self._given).double().numpy()
+
+    def _run(self) -> None:
+        batch = self._waiting[: self._count].permute(0, 3, 1, 2)  # channels_last, uncopied
+        self._given.append(self._network(batch).cpu())
+        self._count = 0

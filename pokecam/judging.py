@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pokecam import faithfulness, localization, parts
 from pokecam.case import Case, Floats, Numbers, Truth, chosen
+from pokecam.device import shared_out
 from pokecam.params import Settings, one_of
 
 ALWAYS = "always"
@@ -134,36 +135,61 @@ def score(case: Case, settings: JudgeSettings, redrawing: parts.Redrawing | None
     }
     hits = np.full((N, M, len(localization.DELTAS), len(localization.THRESHOLDS)), np.nan)
     counts = np.full((N, M, 2, localization.BINS + 1), np.nan)
-    drops: dict[int, list[dict]] = {}
-    dear = chosen(case.labels, settings.judge_pictures)
 
     def run(x: Tensor, some: slice) -> None:
-        numbers = np.arange(len(case.rows))[some]
-        shown = case.of_predicted(numbers, x)
+        shown = case.of_predicted(np.arange(N)[some], x)
         values["constant"][some] = (shown.max(axis=(2, 3)) == shown.min(axis=(2, 3))).astype(float)
         truth = case.truth(some) if "localization" in groups else None
         if truth is not None:
-            _localize(shown, truth, some, values, hits, counts)
-        asked = np.flatnonzero(dear[some])
-        at = numbers[asked]
-        if "faithfulness" in groups and len(asked):
-            target = torch.from_numpy(case.predicted[at])
-            kept, twin = distinct(shown[asked])
-            seeds = (settings.seed + at).tolist()
-            for name, found in _faithful(
-                case.probability, x[asked], target, shown[asked][:, kept], seeds
-            ).items():
-                values[name][at] = found[:, twin]
-        if "parts" in groups and redrawing is not None:
-            for i, number in zip(asked, at.tolist(), strict=True):
-                values["parts"][number], drops[number] = parts.ask(
-                    case, redrawing, number, shown[i]
-                )
+            kept, twin = distinct(shown)
+            found, hit, counted = _localize(shown[:, kept], truth)
+            hits[some], counts[some] = hit[:, twin], counted[:, twin]
+            for name, figures in found.items():
+                values[name][some] = figures[:, twin]
 
     case.in_batches(case.rows, run)
+    drops = _run_often(case, settings, redrawing, values)
+    return Scores(values, hits, counts, drops)
+
+
+def _run_often(
+    case: Case,
+    settings: JudgeSettings,
+    redrawing: parts.Redrawing | None,
+    values: dict[str, Numbers],
+) -> pd.DataFrame:
+    """Take the measures that run the network many times a picture, of some pictures; return what
+    was found for every part, as `Scores.drops`.
+
+    Pictures are shared out over the cores, each on one of them: that is faster than all cores on
+    one small batch, and the same to the bit with any number of them.
+    """
+    asked = np.flatnonzero(chosen(case.labels, settings.judge_pictures))
+    drops: dict[int, list[dict]] = {}
+
+    def judge(number: int, x: Tensor, shown: Floats) -> None:
+        if "faithfulness" in settings.judge_measures:
+            kept, twin = distinct(shown)
+            target = torch.from_numpy(case.predicted[[number]])
+            found = _faithful(case.probability, x, target, shown[:, kept], settings.seed + number)
+            for name, figures in found.items():
+                values[name][number] = figures[0, twin]
+        if "parts" in settings.judge_measures and redrawing is not None:
+            values["parts"][number], drops[number] = parts.ask(case, redrawing, number, shown[0])
+
+    def run(x: Tensor, some: slice) -> None:
+        numbers = asked[some]
+        shown = case.of_predicted(numbers, x)
+        one_by_one = (numbers.tolist(), x.split(1), np.split(shown, len(shown)))
+        for _ in pool.map(judge, *one_by_one):
+            pass
+
+    if {"faithfulness", "parts"} & set(settings.judge_measures):
+        with shared_out(next(case.network.parameters()).device) as pool:
+            case.in_batches(case.rows[asked], run)
     names = ["file", "label", "part", "area_px", "drop", *case.methods]
     rows = [row for number in sorted(drops) for row in drops[number]]
-    return Scores(values, hits, counts, pd.DataFrame(rows, columns=names))
+    return pd.DataFrame(rows, columns=names)
 
 
 def distinct(shown: Floats) -> tuple[list[int], list[int]]:
@@ -181,24 +207,23 @@ def distinct(shown: Floats) -> tuple[list[int], list[int]]:
     return kept, twin
 
 
-def _localize(
-    shown: Floats,
-    truth: Truth,
-    some: slice,
-    values: dict[str, Numbers],
-    hits: Numbers,
-    counts: Numbers,
-) -> None:
-    for m in range(shown.shape[1]):
+def _localize(shown: Floats, truth: Truth) -> tuple[dict[str, Numbers], Numbers, Numbers]:
+    """Of maps (n, M, S, S): measure → (n, M), and `Scores.hits` and `counts` of these."""
+    n, M = shown.shape[:2]
+    names = [name for name, entry in MEASURES.items() if entry.group == "localization"]
+    values = {name: np.empty((n, M)) for name in names}
+    hits, counts = [], []
+    for m in range(M):
         one = shown[:, m]
-        values["pointing"][some, m] = localization.pointing_game(one, truth.masks)
-        values["energy"][some, m] = localization.energy_inside(one, truth.masks)
+        values["pointing"][:, m] = localization.pointing_game(one, truth.masks)
+        values["energy"][:, m] = localization.energy_inside(one, truth.masks)
         for name, threshold in (("box_15", 0.15), ("box_20", 0.2)):
             drawn = (localization.box(map_, threshold) for map_ in one)
             pairs = zip(drawn, truth.boxes, strict=True)
-            values[name][some, m] = [_box_iou(*pair) for pair in pairs]
-        hits[some, m] = localization.box_hits(localization.best_ious(one, truth.boxes))
-        counts[some, m] = localization.value_counts(one, truth.masks)
+            values[name][:, m] = [_box_iou(*pair) for pair in pairs]
+        hits.append(localization.box_hits(localization.best_ious(one, truth.boxes)))
+        counts.append(localization.value_counts(one, truth.masks))
+    return values, np.stack(hits, axis=1), np.stack(counts, axis=1)
 
 
 def _box_iou(drawn: Numbers | None, true: Numbers) -> float:
@@ -208,12 +233,12 @@ def _box_iou(drawn: Numbers | None, true: Numbers) -> float:
 
 
 def _faithful(
-    network: faithfulness.Network, x: Tensor, target: Tensor, shown: Floats, seeds: list[int]
+    network: faithfulness.Network, x: Tensor, target: Tensor, shown: Floats, seed: int
 ) -> dict[str, Floats]:
-    places = faithfulness.ranks(shown)
-    curves = faithfulness.deletion_insertion(network, x, target, places)
+    pixels = faithfulness.order(shown)
+    curves = faithfulness.deletion_insertion(network, x, target, pixels)
     drops, rises = faithfulness.seen_through(network, x, target, shown)
-    removal = faithfulness.road(network, x, target, places, seeds)
+    removal = faithfulness.road(network, x, target, pixels, [seed])
     return {
         "deletion": faithfulness.area(curves.deletion),
         "insertion": faithfulness.area(curves.insertion),

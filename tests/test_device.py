@@ -1,5 +1,7 @@
 """Which device, and what it computes in."""
 
+from threading import Barrier, get_ident
+
 import numpy as np
 import pytest
 import torch
@@ -71,3 +73,22 @@ def test_on_cuda_algorithms_are_deterministic(monkeypatch):
 def test_maps_are_exact_but_on_cuda():
     assert device.inference_precision(torch.device("cpu")) == torch.float32
     assert device.inference_precision(torch.device("cuda")) == torch.float16
+
+
+def test_shared_out_tasks_have_a_core_each():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with device.shared_out(torch.device("cpu")) as pool:
+            meet = Barrier(2, timeout=60)  # both run at once, or neither goes on
+
+            def task(_):
+                meet.wait()
+                return torch.get_num_threads()
+
+            assert list(pool.map(task, range(2))) == [1, 1]
+        assert torch.get_num_threads() == 2
+        with device.shared_out(torch.device("meta")) as pool:
+            assert len({*pool.map(lambda _: get_ident(), range(8))}) == 1
+    finally:
+        torch.set_num_threads(before)

@@ -8,7 +8,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
 from torch import nn
 
 from pokecam import faithfulness
-from pokecam.faithfulness import area, blur, deletion_insertion, ranks, road, seen_through
+from pokecam.faithfulness import area, blur, deletion_insertion, order, road, seen_through
 
 SIZE_PX = 8
 OBJECT = np.zeros((SIZE_PX, SIZE_PX), bool)
@@ -31,10 +31,10 @@ INVERTED = 1 - PERFECT
 CONSTANT = np.zeros_like(PERFECT)
 
 
-def test_ranks_by_hand():
+def test_order_by_hand():
     shown = np.array([[0.5, 1.0], [0.5, 0.0]], np.float32)
-    assert ranks(shown).tolist() == [[1, 0], [2, 3]]
-    assert ranks(np.zeros((2, 2))).tolist() == [[0, 1], [2, 3]]
+    assert order(shown).tolist() == [1, 0, 2, 3]
+    assert order(np.zeros((3, 2, 2))).tolist() == [[0, 1, 2, 3]] * 3
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_ranks_by_hand():
     ],
 )
 def test_deletion_by_hand(shown, expected):
-    curves = deletion_insertion(looks_at_object, picture(), TARGET, ranks(shown), steps=4)
+    curves = deletion_insertion(looks_at_object, picture(), TARGET, order(shown), steps=4)
     assert curves.deletion[0, 0].tolist() == expected
 
 
 def test_a_deletion_step_in_the_object_by_hand():
-    curves = deletion_insertion(looks_at_object, picture(), TARGET, ranks(PERFECT), steps=8)
+    curves = deletion_insertion(looks_at_object, picture(), TARGET, order(PERFECT), steps=8)
     assert curves.deletion[0, 0].tolist() == [1, 0.5, 0, 0, 0, 0, 0, 0, 0]
     assert area(curves.deletion).item() == pytest.approx((1 / 2 + 0.5) / 8)
 
@@ -63,7 +63,7 @@ def test_insertion_by_hand():
     dim = looks_at_object(blur(x))[0, 1].item()
     assert 0 < dim < 1
     for shown, expected in ((PERFECT, [dim, 1, 1, 1, 1]), (INVERTED, [dim, dim, dim, dim, 1])):
-        curves = deletion_insertion(looks_at_object, x, TARGET, ranks(shown), steps=4)
+        curves = deletion_insertion(looks_at_object, x, TARGET, order(shown), steps=4)
         assert curves.insertion[0, 0].tolist() == pytest.approx(expected)
 
 
@@ -86,12 +86,12 @@ def test_road_by_hand():
     """The picture is 1 on the object and 0 elsewhere. Filled in from around it the object is gone;
     removed last it stays until the last 10 % are left."""
     x = picture() * torch.from_numpy(OBJECT)
-    found = road(looks_at_object, x, TARGET, ranks(PERFECT), seeds=[0], percentiles=(25, 75))
+    found = road(looks_at_object, x, TARGET, order(PERFECT), seeds=[0], percentiles=(25, 75))
     assert found.most[0, 0] == pytest.approx([0, 0], abs=0.02)  # noise of 0.01
     assert found.least[0, 0] == pytest.approx([1, 1], abs=0.02)
     assert found.flipped.tolist() == [[[True, True]]]
     assert found.combined.item() == pytest.approx(0.5, abs=0.02)
-    other = road(looks_at_object, x, TARGET, ranks(INVERTED), seeds=[0], percentiles=(25, 75))
+    other = road(looks_at_object, x, TARGET, order(INVERTED), seeds=[0], percentiles=(25, 75))
     assert other.combined.item() == pytest.approx(-0.5, abs=0.02)
     assert not other.flipped.any()
 
@@ -141,14 +141,14 @@ def random_case(n=2, methods=3, size_px=32, seed=0):
 def test_deletion_and_insertion_against_a_plain_loop(small):
     x, target, shown = random_case()
     network, steps = probabilities(small), 5
-    curves = deletion_insertion(network, x, target, ranks(shown), steps)
+    curves = deletion_insertion(network, x, target, order(shown), steps)
     blurred = blur(x)
     for n in range(len(x)):
         for m in range(shown.shape[1]):
-            order = sorted(range(shown[n, m].size), key=lambda i: -shown[n, m].flat[i])
+            first = sorted(range(shown[n, m].size), key=lambda i: -shown[n, m].flat[i])
             for i in range(steps + 1):
                 gone, come = x[n].clone(), blurred[n].clone()
-                for pixel in order[: len(order) * i // steps]:
+                for pixel in first[: len(first) * i // steps]:
                     at = slice(None), pixel // 32, pixel % 32
                     gone[at], come[at] = 0, x[n][at]
                 for picture_, curve in ((gone, curves.deletion), (come, curves.insertion)):
@@ -172,7 +172,7 @@ def test_road_against_pytorch_grad_cam(small):
     x, target, shown = random_case(size_px=64)
     percentiles = (20, 40, 60, 80)
     ours = road(
-        probabilities(small), x, target, ranks(shown), seeds=[0, 1], percentiles=percentiles
+        probabilities(small), x, target, order(shown), seeds=[0, 1], percentiles=percentiles
     ).combined  # (N, M)
     theirs = ROADCombined(percentiles=list(percentiles))
     wanted = [ClassifierOutputSoftmaxTarget(int(c)) for c in target]
@@ -187,9 +187,9 @@ def test_pictures_and_methods_do_not_mix_and_nothing_is_changed(small, monkeypat
     network = probabilities(small)
 
     def everything(x, target, shown):
-        curves = deletion_insertion(network, x, target, ranks(shown), 4)
+        curves = deletion_insertion(network, x, target, order(shown), 4)
         drops, rises = seen_through(network, x, target, shown)
-        removal = road(network, x, target, ranks(shown), seeds=[0, 1], percentiles=(30, 60))
+        removal = road(network, x, target, order(shown), seeds=[0, 1], percentiles=(30, 60))
         return [curves.deletion, curves.insertion, drops, rises, removal.most, removal.least]
 
     together = everything(x, target, shown)
