@@ -19,7 +19,10 @@ from pokecam.device import shared_out
 from pokecam.params import Settings, one_of
 
 ALWAYS = "always"
-GROUPS = ("faithfulness", "localization", "parts", "lookalikes", "background", "sanity")
+GROUPS = (
+    *("faithfulness", "localization", "parts", "lookalikes", "background", "sanity"),
+    "shuffled_labels",
+)
 TWINS = 1e-5  # maps that differ by no more are one
 
 

@@ -28,6 +28,8 @@ from pokecam.case import Case
 from pokecam.classifier import Classifier, in_batches
 
 HEAD = "head"
+SHUFFLED = "shuffled labels"
+COLUMNS = ["method", "block", "rank_correlation", "ssim", "n", "constant", "unchanged"]
 PICTURES = 20  # at most; the network is made anew for all of them
 SIZE_PX = 112  # side at which maps are compared
 
@@ -146,39 +148,47 @@ def after_randomisation(case: Case, asked: NDArray[np.intp], seed: int) -> pd.Da
     passes for one that does not depend on the network at all; asked of the last block, the whole
     network, and so the same in every row of a method.
     """
+    steps = [
+        _compared(case, asked, fresh).assign(block=block)
+        for block, fresh in randomised(case.classifier, seed)
+    ]
+    last = steps[-1].set_index("method").unchanged
+    table = pd.concat(steps)
+    return table.assign(unchanged=table.method.map(last))[COLUMNS]
+
+
+def after_shuffled_labels(
+    case: Case, asked: NDArray[np.intp], shuffled: Classifier
+) -> pd.DataFrame:
+    """As `after_randomisation`, with the maps of a network that was trained on shuffled labels
+    (`shuffled.train`); the block is `SHUFFLED`."""
+    return _compared(case, asked, shuffled).assign(block=SHUFFLED)[COLUMNS]
+
+
+def _compared(case: Case, asked: NDArray[np.intp], other: Classifier) -> pd.DataFrame:
+    """method, rank_correlation, ssim, n, constant, unchanged: a row for every method."""
     methods = [name for name in case.methods if name in case.maps]
     target = case.predicted[asked]
-    before = {name: display(case.of_class(name, asked, target), SIZE_PX) for name in methods}
-    rows, last = [], {}
-    for block, fresh in randomised(case.classifier, seed):
-        cut = layers.at(fresh, case.layer)
+    cut = layers.at(other, case.layer)
 
-        def run(x: Tensor, some: slice, cut: Classifier = cut) -> dict[str, np.ndarray]:
-            captured = capture(cut, x)
-            return {
-                name: _of_classes(compute(captured, name, case.alike), target[some])
-                for name in methods
-            }
+    def run(x: Tensor, some: slice) -> dict[str, np.ndarray]:
+        captured = capture(cut, x)
+        return {
+            name: _of_classes(compute(captured, name, case.alike), target[some]) for name in methods
+        }
 
-        parts = [made for _, made in in_batches(cut, case.packed.pixels, case.rows[asked], run)]
-        for name in methods:
-            now = display(np.concatenate([made[name] for made in parts]), SIZE_PX)
-            ranks = rank_correlation(before[name], now)
-            n = int((~np.isnan(ranks)).sum())
-            last[name] = unchanged(ranks)
-            rows.append(
-                {
-                    "method": name,
-                    "block": block,
-                    "rank_correlation": np.nanmean(ranks) if n else np.nan,
-                    "ssim": ssim(before[name], now).mean(),
-                    "n": n,
-                    "constant": len(asked) - n,
-                }
-            )
-    names = ["method", "block", "rank_correlation", "ssim", "n", "constant"]
-    table = pd.DataFrame(rows, columns=names)
-    return table.assign(unchanged=table.method.map(last))
+    parts = [made for _, made in in_batches(cut, case.packed.pixels, case.rows[asked], run)]
+    rows = []
+    for name in methods:
+        before = display(case.of_class(name, asked, target), SIZE_PX)
+        now = display(np.concatenate([made[name] for made in parts]), SIZE_PX)
+        ranks = rank_correlation(before, now)
+        n = int((~np.isnan(ranks)).sum())
+        correlation = np.nanmean(ranks) if n else np.nan
+        similar = ssim(before, now).mean()
+        rows.append((name, correlation, similar, n, len(asked) - n, unchanged(ranks)))
+    names = ["method", "rank_correlation", "ssim", "n", "constant", "unchanged"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def _of_classes(maps: Tensor, target: NDArray[np.intp]) -> np.ndarray:

@@ -15,7 +15,7 @@ how often they come true (Guo et al. 2017, arXiv 1706.04599).
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -34,11 +34,12 @@ from pokecam import backbones, freezing
 from pokecam.augmentation import Views, augment, draw
 from pokecam.backbones import BACKBONES
 from pokecam.checkpoints import Checkpoint
-from pokecam.classifier import HEADS, Classifier, predict
+from pokecam.classifier import HEADS, Classifier, build, predict
 from pokecam.device import DeviceSettings, mixed_precision, out_of_memory, reader
 from pokecam.errors import InputError
 from pokecam.logistic import confidence_scale, fit_linear
 from pokecam.params import Settings, one_of
+from pokecam.pretrained import apply
 from pokecam.processes import ALONE, Team
 from pokecam.progress import Progress
 from pokecam.running import when_asked
@@ -105,6 +106,23 @@ class Epoch:
     val_loss: float
     val_accuracy: float
     learning_rate: float
+
+
+def start(
+    settings: TrainSettings,
+    classes: Sequence[str],
+    image_size: int,
+    state: Mapping[str, Tensor],
+    seed: int,
+) -> Classifier:
+    """The network to fine-tune, on the CPU: fresh weights that follow from the seed, and over them
+    the pretrained `state`, as `pretrained.apply` takes it."""
+    torch.manual_seed(seed)
+    classifier = build(
+        settings.backbone, settings.head, classes, image_size, settings.feature_stride
+    )
+    apply(state, classifier)
+    return classifier
 
 
 def fit(

@@ -11,16 +11,23 @@ from pokecam import localization, parts, sanity
 from pokecam.background import named_right
 from pokecam.cam.methods import METHODS
 from pokecam.case import BASELINES, Case, Numbers, chosen
+from pokecam.classifier import Classifier
 from pokecam.contrast import look_alikes
 from pokecam.judging import ALWAYS, MEASURES, OF_ALL, JudgeSettings, Scores, score
 from pokecam.significance import holm, interval, p_paired
 
 
 def tables(
-    case: Case, settings: JudgeSettings, redrawing: parts.Redrawing | None = None
+    case: Case,
+    settings: JudgeSettings,
+    redrawing: parts.Redrawing | None,
+    shuffled: Callable[[], Classifier],
 ) -> dict[str, pd.DataFrame]:
     """Everything that was asked for, by name; each table is what a function here or in the module
-    that computes it says. redrawing: of a drawn source."""
+    that computes it says.
+
+    redrawing: of a drawn source. shuffled: gives a network that was trained on shuffled labels.
+    """
     wanted, seed = settings.judge_measures, settings.seed
     scores = score(case, settings, redrawing)
     made = {
@@ -36,10 +43,14 @@ def tables(
         made["lookalikes"] = over_pairs(look_alikes(case, asked, seed, redrawing), seed)
     if "background" in wanted:
         made["background"] = by_condition(named_right(case), seed)
+    few = np.flatnonzero(chosen(case.labels, min(settings.judge_pictures, sanity.PICTURES)))
+    compared = []
     if "sanity" in wanted:
-        few = min(settings.judge_pictures, sanity.PICTURES)
-        asked = np.flatnonzero(chosen(case.labels, few))
-        made["sanity"] = sanity.after_randomisation(case, asked, seed)
+        compared.append(sanity.after_randomisation(case, few, seed))
+    if "shuffled_labels" in wanted:
+        compared.append(sanity.after_shuffled_labels(case, few, shuffled()))
+    if compared:
+        made["sanity"] = pd.concat(compared)
     return made
 
 

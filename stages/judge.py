@@ -1,16 +1,18 @@
 """Judge the maps of the test pictures: are they faithful, do they point at the right thing?"""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pokecam import classifier, device, images, parts, running, splits, verdicts
+from pokecam import classifier, device, images, parts, running, shuffled, splits, verdicts
 from pokecam.case import Case, speaking_for
 from pokecam.files import whole_folder, write_csv, write_json
 from pokecam.judging import JudgeSettings
 from pokecam.params import read
+from pokecam.training import Recipe, TrainSettings
 
 DRAWN = Path("drawn")
 
@@ -19,6 +21,7 @@ def main(
     images_path: Path = Path("data/images"),
     split_path: Path = Path("data/split.csv"),
     classifier_path: Path = Path("models/classifier.safetensors"),
+    pretrained_path: Path = Path("models/pretrained.safetensors"),
     evaluation_path: Path = Path("data/evaluation"),
     cams_path: Path = Path("data/cams"),
     out: Path = Path("data/judgement"),
@@ -27,19 +30,24 @@ def main(
     packed = images.load(images_path)
     about = json.loads((cams_path / "meta.json").read_text(encoding="utf-8"))
     predictions = images.read_table(evaluation_path / "predictions.csv")
-    network = classifier.load(classifier_path).to(device.pick(read(device.DeviceSettings).device))
+    split = images.read_table(split_path)
+    training = read(TrainSettings)
+    where = device.pick(training.device)
+    network = classifier.load(classifier_path).to(where)
     maps = {name: np.load(cams_path / f"{name}.npy", mmap_mode="r") for name in about["methods"]}
     case = Case(
         network,
         about["layer"],
         packed,
-        splits.rows(images.read_table(split_path), "test"),
+        splits.rows(split, "test"),
         pd.Index(packed.classes).get_indexer(predictions.predicted),
         speaking_for(maps),
     )
     drawn = packed.scenes is not None
     redrawing = parts.Redrawing(DRAWN, network.image_size) if drawn else None
-    tables = verdicts.tables(case, settings, redrawing)
+    taught = splits.rows(split, "train"), pretrained_path, training, read(Recipe), where
+    retrained = partial(shuffled.train, packed, *taught)
+    tables = verdicts.tables(case, settings, redrawing, retrained)
     with whole_folder(out) as folder:
         for name, table in tables.items():
             write_csv(folder / f"{name}.csv", table)

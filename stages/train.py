@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from pokecam import checkpoints, classifier, images, layers, pretrained, processes, splits
 from pokecam.cam import methods
 from pokecam.files import write_csv
 from pokecam.params import read
-from pokecam.training import Pictures, Recipe, TrainSettings, fit
+from pokecam.training import Pictures, Recipe, TrainSettings, fit, start
 
 
 def main(
@@ -26,14 +25,9 @@ def main(
     labels = pd.Index(packed.classes).get_indexer(packed.manifest.label)
     state, origin = pretrained.read(pretrained_path, settings.backbone)
 
-    torch.manual_seed(recipe.seed)
-    image_size = packed.pixels.shape[1]
-    model = classifier.build(
-        settings.backbone, settings.head, packed.classes, image_size, settings.feature_stride
-    )
+    model = start(settings, packed.classes, packed.pixels.shape[1], state, recipe.seed)
     # Maps that the network does not allow are refused before it is trained, not after.
     methods.check(wanted.cam_methods, layers.at(model, wanted.cam_layer))
-    pretrained.apply(state, model)
     team = processes.team(settings.device)
     model.to(team.device)
     inputs = [*sorted(images_path.iterdir()), split_path, pretrained_path]

@@ -93,7 +93,8 @@ class Condition:
 @dataclass(frozen=True)
 class Randomised:
     """A method and the rank correlation of its maps, as text, after every step of the
-    randomisation; unchanged: whether it does not depend on the network."""
+    randomisation, and after training on shuffled labels; unchanged: whether it does not depend on
+    what is learnt."""
 
     title: str
     correlations: list[str]
@@ -164,7 +165,7 @@ def build(judgement: Judgement) -> Trust:
             Randomised(
                 title=about["methods"][str(method)],
                 correlations=[_two_digits(value) for value in some["rank_correlation"]],
-                unchanged=bool(some["unchanged"].iloc[0]),
+                unchanged=bool(some["unchanged"].any()),
             )
             for method, some in randomised
         ],

@@ -92,7 +92,7 @@ def test_a_method_that_fresh_weights_do_not_change_is_named(built, inputs):
     html = render(page.build(inputs), {result.slug: _Sheet() for result in _classes(inputs)})
     told = re.search(r'class="warning">([^<]*)<', html)
     assert told
-    assert told[1] == "Grad-CAM: not changed by fresh weights."
+    assert told[1] == "Grad-CAM: not changed when what was learnt goes."
 
 
 def test_headlines_are_those_of_the_first_method(inputs):

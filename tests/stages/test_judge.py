@@ -63,3 +63,18 @@ def test_only_what_is_asked_for_is_measured(workplace):
     assert set(table.measure) == {"constant"}
     assert (folder(workplace) / "tests.csv").read_text().count("\n") == 1  # the header
     assert not (folder(workplace) / "sanity.csv").exists()
+
+
+def test_a_network_trained_on_shuffled_labels_is_compared_if_asked(workplace):
+    workplace.set(**workplace.parameters | {"judge_measures": ["shuffled_labels"]})
+    workplace.run("judge")
+    first = (folder(workplace) / "sanity.csv").read_bytes()
+    table = pd.read_csv(folder(workplace) / "sanity.csv")
+    assert list(zip(table.method, table.block, strict=True)) == [
+        ("cam", "shuffled labels"),
+        ("grad_cam", "shuffled labels"),
+    ]
+    assert (table.rank_correlation < 1).all()
+    assert (table.n + table.constant == 4).all()
+    workplace.run("judge")
+    assert (folder(workplace) / "sanity.csv").read_bytes() == first
