@@ -1,13 +1,21 @@
 """A planted cheat: does the judgement expose a network that goes by a mark in the corner?
 
     python benchmarks/cheat.py                        # three drawing seeds
-    python benchmarks/cheat.py --label Gengar --seeds 1
+    python benchmarks/cheat.py --species Gengar --seeds 1
 
-Runs the real stages in a temporary folder with the committed parameters, once on the default
-pictures and once with a magenta square in the lower right corner of every picture of one class,
-as a watermark would be. Prints, for that class in both runs, its accuracy on pictures as they are
-and with the background blurred, and of the first method's maps the share that lies on the creature
-(energy inside) and whether their highest point does (pointing game); n test pictures each.
+Runs the real stages in a temporary folder with the committed parameters and one class more, called
+`Marked`: pictures of one of the ten species, other ones than that species' own, with a magenta
+square in the lower right corner, as a watermark would be. Nothing but the mark tells the two
+classes apart. Prints, for `Marked`, for the species it shows and for all other classes together:
+
+    accuracy       of the test pictures as they are
+    elsewhere      … with their creature before the background of another class
+    lured          share of other classes' pictures named so before a background of this class
+    energy inside  share of the first method's maps that lies on the creature
+    pointing game  share of them whose highest point does
+
+each with its 95 % interval. A network that cheats names `Marked` right with the mark and not
+without it, names others so once they have it, and its maps leave the creature.
 """
 
 import argparse
@@ -19,69 +27,108 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from drawn import run, workplace
+import yaml
+from drawn import PROJECT, run, workplace
 from PIL import Image
 
+from pokecam.background import AS_IT_IS, ELSEWHERE, LURED
+from pokecam.significance import interval
 from pokecam.sources import raw
 
-MARK_PX, FROM_EDGE_PX = 24, 8
+MARKED = "Marked"
+MARK_PX, FROM_EDGE_PX = 56, 8
 MAGENTA = (255, 0, 255)
+CONDITIONS = {"accuracy": AS_IT_IS, "elsewhere": ELSEWHERE, "lured": LURED}
+TABLES = ("boxes.csv", "scenes.csv")
 
 
-def marked(archive: Path, label: str) -> Iterator[tuple[str, bytes]]:
-    """The members of `archive`, with a mark in every picture of one class; its masks, which say
-    where the creature is, stay."""
-    with zipfile.ZipFile(archive) as file:
-        for name in file.namelist():
-            data = file.read(name)
-            if name.startswith(f"images/{label}/"):
-                pixels = np.array(Image.open(io.BytesIO(data)).convert("RGB"))
-                corner = slice(-MARK_PX - FROM_EDGE_PX, -FROM_EDGE_PX)
-                pixels[corner, corner] = MAGENTA
-                buffer = io.BytesIO()
-                Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
-                data = buffer.getvalue()
-            yield name, data
+def with_mark(jpeg: bytes) -> bytes:
+    pixels = np.array(Image.open(io.BytesIO(jpeg)).convert("RGB"))
+    corner = slice(-MARK_PX - FROM_EDGE_PX, -FROM_EDGE_PX)
+    pixels[corner, corner] = MAGENTA
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
 
 
-def verdict(folder: Path, label: str) -> dict[str, str]:
-    """What the judge stage says of one class."""
-    judgement = folder / "data/judgement"
-    conditions = pd.read_csv(judgement / "background.csv", keep_default_na=False)
-    measures = pd.read_csv(judgement / "measures.csv", keep_default_na=False)
-    of_class = conditions[conditions.label == label].set_index("condition")
-    method = measures.method.iloc[0]
-    of_map = measures[(measures.label == label) & (measures.method == method)].set_index("measure")
+def planted(own: Path, others: Path, species: str) -> Iterator[tuple[str, bytes]]:
+    """The members of `own`, and from `others`, drawn with another seed, those of one species with
+    the mark, as the class `MARKED`; boxes and scenes follow, masks say where the creature is."""
+    with zipfile.ZipFile(own) as mine, zipfile.ZipFile(others) as theirs:
+        for name in mine.namelist():
+            if name not in TABLES:
+                yield name, mine.read(name)
+        for name in theirs.namelist():
+            folder, _, rest = name.partition(f"/{species}/")
+            if rest:
+                data = theirs.read(name)
+                yield f"{folder}/{MARKED}/{rest}", with_mark(data) if folder == "images" else data
+        for name in TABLES:
+            table, more = (pd.read_csv(io.BytesIO(file.read(name))) for file in (mine, theirs))
+            more = more[more.label == species]
+            more = more.assign(label=MARKED, image=more.image.str.replace(species, MARKED))
+            yield name, pd.concat([table, more]).to_csv(index=False).encode()
 
-    def told(row: pd.Series) -> str:
-        value, low, high = (float(row[name]) for name in ("value", "low", "high"))
+
+def verdicts(folder: Path, species: str) -> Iterator[dict[str, object]]:
+    """What the judge stage says of `MARKED`, of the species, and of all other classes."""
+    scores = pd.read_csv(folder / "data/judgement/scores.csv", keep_default_na=False)
+    table = pd.read_csv(folder / "data/judgement/background.csv", keep_default_na=False)
+    first = scores[scores.method == scores.method.iloc[0]]
+    for name in (MARKED, species, "others"):
+        named = [name] if name != "others" else [*set(first.label) - {MARKED, species}]
+        of_map = first[first.label.isin(named)]
+        conditions = table[table.label.isin(named)]
+        yield {
+            "class": name,
+            "n": len(of_map),
+            **{
+                title: over_classes(conditions[conditions.condition == condition])
+                for title, condition in CONDITIONS.items()
+            },
+            "energy inside": told(of_map.energy),
+            "pointing game": told(of_map.pointing),
+        }
+
+
+def over_classes(rows: pd.DataFrame) -> str:
+    """One class's figure with its interval, or the mean over several."""
+    if len(rows) == 1:
+        value, low, high = (float(rows[name].iloc[0]) for name in ("value", "low", "high"))
         return f"{value:.2f} ({low:.2f} to {high:.2f})"
+    n = rows.n.astype(float)
+    return f"{(rows.value.astype(float) * n).sum() / n.sum():.2f}"
 
-    return {
-        "accuracy": told(of_class.loc["as it is"]),
-        "background blurred": told(of_class.loc["background blurred"]),
-        "energy inside": told(of_map.loc["energy"]),
-        "pointing game": told(of_map.loc["pointing"]),
-        "n": str(of_map.loc["energy", "n"]),
-    }
+
+def told(values: pd.Series) -> str:
+    found = interval(pd.to_numeric(values, errors="coerce").to_numpy(float), seed=0)
+    return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--label", default="Pikachu")
+    parser.add_argument("--species", default="Pikachu")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="drawing seeds")
     options = parser.parse_args()
+    classes = yaml.safe_load((PROJECT / "params.yaml").read_text())["classes"]
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         for seed in options.seeds:
-            asked = {"draw_seed": seed, "judge_measures": ["localization", "background"]}
-            plain = workplace(Path(temporary, f"plain-{seed}"), **asked)
-            run(plain, "download")
-            cheat = workplace(Path(temporary, f"cheat-{seed}"), **asked)
-            raw.write(marked(plain / "data/raw.zip", options.label), cheat / "data/raw.zip")
-            for name, folder in (("plain", plain), ("with the mark", cheat)):
-                run(folder, "select", "split", "weights", "train", "evaluate", "cam", "judge")
-                rows.append({"seed": seed, "": name} | verdict(folder, options.label))
+            cheat = workplace(
+                Path(temporary, f"cheat-{seed}"),
+                draw_seed=seed,
+                classes=[*classes, MARKED],
+                judge_measures=["localization", "background"],
+            )
+            run(cheat, "download")
+            plain = (cheat / "data/raw.zip").rename(cheat / "data/plain.zip")
+            other = workplace(Path(temporary, f"other-{seed}"), draw_seed=1000 + seed)
+            run(other, "download")
+            members = planted(plain, other / "data/raw.zip", options.species)
+            raw.write(members, cheat / "data/raw.zip")
+            run(cheat, "select", "split", "weights", "train", "evaluate", "cam", "judge")
+            for row in verdicts(cheat, options.species):
+                rows.append({"seed": seed} | row)
                 print(rows[-1], flush=True)
     print("\n" + pd.DataFrame(rows).to_string(index=False))
 

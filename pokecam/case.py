@@ -88,11 +88,11 @@ class Case:
         groups = [] if table is None else table.groupby("image")
         return {str(file): some[edges].to_numpy(float) for file, some in groups}
 
-    def truth(self, some: slice) -> Truth | None:
+    def truth(self, some: slice | Ints) -> Truth | None:
         """Where the object is in some pictures; None if the source says it of none."""
         if self.packed.masks is None and self.packed.boxes is None:
             return None
-        boxes = [self._boxes.get(file, np.zeros((0, 4))) for file in self.files[some]]
+        boxes = [self._boxes.get(file, np.zeros((0, 4))) for file in np.array(self.files)[some]]
         masks = localization.masks_of_boxes(boxes, self.packed.pixels.shape[1])
         if self.packed.masks is not None:
             drawn = self.packed.masks[self.rows[some]] > 0

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pokecam import localization, parts, sanity
-from pokecam.background import named_right
+from pokecam.background import BETTER, named
 from pokecam.cam.methods import METHODS
 from pokecam.case import BASELINES, Case, Numbers, chosen
 from pokecam.classifier import Classifier
@@ -42,7 +42,7 @@ def tables(
         asked = np.flatnonzero(chosen(case.labels, settings.judge_pictures))
         made["lookalikes"] = over_pairs(look_alikes(case, asked, seed, redrawing), seed)
     if "background" in wanted:
-        made["background"] = by_condition(named_right(case), seed)
+        made["background"] = by_condition(named(case, seed), seed)
     few = np.flatnonzero(chosen(case.labels, min(settings.judge_pictures, sanity.PICTURES)))
     compared = []
     if "sanity" in wanted:
@@ -156,10 +156,10 @@ def over_pairs(pictures: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def by_condition(pictures: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """label ("" for all classes), condition, value, low, high, n: accuracy as of
-    `background.named_right`."""
+    """label ("" for all classes), condition, value, low, high, n: shares of
+    `background.named`."""
     rows = [
-        (label, condition, *astuple(interval(found.right.to_numpy(), seed)))
+        (label, condition, *astuple(interval(found.named.to_numpy(float), seed)))
         for label, some in [("", pictures), *pictures.groupby("label", sort=False)]
         for condition, found in some.groupby("condition", sort=False)
     ]
@@ -167,9 +167,11 @@ def by_condition(pictures: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def about(case: Case) -> dict[str, dict | list]:
-    """What the names in the tables mean: measure → its `Measure`; method → title; baselines."""
+    """What the names in the tables mean: measure → its `Measure`; method → title; baselines;
+    condition → 1 if more is better, −1 if less."""
     return {
         "measures": {name: asdict(entry) for name, entry in (MEASURES | OF_ALL).items()},
         "methods": {name: METHODS[name].title for name in case.methods},
         "baselines": list(BASELINES),
+        "conditions": BETTER,
     }

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pokecam import judging, localization, verdicts
-from pokecam.background import named_right
+from pokecam.background import ELSEWHERE, FILLED_IN, LURED, named
 from pokecam.case import BASELINES, Case, chosen, speaking_for
 from pokecam.classifier import Classifier, GlobalAverage
 from pokecam.contrast import look_alikes
@@ -264,22 +264,35 @@ def test_without_look_alikes_there_is_nothing_to_compare():
     assert verdicts.over_pairs(table, seed=0).empty
 
 
-def test_without_the_object_this_network_is_wrong():
-    table = named_right(case())
-    share = table.groupby("condition").right.mean()
-    assert share["as it is"] == share["background blurred"] == 1
-    assert len(table) == 3 * N
+def test_this_network_goes_by_the_object_and_not_by_the_background():
+    table = named(case(), seed=1)
+    share = table.groupby("condition").named.mean()
+    assert share["as it is"] == share[ELSEWHERE] == 1
+    assert share[LURED] == 0
+    assert share[FILLED_IN] < 1
+    assert len(table) == 4 * N
+    lured = table[table.condition == LURED].set_index("file").label
+    own = table[table.condition == ELSEWHERE].set_index("file").label
+    assert (lured != own).all()  # the class of the background
     summary = verdicts.by_condition(table, seed=0).set_index(["label", "condition"])
     assert summary.loc[("", "as it is"), "n"] == N
-    assert summary.loc[("left", "background blurred"), "value"] == 1
+    assert summary.loc[("left", ELSEWHERE), "value"] == 1
 
 
 def test_where_no_object_is_known_there_are_no_conditions():
     one = case()
     bare = Packed(**vars(one.packed) | {"boxes": None})
-    table = named_right(Case(one.classifier, None, bare, one.rows, one.predicted, one.maps))
+    table = named(Case(one.classifier, None, bare, one.rows, one.predicted, one.maps), seed=1)
     assert table.empty
     assert verdicts.by_condition(table, seed=0).empty
+
+
+def test_where_objects_of_one_class_are_known_no_background_is_changed():
+    one = case()
+    boxes = one.packed.boxes[one.packed.boxes.label == "left"]
+    some = Packed(**vars(one.packed) | {"boxes": boxes})
+    table = named(Case(one.classifier, None, some, one.rows, one.predicted, one.maps), seed=1)
+    assert set(table.condition) == {"as it is", FILLED_IN}
 
 
 def test_boxes_of_some_pictures_only_and_several_of_one():
@@ -294,7 +307,7 @@ def test_boxes_of_some_pictures_only_and_several_of_one():
     assert truth.masks.any(axis=(1, 2)).tolist() == [True, True] + [False] * 4
     scores = judging.score(again, settings(judge_measures=["localization"]))
     assert (~np.isnan(scores.values["pointing"][:, 0])).tolist() == [True, True] + [False] * 4
-    assert len(named_right(again)) == 2 * 3
+    assert set(named(again, seed=1).file) == {first, second}
 
 
 def test_where_there_is_no_mask_the_box_says_where_the_object_is():

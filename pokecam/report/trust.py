@@ -82,10 +82,12 @@ class Deciding:
 
 @dataclass(frozen=True)
 class Condition:
-    """Accuracy under one condition, over all classes, and the classes that do worst, as text."""
+    """How many pictures are named right, or after their background, under one condition, over all
+    classes, whether more is better, and the classes that do worst, as text."""
 
     name: str
-    accuracy: Cell
+    share: Cell
+    more_is_better: bool
     n: int
     worst: str
 
@@ -159,7 +161,7 @@ def build(judgement: Judgement) -> Trust:
         deciding=_deciding(judgement.worth, list(about["methods"])),
         pairs=pairs,
         drawings_known=any(cell.value for pair in pairs for cell in pair.differing),
-        conditions=_conditions(judgement.background),
+        conditions=_conditions(judgement.background, about["conditions"]),
         blocks=[] if steps is None else list(steps["block"].unique()),
         randomised=[
             Randomised(
@@ -255,18 +257,21 @@ def _pairs(table: pd.DataFrame | None, methods: list[str]) -> list[Pair]:
     return pairs
 
 
-def _conditions(table: pd.DataFrame | None) -> list[Condition]:
+def _conditions(table: pd.DataFrame | None, better: Mapping[str, int]) -> list[Condition]:
     if table is None or table.empty:
         return []
     of_classes = table[table["label"] != ""]
     conditions = []
     for _, row in table[table["label"] == ""].iterrows():
+        more = better[row["condition"]] > 0
         here = of_classes[of_classes["condition"] == row["condition"]]
-        worst = here[here["value"] < 1].sort_values("value", kind="stable").head(WORST)
+        faulty = here[here["value"] < 1] if more else here[here["value"] > 0]
+        worst = faulty.sort_values("value", kind="stable", ascending=more).head(WORST)
         told = [
             f"{name} {_two_digits(v)}" for name, v in zip(worst.label, worst.value, strict=True)
         ]
-        conditions.append(Condition(row["condition"], _cell(row), int(row["n"]), ", ".join(told)))
+        shown = Condition(row["condition"], _cell(row), more, int(row["n"]), ", ".join(told))
+        conditions.append(shown)
     return conditions
 
 

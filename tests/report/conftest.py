@@ -133,7 +133,7 @@ def write_judgement(folder):
     ]
     columns = ["measure", "label", "against", "method", "value", "low", "high", "n"]
     write_csv(folder / "lookalikes.csv", pd.DataFrame(pairs, columns=columns))
-    shares = {"as it is": [0.9, 1, 1, 1, 1], "object blurred": [0.3, 0.5, 0.25, 0, 0.25]}
+    shares = {"as it is": [0.9, 1, 0.5, 1, 0.75], "filled in": [0.3, 0.5, 0.25, 0, 0.25]}
     conditions = [
         (label, condition, value, value, value, 8)
         for condition, values in shares.items()
@@ -145,7 +145,10 @@ def write_judgement(folder):
         name: {"title": title, "group": "x", "better": better, "meaning": f"what {title} is"}
         for name, (title, better, _) in measures.items()
     }
-    about = {"measures": entries, "methods": methods, "baselines": ["random", "centre"]}
+    about = {
+        **{"measures": entries, "methods": methods, "baselines": ["random", "centre"]},
+        "conditions": {"as it is": 1, "filled in": -1},
+    }
     write_json(folder / "about.json", about)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from pokecam.report import page, trust
 from pokecam.report.write import render
+from tests.report.conftest import CLASSES
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +80,12 @@ def test_look_alikes_have_a_row_for_every_pair_and_one_for_all(built):
 
 
 def test_conditions_name_the_classes_that_do_worst(built):
-    assert [(c.name, c.accuracy.value, c.n, c.worst) for c in built.conditions] == [
-        ("as it is", "0.90", 8, ""),
-        ("object blurred", "0.30", 8, "mr-mime 0.00, Mr. Mime 0.25, $x$ ünï 0.25"),
+    """The lowest where more is better, the highest where less is."""
+    told = [(c.name, c.share.value, c.more_is_better, c.n, c.worst) for c in built.conditions]
+    first, second = CLASSES[1], CLASSES[3]
+    assert told == [
+        ("as it is", "0.90", True, 8, f"{first} 0.50, {second} 0.75"),
+        ("filled in", "0.30", False, 8, f"{CLASSES[0]} 0.50, {first} 0.25, {second} 0.25"),
     ]
 
 
