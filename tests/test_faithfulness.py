@@ -1,11 +1,15 @@
 """Faithfulness, on networks whose answer can be worked out by hand."""
 
+from contextlib import nullcontext
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from pytorch_grad_cam.metrics.road import ROADCombined
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
 from torch import nn
+from torchcam.metrics import ClassificationMetric, DeletionInsertionMetric
 
 from pokecam import faithfulness
 from pokecam.faithfulness import area, blur, deletion_insertion, order, road, seen_through
@@ -154,6 +158,51 @@ def test_deletion_and_insertion_against_a_plain_loop(small):
                 for picture_, curve in ((gone, curves.deletion), (come, curves.insertion)):
                     expected = network(picture_[None])[0, target[n]].item()
                     assert curve[n, m, i] == pytest.approx(expected, abs=1e-5)
+
+
+class Given:
+    """What torchcam takes for an extractor: a network and maps that are there already."""
+
+    def __init__(self, model, maps):
+        self.model, self.maps = model, torch.from_numpy(maps)
+
+    def __call__(self, *_, **__):
+        return [self.maps]
+
+    def fuse_cams(self, cams):
+        return cams[0]
+
+    def _hooks_off(self):
+        return nullcontext()
+
+
+def test_deletion_and_insertion_against_torchcam(small):
+    """With as many steps and the same picture to begin with."""
+    x, target, shown = random_case()
+    ours = deletion_insertion(probabilities(small), x, target, order(shown), steps=8)
+    softmax = partial(torch.softmax, dim=-1)
+    for m in range(shown.shape[1]):
+        for n in range(len(x)):
+            one, class_index = x[n : n + 1], [int(target[n])]
+            given = Given(small, shown[n : n + 1, m])
+            gone = DeletionInsertionMetric(given, softmax, steps=8)
+            come = DeletionInsertionMetric(given, softmax, steps=8, baseline=blur)
+            for metric in (gone, come):
+                metric.update(one, class_index)
+            expected = gone.summary()["deletion_auc"], come.summary()["insertion_auc"]
+            areas = (area(curves[n, m]) for curves in (ours.deletion, ours.insertion))
+            assert tuple(areas) == pytest.approx(expected, abs=1e-6)
+
+
+def test_drop_and_increase_against_torchcam(small):
+    x, target, shown = random_case(n=3)
+    drops, rises = seen_through(probabilities(small), x, target, shown)
+    for m in range(shown.shape[1]):
+        metric = ClassificationMetric(Given(small, shown[:, m]), partial(torch.softmax, dim=-1))
+        metric.update(x, target.tolist())
+        found = metric.summary()
+        assert drops[:, m].mean() == pytest.approx(found["avg_drop"], abs=1e-5)
+        assert rises[:, m].mean() == pytest.approx(found["conf_increase"])
 
 
 def test_the_blur_is_torchvisions():
