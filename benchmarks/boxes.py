@@ -128,7 +128,9 @@ def main() -> None:
                 right = case.predicted == case.packed.classes.index(LABEL)
                 elsewhere = said[said.label != LABEL].predicted == LABEL
                 accuracy = said[~said.file.str.contains("/box-")]
+                boxed = said[said.file.str.contains("/box-")].predicted
                 print(f"  named right {told(interval(right, 0))}")
+                print(f"  … of all with boxes {(boxed == LABEL).mean():.3f} (n = {len(boxed)})")
                 print(f"  false alarms {elsewhere.sum()} of {len(elsewhere)}")
                 print(
                     f"  test part of pokemon10 {(accuracy.label == accuracy.predicted).mean():.3f}"

@@ -35,7 +35,7 @@ def interval(
         once; by default that mean itself.
     """
     values = np.asarray(values, float)
-    known = values[~np.isnan(values.reshape(len(values), -1)).any(axis=1)]
+    known = values[~np.isnan(values).any(axis=tuple(range(1, values.ndim)))]
     n = len(known)
     if n == 0:
         return Interval(np.nan, np.nan, np.nan, 0)

@@ -31,6 +31,8 @@ def test_pictures_without_a_value_are_left_out():
     assert (one.value, one.n) == (1, 1)
     assert np.isnan([one.low, one.high, none.value, none.low, none.high]).all()
     assert none.n == 0
+    nobody = interval(np.empty((0, 3, 2)), seed=0, statistic=lambda means: means[:, 0, 0])
+    assert nobody.n == 0
 
 
 def test_a_statistic_of_whole_pictures():
