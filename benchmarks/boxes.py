@@ -4,8 +4,8 @@
     python benchmarks/boxes.py --setting image_size=320 feature_stride=16 --seeds 1 2 3
 
 Fine-tunes mobilenet_v2 from ../shared/real/weights with the stages and the committed parameters,
-and judges the maps of every method on pictures whose object takes less than half of them:
-MaxBoxAccV2, pointing game and energy inside, each with its 95 % interval over pictures.
+and judges every method's maps of the pictures' own class, where the object takes less than half
+of the picture: MaxBoxAccV2, pointing game and energy inside, with 95 % intervals over pictures.
 
     drawn  the default pictures, the test part: where method and setting are to be chosen
     real   trained on ../shared/real/pokemon10; judged on the Bulbasaurs of ../shared/real/boxes
@@ -83,7 +83,8 @@ def prepared(where: Path, data: str, seed: int, setting: dict) -> Path:
 
 
 def loaded(place: Path) -> tuple[Case, pd.DataFrame]:
-    """The test pictures with a small object, and what the network said of all test pictures."""
+    """The test pictures with a small object, to be judged by the maps of their own class, as
+    MaxBoxAccV2 is defined; and what the network said of all test pictures, with `small`."""
     packed = images.load(place / "data/images")
     said = images.read_table(place / "data/evaluation/predictions.csv")
     rows = splits.rows(images.read_table(place / "data/split.csv"), "test")
@@ -92,6 +93,7 @@ def loaded(place: Path) -> tuple[Case, pd.DataFrame]:
     area = (boxes.xmax - boxes.xmin) * (boxes.ymax - boxes.ymin)
     share = manifest.file.map(area) / (manifest.width * manifest.height * manifest.scale**2)
     small = np.flatnonzero(share < MOST)
+    said = said.assign(small=share < MOST)
     names = yaml.safe_load((place / "params.yaml").read_text())["cam_methods"]
     maps = {name: np.load(place / f"data/cams/{name}.npy", mmap_mode="r") for name in names}
     case = Case(
@@ -99,7 +101,7 @@ def loaded(place: Path) -> tuple[Case, pd.DataFrame]:
         None,
         packed,
         rows[small],
-        pd.Index(packed.classes).get_indexer(said.predicted)[small],
+        pd.Index(packed.classes).get_indexer(manifest.label)[small],
         speaking_for({name: values[small] for name, values in maps.items()}),
     )
     return case, said
@@ -125,7 +127,7 @@ def main() -> None:
             case, said = loaded(place)
             print(f"{options.data}, seed {seed}, {setting}: n = {len(case.rows)}", flush=True)
             if options.data == "real":
-                right = case.predicted == case.packed.classes.index(LABEL)
+                right = (said[said.small].predicted == LABEL).to_numpy()
                 elsewhere = said[said.label != LABEL].predicted == LABEL
                 accuracy = said[~said.file.str.contains("/box-")]
                 boxed = said[said.file.str.contains("/box-")].predicted
