@@ -33,10 +33,12 @@ from PIL import Image
 
 from pokecam.background import AS_IT_IS, ELSEWHERE, LURED
 from pokecam.significance import interval
+from pokecam.sources import drawn as drawn_source
 from pokecam.sources import raw
 
 MARKED = "Marked"
-MARK_PX, FROM_EDGE_PX = 56, 8
+MARK_PX, FROM_EDGE_PX = 72, 8
+CORNER = slice(-MARK_PX - FROM_EDGE_PX, -FROM_EDGE_PX)
 MAGENTA = (255, 0, 255)
 CONDITIONS = {"accuracy": AS_IT_IS, "elsewhere": ELSEWHERE, "lured": LURED}
 TABLES = ("boxes.csv", "scenes.csv")
@@ -44,11 +46,17 @@ TABLES = ("boxes.csv", "scenes.csv")
 
 def with_mark(jpeg: bytes) -> bytes:
     pixels = np.array(Image.open(io.BytesIO(jpeg)).convert("RGB"))
-    corner = slice(-MARK_PX - FROM_EDGE_PX, -FROM_EDGE_PX)
-    pixels[corner, corner] = MAGENTA
+    pixels[CORNER, CORNER] = MAGENTA
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
+
+
+def without_mark(png: bytes) -> bytes:
+    """The mask of a creature that the mark may cover."""
+    mask = np.array(Image.open(io.BytesIO(png)))
+    mask[CORNER, CORNER] = 0
+    return drawn_source.mask_png(mask, int(mask.max()))
 
 
 def planted(own: Path, others: Path, species: str) -> Iterator[tuple[str, bytes]]:
@@ -62,7 +70,8 @@ def planted(own: Path, others: Path, species: str) -> Iterator[tuple[str, bytes]
             folder, _, rest = name.partition(f"/{species}/")
             if rest:
                 data = theirs.read(name)
-                yield f"{folder}/{MARKED}/{rest}", with_mark(data) if folder == "images" else data
+                change = with_mark if folder == "images" else without_mark
+                yield f"{folder}/{MARKED}/{rest}", change(data)
         for name in TABLES:
             table, more = (pd.read_csv(io.BytesIO(file.read(name))) for file in (mine, theirs))
             more = more[more.label == species]
