@@ -10,6 +10,7 @@ explains the network changes with its weights; one that does not is a picture of
 
 import copy
 import hashlib
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from pokecam import layers
 from pokecam.cam.core import capture, compute
 from pokecam.cam.display import display
+from pokecam.cam.methods import METHODS
 from pokecam.case import Case
 from pokecam.classifier import Classifier, in_batches
 
@@ -31,6 +33,7 @@ HEAD = "head"
 SHUFFLED = "shuffled labels"
 COLUMNS = ["method", "block", "rank_correlation", "ssim", "n", "constant", "unchanged"]
 PICTURES = 20  # at most; the network is made anew for all of them
+SLOW_PICTURES = 4  # … for methods that run every network once for each of its channels
 SIZE_PX = 112  # side at which maps are compared
 
 # Of SSIM: Wang et al. 2004, §III-C.
@@ -143,10 +146,11 @@ def after_randomisation(case: Case, asked: NDArray[np.intp], seed: int) -> pd.Da
     those of one whose weights are fresh from its head down to that block (`randomised`); means
     over pictures.
 
-    asked: (n,) int, numbers of pictures. n: how many have a rank correlation; constant: how many
-    have none, because one of the two networks has no map of them. unchanged: whether a method
-    passes for one that does not depend on the network at all; asked of the last block, the whole
-    network, and so the same in every row of a method.
+    asked: (n,) int, numbers of pictures; slow methods are asked of up to `SLOW_PICTURES` of them.
+    n: how many have a rank correlation; constant: how many have none, because one of the two
+    networks has no map of them. unchanged: whether a method passes for one that does not depend on
+    the network at all; asked of the last block, the whole network, and so the same in every row of
+    a method.
     """
     steps = [
         _compared(case, asked, fresh).assign(block=block)
@@ -167,28 +171,41 @@ def after_shuffled_labels(
 
 def _compared(case: Case, asked: NDArray[np.intp], other: Classifier) -> pd.DataFrame:
     """method, rank_correlation, ssim, n, constant, unchanged: a row for every method."""
-    methods = [name for name in case.methods if name in case.maps]
-    target = case.predicted[asked]
-    cut = layers.at(other, case.layer)
-
-    def run(x: Tensor, some: slice) -> dict[str, np.ndarray]:
-        captured = capture(cut, x)
-        return {
-            name: _of_classes(compute(captured, name, case.alike), target[some]) for name in methods
-        }
-
-    parts = [made for _, made in in_batches(cut, case.packed.pixels, case.rows[asked], run)]
+    names = [name for name in case.methods if name in case.maps]
+    slow = {name for name in names if METHODS[name].module == "perturbation"}
+    few = asked[:: max(1, math.ceil(len(asked) / SLOW_PICTURES))]
+    made = _maps(case, asked, other, [name for name in names if name not in slow])
+    made |= _maps(case, few, other, [name for name in names if name in slow])
     rows = []
-    for name in methods:
-        before = display(case.of_class(name, asked, target), SIZE_PX)
-        now = display(np.concatenate([made[name] for made in parts]), SIZE_PX)
+    for name in names:
+        some = few if name in slow else asked
+        before = display(case.of_class(name, some, case.predicted[some]), SIZE_PX)
+        now = display(made[name], SIZE_PX)
         ranks = rank_correlation(before, now)
         n = int((~np.isnan(ranks)).sum())
         correlation = np.nanmean(ranks) if n else np.nan
         similar = ssim(before, now).mean()
-        rows.append((name, correlation, similar, n, len(asked) - n, unchanged(ranks)))
-    names = ["method", "rank_correlation", "ssim", "n", "constant", "unchanged"]
-    return pd.DataFrame(rows, columns=names)
+        rows.append((name, correlation, similar, n, len(some) - n, unchanged(ranks)))
+    columns = ["method", "rank_correlation", "ssim", "n", "constant", "unchanged"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _maps(
+    case: Case, asked: NDArray[np.intp], other: Classifier, names: list[str]
+) -> dict[str, Floats]:
+    """The other network's raw maps (n, h, w) of the predicted classes, by method."""
+    if not names:
+        return {}
+    cut, target = layers.at(other, case.layer), case.predicted[asked]
+
+    def run(x: Tensor, some: slice) -> dict[str, np.ndarray]:
+        captured = capture(cut, x)
+        return {
+            name: _of_classes(compute(captured, name, case.alike), target[some]) for name in names
+        }
+
+    parts = [made for _, made in in_batches(cut, case.packed.pixels, case.rows[asked], run)]
+    return {name: np.concatenate([made[name] for made in parts]) for name in names}
 
 
 def _of_classes(maps: Tensor, target: NDArray[np.intp]) -> np.ndarray:

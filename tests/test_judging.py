@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pokecam import judging, localization, verdicts
+from pokecam import judging, localization, sanity, verdicts
 from pokecam.background import ELSEWHERE, FILLED_IN, LURED, named
 from pokecam.case import BASELINES, Case, chosen, speaking_for
 from pokecam.classifier import Classifier, GlobalAverage
@@ -351,3 +351,13 @@ def test_in_a_group_of_three_a_picture_counts_once_for_all_pairs():
     over = verdicts.over_pairs(pd.DataFrame(rows, columns=columns), seed=0)
     whole = over[(over.label == "") & (over.measure == "drop")].iloc[0]
     assert (whole.value, whole.n) == (3.0, 2)
+
+
+def test_methods_that_run_the_network_for_every_channel_are_compared_on_fewer_pictures():
+    one = case()
+    maps = {"cam": one.maps["cam"], "score_cam": one.maps["cam"]}
+    slow = Case(one.classifier, None, one.packed, one.rows, one.predicted, maps)
+    table = sanity.after_shuffled_labels(slow, np.arange(N), network()).set_index("method")
+    assert list(table.index) == ["cam", "score_cam"]
+    assert (table.n + table.constant).tolist() == [N, N / 2]
+    assert table.rank_correlation["cam"] > 0.5  # the same network, the square in the same place
