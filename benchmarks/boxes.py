@@ -18,16 +18,18 @@ Both with a split seed and a seed of training for every one of `--seeds`.
 import argparse
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import judge
 import numpy as np
 import pandas as pd
 import yaml
 from drawn import run, workplace
 from pictures import IMAGENET, REAL
 
-from pokecam import classifier, images, judging, splits, verdicts
-from pokecam.case import Case, speaking_for
+from pokecam import images, judging, verdicts
+from pokecam.case import Case
 from pokecam.significance import interval
 from pokecam.sources import folder, raw
 
@@ -85,26 +87,21 @@ def prepared(where: Path, data: str, seed: int, setting: dict) -> Path:
 def loaded(place: Path) -> tuple[Case, pd.DataFrame]:
     """The test pictures with a small object, to be judged by the maps of their own class, as
     MaxBoxAccV2 is defined; and what the network said of all test pictures, with `small`."""
-    packed = images.load(place / "data/images")
     said = images.read_table(place / "data/evaluation/predictions.csv")
-    rows = splits.rows(images.read_table(place / "data/split.csv"), "test")
-    manifest = packed.manifest.iloc[rows].reset_index(drop=True)
-    boxes = packed.boxes.groupby("image").first()
+    names = yaml.safe_load((place / "params.yaml").read_text())["cam_methods"]
+    whole = judge.loaded(place, names)
+    manifest = whole.packed.manifest.iloc[whole.rows].reset_index(drop=True)
+    boxes = whole.packed.boxes.groupby("image").first()
     area = (boxes.xmax - boxes.xmin) * (boxes.ymax - boxes.ymin)
     share = manifest.file.map(area) / (manifest.width * manifest.height * manifest.scale**2)
     small = np.flatnonzero(share < MOST)
-    said = said.assign(small=share < MOST)
-    names = yaml.safe_load((place / "params.yaml").read_text())["cam_methods"]
-    maps = {name: np.load(place / f"data/cams/{name}.npy", mmap_mode="r") for name in names}
-    case = Case(
-        classifier.load(place / "models/classifier.safetensors"),
-        None,
-        packed,
-        rows[small],
-        pd.Index(packed.classes).get_indexer(manifest.label)[small],
-        speaking_for({name: values[small] for name, values in maps.items()}),
+    case = replace(
+        whole,
+        rows=whole.rows[small],
+        predicted=pd.Index(whole.packed.classes).get_indexer(manifest.label)[small],
+        maps={name: values[small] for name, values in whole.maps.items()},
     )
-    return case, said
+    return case, said.assign(small=share < MOST)
 
 
 def told(found: object) -> str:
