@@ -96,11 +96,12 @@ class Case:
         masks = localization.masks_of_boxes(boxes, self.packed.pixels.shape[1])
         if self.packed.masks is not None:
             drawn = self.packed.masks[self.rows[some]] > 0
-            masks[drawn.any(axis=(1, 2))] = drawn[drawn.any(axis=(1, 2))]
-        around = localization.boxes_of_masks(masks)
-        return Truth(
-            masks, [own if len(own) else found for own, found in zip(boxes, around, strict=True)]
-        )
+            known = drawn.any(axis=(1, 2))
+            masks[known] = drawn[known]
+        boxless = [i for i, own in enumerate(boxes) if not len(own)]
+        for i, found in zip(boxless, localization.boxes_of_masks(masks[boxless]), strict=True):
+            boxes[i] = found
+        return Truth(masks, boxes)
 
     def in_batches(self, rows: Ints, run: Callable[[Tensor, slice], None]) -> None:
         """Call `run` with the input (n, 3, S, S) of pictures in some rows, and where they are among
