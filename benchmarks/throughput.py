@@ -1,0 +1,201 @@
+"""Pictures per second of training, evaluation and maps, beside a bare network on the same device.
+
+    python benchmarks/throughput.py                                   # mobilenet_v3_small, resnet18
+    python benchmarks/throughput.py --backbones resnet50 --epochs 0   # 0: the whole training
+
+Ten classes × 60 pictures of 224 px (noise: what they show does not change the time), weights that
+have learnt nothing, every parameter as in params.yaml. A rate is what the pipeline's own functions
+reach, all they do included:
+
+    training     `training.fit` on the 360 pictures that the default split trains on: the fit of
+                 the last layer, random views, steps, averaged weights, validation on 120 pictures;
+                 pictures shown divided by the time of all of it
+    evaluation   `classifier.predict`
+    maps         `cam.store.write` of CAM and Grad-CAM, ten classes each, to files
+    bare …       forward and backward pass, or forward pass, of the same network in training or
+                 evaluation mode on one batch that is on the device already, over and over: no
+                 pictures to read, no optimiser, no validation; in batches and views as training
+                 has them, or in those of evaluation
+
+Each is run with bfloat16 (maps: float16) where `pokecam.device` chooses it, and without. The things
+take turns in every round; medians, and the smallest and largest of the rounds.
+"""
+
+import argparse
+import contextlib
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+
+from pokecam import classifier, device, training
+from pokecam.cam import store
+from pokecam.classifier import Classifier
+from pokecam.params import read
+from pokecam.training import Pictures, Recipe, TrainSettings
+
+PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"
+CLASSES = [f"class {number}" for number in range(10)]
+SIDE_PX = 224
+TRAIN, VAL = 360, 120  # of ten classes × 60, as the default splits them
+STEPS = 10  # of a bare network in a round
+
+
+class Bench:
+    """One network, and the pictures that it is given."""
+
+    def __init__(self, backbone: str, on: torch.device, epochs: int | None) -> None:
+        self.backbone, self.on, self.epochs = backbone, on, epochs
+        chance = np.random.default_rng(0)
+        self.pixels = chance.integers(0, 256, (TRAIN + VAL, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
+        self.labels = np.arange(TRAIN + VAL) % len(CLASSES)
+        self.recipe = read(Recipe, PARAMS).model_dump() | {"epochs": epochs}
+        self.network = self.fresh()
+
+    def fresh(self) -> Classifier:
+        settings = read(TrainSettings, PARAMS).model_copy(update={"backbone": self.backbone})
+        return training.start(settings, CLASSES, SIDE_PX, {}, 0).to(self.on)
+
+    def part(self, start: int, end: int) -> Pictures:
+        rows = np.arange(start, end)
+        return Pictures(self.pixels, rows, self.labels[rows])
+
+    def training(self) -> int:
+        train, val = self.part(0, TRAIN), self.part(TRAIN, TRAIN + VAL)
+        history = training.fit(self.fresh(), train, val, **self.recipe, pretrained=True)
+        return len(history) * TRAIN
+
+    def evaluation(self) -> int:
+        classifier.predict(self.network, self.pixels, np.arange(len(self.pixels)))
+        return len(self.pixels)
+
+    def maps(self) -> int:
+        self.network.eval()
+        with tempfile.TemporaryDirectory() as folder:
+            rows = np.arange(len(self.pixels))
+            store.write(Path(folder), self.network, self.pixels, rows, ["cam", "grad_cam"])
+        return len(self.pixels)
+
+    def batch(self, n: int, side_px: int) -> torch.Tensor:
+        x = torch.randn(n, 3, side_px, side_px, device=self.on)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def bare_training(self) -> int:
+        x = self.batch(self.recipe["batch_size"], training.view_size(self.network))
+        self.network.train()
+        for _ in range(STEPS):
+            with device.mixed_precision(self.network):
+                logits = self.network(x)
+            logits.float().sum().backward()
+            self.network.zero_grad()
+        return STEPS * len(x)
+
+    def bare_evaluation(self) -> int:
+        x = self.batch(classifier.batch_size(self.network), SIDE_PX)
+        self.network.eval()
+        with torch.inference_mode():
+            for _ in range(STEPS):
+                self.network(x)
+        return STEPS * len(x)
+
+    def rate(self, thing: str) -> float:
+        """Pictures per second, from the start to the last operation of the device."""
+        run: Callable[[], int] = getattr(self, thing)
+        self.wait()
+        started = time.perf_counter()
+        pictures = run()
+        self.wait()
+        return pictures / (time.perf_counter() - started)
+
+    def wait(self) -> None:
+        if self.on.type == "cuda":
+            torch.cuda.synchronize()
+
+
+THINGS = {
+    "training": "bare_training",
+    "bare_training": None,
+    "evaluation": "bare_evaluation",
+    "maps": "bare_evaluation",
+    "bare_evaluation": None,
+}  # what each is divided by
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """float32 everywhere."""
+
+    def off(network: torch.nn.Module) -> torch.autocast:
+        kind = next(network.parameters()).device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=False)
+
+    with (
+        mock.patch.object(device, "mixed_precision", off),
+        mock.patch.object(training, "mixed_precision", off),
+        mock.patch.object(store, "inference_precision", return_value=torch.float32),
+    ):
+        yield
+
+
+def hardware(on: torch.device) -> str:
+    if on.type == "cuda":
+        return torch.cuda.get_device_name(on)
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--backbones", nargs="+", default=["mobilenet_v3_small", "resnet18"])
+    parser.add_argument("--device", default="auto", choices=device.DEVICES)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=2, help="of training in a round; 0: all")
+    options = parser.parse_args()
+    on = device.pick(options.device)
+    print(f"{hardware(on)}, torch {torch.__version__}, n = {options.rounds}")
+    for backbone in options.backbones:
+        bench = Bench(backbone, on, options.epochs or None)
+        reduced = device.mixed_precision(bench.network)._enabled
+        print(f"\n{backbone}; {'' if reduced else 'no '}bfloat16 in training as it comes")
+        rates: dict[tuple[str, bool], list[float]] = {}
+        for number in range(options.rounds + 1):  # the first only warms up
+            for full in (False, True):
+                with full_precision() if full else contextlib.nullcontext():
+                    for thing in THINGS:
+                        rate = bench.rate(thing)
+                        if number:
+                            rates.setdefault((thing, full), []).append(rate)
+        print(f"{'pictures/s':16} {'as it comes':30} {'float32':30} of the bare, as it comes")
+        for thing, unit in THINGS.items():
+            columns = []
+            for full in (False, True):
+                values = rates[thing, full]
+                middle = statistics.median(values)
+                columns.append(f"{middle:8.1f} ({min(values):.1f} to {max(values):.1f})")
+            of = ""
+            if unit:
+                pairs = zip(rates[thing, False], rates[unit, False], strict=True)
+                of = f"{statistics.median(a / b for a, b in pairs):.2f}"
+            print(f"{thing:16} {columns[0]:30} {columns[1]:30} {of}", flush=True)
+        if bench.epochs is None:
+            pictures = training.n_epochs(TRAIN) * TRAIN
+            seconds = [pictures / rate for rate in rates["training", False]]
+            print(f"a whole training: {statistics.median(seconds):.1f} s")
+
+
+if __name__ == "__main__":
+    main()
