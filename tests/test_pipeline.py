@@ -262,6 +262,7 @@ def test_metrics_and_plots_compare_in_a_clone_without_a_cache(repository, tmp_pa
     assert "log_loss" in metrics
     clone.run("dvc", "plots", "diff", "HEAD~1")
     page = (clone.path / "dvc_plots" / "index.html").read_text()
+    assert not re.search("src=.?http", page)  # Vega comes with .dvc/plots.html
     for shown in ("HEAD~1", "workspace", "Loss", "val_accuracy", "Confusion", "sheets"):
         assert shown in page
 
