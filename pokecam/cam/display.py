@@ -19,12 +19,18 @@ def display(maps: Floats, size_px: int) -> Floats:
     maps: (..., h, w), raw. Returns float32 (..., size_px, size_px).
     """
     maps = np.asarray(maps, dtype=np.float32)
-    *_, h, w = maps.shape
     positive = np.maximum(maps, 0)
     positive[is_constant(maps)] = 0
-    large = _upsampling(h, size_px) @ positive @ _upsampling(w, size_px).T  # (..., S, S)
+    large = upsampled(positive, size_px)  # (..., S, S)
     highest = large.max(axis=(-2, -1), keepdims=True)
     return np.divide(large, highest, out=np.zeros_like(large), where=highest > 0)
+
+
+def upsampled(maps: Floats, size_px: int) -> Floats:
+    """Enlarge maps bilinearly, `align_corners=False`: (..., h, w) → (..., size_px, size_px)."""
+    *_, h, w = maps.shape
+    large = _upsampling(h, size_px) @ maps @ _upsampling(w, size_px).T
+    return np.asarray(large, dtype=np.float32)
 
 
 def is_constant(maps: Floats) -> NDArray[np.bool_]:

@@ -17,6 +17,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from pokecam.report.trust import Judgement
+
 INK, FAINT = "#1c1c1e", "#6b6b70"
 BLUE, ORANGE = "#0072b2", "#d55e00"  # told apart by everybody: Okabe & Ito 2008
 
@@ -37,7 +39,10 @@ STYLE: dict[Any, Any] = {
     "ytick.labelcolor": INK,
     "svg.fonttype": "path",
     "svg.hashsalt": "pokecam",
+    "hatch.linewidth": 0.6,
 }
+
+MEASURES_ACROSS = 4
 
 # With more classes than this, numbers and names would not be readable.
 READABLE_CLASSES = 40
@@ -93,6 +98,43 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: Pat
         for i, j in np.argwhere(matrix > 0):
             colour = "white" if shares[i, j] > 0.6 else INK
             axes.text(j, i, str(matrix[i, j]), ha="center", va="center", color=colour)
+
+
+def measures(judgement: Judgement, path: Path) -> None:
+    """Draw every measure of every method with its 95 % interval, baselines hatched; an arrow says
+    which way is better. Measures that are 0 throughout, as the share of constant maps should be,
+    are left out. Nothing but a note if nothing was measured."""
+    table = judgement.measures[judgement.measures["label"] == ""]
+    table = table[table.groupby("measure")["value"].transform("any")]
+    names = [name for name in judgement.about["measures"] if (table["measure"] == name).any()]
+    methods = judgement.about["methods"]
+    lines = -(-len(names) // MEASURES_ACROSS)
+    with _figure(path, 9.5, 0.4 + max(1, lines) * (0.6 + 0.2 * len(methods))) as figure:
+        if not names:
+            figure.text(0.5, 0.5, "No measure was taken.", ha="center", color=FAINT)
+            return
+        grid = figure.subplots(lines, MEASURES_ACROSS, squeeze=False, sharey=True).ravel()
+        for axes, name in zip(grid, names, strict=False):
+            found = table[table["measure"] == name].set_index("method").reindex(list(methods))
+            entry = judgement.about["measures"][name]
+            _bars(axes, found, [method in judgement.about["baselines"] for method in methods])
+            axes.set_title(f"{entry['title']} {'↑' if entry['better'] > 0 else '↓'}")
+            axes.set_yticks(range(len(methods)), methods.values())
+        grid[0].invert_yaxis()  # shared: the first method on top
+        for axes in grid[len(names) :]:
+            axes.set_visible(False)
+
+
+def _bars(axes: Axes, found: pd.DataFrame, baselines: Sequence[bool]) -> None:
+    axes.grid(axis="x", color=FAINT, alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    bars = axes.barh(range(len(found)), found["value"], height=0.66, color=BLUE)
+    for bar, baseline in zip(bars, baselines, strict=True):
+        if baseline:
+            bar.set(facecolor="white", edgecolor=FAINT, hatch="////", linewidth=0.7)
+    axes.hlines(range(len(found)), found["low"], found["high"], color=INK, linewidth=1.3)
 
 
 @contextmanager

@@ -13,7 +13,10 @@ from pokecam.report.trust import Judgement
 
 # Columns of the judgement's tables that hold no numbers.
 _NAMES = frozenset(
-    ("measure", "method", "other", "label", "against", "part", "condition", "block", "unchanged")
+    (
+        *("file", "measure", "method", "other", "label", "against", "part"),
+        *("condition", "block", "unchanged"),
+    )
 )
 
 
@@ -36,6 +39,11 @@ class Inputs:
     layer: str
     judgement: Judgement
     params: dict[str, Any]
+
+    @property
+    def first_maps(self) -> np.ndarray:
+        """Those of the first method."""
+        return next(iter(self.maps.values()))
 
     @property
     def test_rows(self) -> np.ndarray:
@@ -85,6 +93,8 @@ def _judgement(folder: Path) -> Judgement:
     return Judgement(
         measures=_measured(folder / "measures.csv"),
         tests=_measured(folder / "tests.csv"),
+        scores=_measured(folder / "scores.csv"),
+        parts=_if_asked(folder / "parts.csv"),
         worth=_if_asked(folder / "worth.csv"),
         lookalikes=_if_asked(folder / "lookalikes.csv"),
         background=_if_asked(folder / "background.csv"),

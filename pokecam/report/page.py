@@ -4,9 +4,7 @@ Nothing here is HTML; the template escapes every text.
 """
 
 import math
-import re
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import PurePath
 from typing import Any
@@ -21,45 +19,14 @@ from pokecam.report.trust import Trust
 
 
 @dataclass(frozen=True)
-class Card:
-    """One test picture and what the network made of it.
-
-    row: its row in the predictions. probability: of the predicted class; true_probability: of its
-    own class.
-    """
-
-    row: int
-    file: str
-    label: str
-    predicted: str
-    probability: float
-    true_probability: float
-
-    @property
-    def right(self) -> bool:
-        return self.label == self.predicted
-
-    @property
-    def mapped(self) -> list[str]:
-        """The classes whose maps are shown: the predicted one and, where that is wrong, its own."""
-        return [self.predicted] if self.right else [self.predicted, self.label]
-
-
-@dataclass(frozen=True)
 class ClassResult:
-    """One class: its scores and its pictures, wrong ones first, then the least certain."""
+    """One class and its scores."""
 
     name: str
-    slug: str
     precision: float
     recall: float
     f1: float
     support: int
-    cards: list[Card]
-
-    @property
-    def n_right(self) -> int:
-        return sum(card.right for card in self.cards)
 
 
 @dataclass(frozen=True)
@@ -113,16 +80,10 @@ class Page:
     trust: Trust
     parameters: dict[str, str]
 
-    def first_card(self, label: str, predicted: str) -> Card | None:
-        """The first picture of `label` that was taken for `predicted`."""
-        cards = next(result.cards for result in self.classes if result.name == label)
-        return next((card for card in cards if card.predicted == predicted), None)
-
 
 def build(inputs: Inputs) -> Page:
     """Collect what the page shows from the outputs of the stages before."""
     classes = inputs.packed.classes
-    first_map = next(iter(inputs.maps.values()))
     parameters = {key: _in_words(value) for key, value in inputs.params.items()}
     counts = inputs.confusion.pivot(index="label", columns="predicted", values="count")
     return Page(
@@ -138,7 +99,7 @@ def build(inputs: Inputs) -> Page:
         quarantine=[Rejected(**row) for row in _records(inputs.quarantine, Rejected)],
         methods=list(inputs.titles.values()),
         layer=inputs.layer,
-        map_size=(first_map.shape[2], first_map.shape[3]),
+        map_size=(inputs.first_maps.shape[2], inputs.first_maps.shape[3]),
         image_size=inputs.packed.pixels.shape[1],
         n_maps=sum(maps.shape[0] * maps.shape[1] for maps in inputs.maps.values()),
         n_constant_maps=count_constant(inputs.maps.values()),
@@ -163,19 +124,6 @@ def metrics(inputs: Inputs) -> dict[str, float]:
 def count_constant(maps: Iterable[np.ndarray]) -> int:
     """How many maps point nowhere and are shown as zero."""
     return sum(int(is_constant(np.asarray(method)).sum()) for method in maps)
-
-
-def slugs(names: Sequence[str]) -> list[str]:
-    """A file name for each name: lower-case letters, digits and hyphens, no two alike."""
-    taken: list[str] = []
-    for name in names:
-        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-        base = re.sub("[^a-z0-9]+", "-", plain).strip("-")[:60] or "class"
-        slug, number = base, 2
-        while slug in taken:
-            slug, number = f"{base}-{number}", number + 1
-        taken.append(slug)
-    return taken
 
 
 def wilson_interval(right: int, n: int) -> tuple[float, float]:
@@ -223,30 +171,16 @@ def _headlines(inputs: Inputs) -> list[Headline]:
 
 
 def _class_results(inputs: Inputs) -> list[ClassResult]:
-    classes = inputs.packed.classes
     scores = inputs.per_class.set_index("label")
-    cards: dict[str, list[Card]] = {name: [] for name in classes}
-    for row, picture in enumerate(inputs.predictions.to_dict("records")):
-        card = Card(
-            row=row,
-            file=picture["file"],
-            label=picture["label"],
-            predicted=picture["predicted"],
-            probability=picture["probability"],
-            true_probability=picture[f"p:{picture['label']}"],
-        )
-        cards[card.label].append(card)
     return [
         ClassResult(
             name=name,
-            slug=slug,
             precision=scores.at[name, "precision"],
             recall=scores.at[name, "recall"],
             f1=scores.at[name, "f1"],
             support=int(scores.at[name, "support"]),
-            cards=sorted(cards[name], key=lambda card: (card.right, card.true_probability)),
         )
-        for name, slug in zip(classes, slugs(classes), strict=True)
+        for name in inputs.packed.classes
     ]
 
 

@@ -130,14 +130,18 @@ class Judgement:
     """What the judge stage wrote.
 
     measures: measure, method, label, value, low, high, n. tests: measure, method, other,
-        difference, low, high, n, p, p_holm. about: measure and method → what they are.
-    worth: label, part, drop, low, high, n, methods. lookalikes: measure, label, against, method,
-        value, low, high, n. background: label, condition, value, low, high, n. randomisation:
-        method, block, rank_correlation, …, unchanged. None where it was not asked.
+        difference, low, high, n, p, p_holm. scores: file, label, method, and what each picture
+        came to in each measure. about: measure and method → what they are.
+    parts: file, label, part, area_px, drop, methods. worth: label, part, drop, low, high, n,
+        methods. lookalikes: measure, label, against, method, value, low, high, n. background:
+        label, condition, value, low, high, n. randomisation: method, block, rank_correlation, …,
+        unchanged. None where it was not asked.
     """
 
     measures: pd.DataFrame
     tests: pd.DataFrame
+    scores: pd.DataFrame
+    parts: pd.DataFrame | None
     worth: pd.DataFrame | None
     lookalikes: pd.DataFrame | None
     background: pd.DataFrame | None

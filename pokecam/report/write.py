@@ -1,24 +1,30 @@
 """The files of the report: numbers, tables, figures, contact sheets, and the page that has all."""
 
 from pathlib import Path
+from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from pokecam.files import whole_file, whole_folder, write_csv, write_json
-from pokecam.report import figures, page, sheets
+from pokecam.report import examples, figures, gallery, page, sheets
+from pokecam.report.gallery import Gallery
 from pokecam.report.inputs import Inputs
-from pokecam.report.overlay import css_gradient
+from pokecam.report.overlay import COLOURS, css_gradient
 from pokecam.report.page import Page
-from pokecam.report.sheets import PANEL_PX, Sheet
+
+# What Markdown would take for more than text.
+MARKDOWN = {ord(letter): f"&#{ord(letter)};" for letter in "\\`*_[]#!|~$@:"}
 
 
 def write(inputs: Inputs, out: Path) -> None:
     """Write the report into `out`; the same inputs give the same bytes.
 
-    `figures/` and `sheets/` are replaced as a whole, so that no picture of an earlier class list
-    stays behind; anything else in `out` is left alone.
+    `figures/`, `sheets/` and `pictures/` are replaced as a whole, so that nothing of an earlier
+    class list stays behind; anything else in `out` is left alone.
     """
     contents = page.build(inputs)
+    pictures = gallery.build(inputs)
     write_json(out / "metrics.json", page.metrics(inputs))
     write_csv(out / "history.csv", inputs.history)
     shown = ["file", "label", "predicted", "probability"]
@@ -27,32 +33,65 @@ def write(inputs: Inputs, out: Path) -> None:
     with whole_folder(out / "figures") as folder:
         figures.curves(inputs.history, folder / "curves.svg")
         figures.confusion(contents.confusion, inputs.packed.classes, folder / "confusion.svg")
-    placed = {}
+        figures.measures(inputs.judgement, folder / "measures.svg")
     with whole_folder(out / "sheets") as folder:
-        for result in contents.classes:
-            image, placed[result.slug] = sheets.draw(result, inputs, contents.methods)
-            sheets.save(image, folder / f"{result.slug}.jpg")
+        sheets.save(examples.contact(inputs, pictures), folder / "contact.jpg")
+        alike = examples.lookalikes(inputs, pictures)
+        if alike is not None:
+            sheets.save(alike, folder / "lookalikes.jpg")
+    with whole_folder(out / "pictures") as folder:
+        gallery.write(pictures, inputs, folder)
     with whole_file(out / "index.html") as path:
-        path.write_text(render(contents, placed), encoding="utf-8", newline="\n")
+        told = render(contents, gallery.data(pictures, inputs))
+        path.write_text(told, encoding="utf-8", newline="\n")
+    with whole_file(out / "README.md") as path:
+        path.write_text(summary(contents, pictures), encoding="utf-8", newline="\n")
 
 
-def render(contents: Page, placed: dict[str, Sheet]) -> str:
+def render(contents: Page, data: dict[str, Any]) -> str:
     """Return the page as HTML. Texts are escaped by the template engine, all of them.
 
-    placed: slug → the sheet of that class.
+    data: what `gallery.data` gives.
     """
+    names = [result.name for result in contents.classes]
+    pairs = {frozenset(pair["of"]): pair["key"] for pair in data["pairs"]}
+    return (
+        _environment()
+        .get_template("template.html")
+        .render(
+            page=contents,
+            pairs=list(pairs.values()),
+            pair_of=lambda *labels: pairs[frozenset(map(names.index, labels))],
+            methods=[(method["key"], method["title"]) for method in data["methods"]],
+            orders=[(measure["key"], f"worst {measure['title']}") for measure in data["measures"]],
+            data=Markup(gallery.as_json(data)),  # escaped by as_json
+            gradients={name: css_gradient(table) for name, table in COLOURS.items()},
+            readable_classes=figures.READABLE_CLASSES,
+        )
+    )
+
+
+def summary(contents: Page, pictures: Gallery) -> str:
+    """Return what `README.md` says: headlines and figures, for git hosts, which show no HTML."""
+    return (
+        _environment()
+        .get_template("summary.md")
+        .render(
+            page=contents, has_pairs=bool(pictures.pairs), has_measures=bool(contents.trust.rows)
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
+    environment.globals["zip"] = zip
     environment.filters["percent"] = page.percent
-    return environment.get_template("template.html").render(
-        page=contents,
-        sheets=placed,
-        panel_px=PANEL_PX,
-        gradient=css_gradient(),
-        readable_classes=figures.READABLE_CLASSES,
-    )
+    environment.filters["plain"] = lambda text: Markup(str(escape(text)).translate(MARKDOWN))
+    return environment

@@ -34,6 +34,14 @@ def run_folder(tmp_path_factory):
         ),
     )
     write_csv(data / "images" / "duplicates.csv", table.iloc[:2].assign(group=1))
+    # The object: a rectangle, in the pictures of the first two classes; boxes of the first picture.
+    masks = np.zeros(pixels.shape[:3], dtype=np.uint8)
+    masks[: 2 * N_PER_CLASS, 12:36, 6:30] = 3
+    np.save(data / "images" / "masks.npy", masks)
+    edges = {"xmin": [6, 0], "ymin": [12, 24], "xmax": [30, 12], "ymax": [36, 48]}
+    first_test = [table.file[2]] * 2
+    boxes = pd.DataFrame({"image": first_test, "label": [HARMFUL] * 2, **edges})
+    write_csv(data / "images" / "boxes.csv", boxes)
     lookalikes = [["Mr. Mime", "mr-mime"]]
     write_json(data / "images" / "classes.json", {"classes": CLASSES, "lookalikes": lookalikes})
     parts = ["train", "val", "test", "test"] * len(CLASSES)
@@ -58,7 +66,7 @@ def run_folder(tmp_path_factory):
         data / "cams" / "meta.json",
         {"methods": {"cam": "CAM", "grad_cam": "Grad-CAM"}, "layer": "features.12"},
     )
-    write_judgement(data / "judgement")
+    write_judgement(data / "judgement", test.file)
     history = pd.DataFrame(
         {
             "epoch": [1, 2, 3],
@@ -76,7 +84,7 @@ def run_folder(tmp_path_factory):
     return folder
 
 
-def write_judgement(folder):
+def write_judgement(folder, files):
     """CAM is better than both baselines at pointing, not at deletion; nobody has a rank of parts;
     Grad-CAM stays as it is when the network is made fresh."""
     methods = {"cam": "CAM", "grad_cam": "Grad-CAM", "random": "Random", "centre": "Centre"}
@@ -110,6 +118,20 @@ def write_judgement(folder):
     tests = [(*names, by, by - 0.1, by + 0.3, 8, p) for *names, by, p in tests]
     columns = ["measure", "method", "other", "difference", "low", "high", "n", "p_holm"]
     write_csv(folder / "tests.csv", pd.DataFrame(tests, columns=columns))
+    # Of the first picture nothing but pointing is known, of the last nothing at all.
+    scores = [
+        (file, method, np.nan if row == 0 else row / 10 + number / 100, row % 2)
+        for row, file in enumerate(files[:-1])
+        for number, method in enumerate(methods)
+    ]
+    scores = pd.DataFrame(scores, columns=["file", "method", "deletion", "pointing"])
+    write_csv(folder / "scores.csv", scores)
+    parts = [
+        (files.iloc[1], part, drop, 1.0, mass, 1.0, 1.0)
+        for part, drop, mass in (("tail", -0.5, 0.0), ("eye", 2.0, 0.0))
+    ]
+    columns = ["file", "part", "drop", *methods]
+    write_csv(folder / "parts.csv", pd.DataFrame(parts, columns=columns))
     worth = [
         ("Mr. Mime", part, drop, drop - 0.5, drop + 0.5, 4, 0.5, np.nan, 0.25, 0.25)
         for part, drop in (("tail", 2.0), ("ear", 1.0), ("foot", 0.5), ("eye", 0.0))
@@ -127,7 +149,7 @@ def write_judgement(folder):
     write_csv(folder / "sanity.csv", pd.DataFrame(steps, columns=columns).assign(n=8, constant=0))
     pairs = [
         (measure, label, against, method, value, value - 1, value + 1, 4)
-        for label, against in (("", ""), ("Mr. Mime", HARMFUL))
+        for label, against in (("", ""), ("Mr. Mime", "mr-mime"))
         for method in methods
         for measure, value in (("margin", 5.5), ("drop", 2.25), ("differing", np.nan))
     ]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pokecam.report import page
-from tests.report.conftest import CLASSES, HARMFUL
+from pokecam.report.names import slugs
+from tests.report.conftest import CLASSES
 
 
 @pytest.fixture(scope="module")
@@ -30,26 +31,13 @@ def test_wilson_interval(right, n, expected):
 def test_slugs_are_safe_and_no_two_alike():
     names = ["Mr. Mime", "mr-mime", "Nidoran♀", "Nidoran♂", "../..", "Évoli", "a-2", "a", "A", ""]
     expected = "mr-mime mr-mime-2 nidoran nidoran-2 class evoli a-2 a a-3 class-2"
-    assert page.slugs(names) == expected.split()
-
-
-def test_mistakes_come_first_then_the_least_certain(built):
-    harmful = built.classes[0]
-    assert [card.row for card in harmful.cards] == [1, 0]
-    mistake, right = harmful.cards
-    assert (mistake.right, right.right) == (False, True)
-    assert mistake.mapped == ["Mr. Mime", HARMFUL]
-    assert (mistake.probability, mistake.true_probability) == (0.7, 0.2)
-    assert right.mapped == [HARMFUL]
-    assert harmful.n_right == 1
+    assert slugs(names) == expected.split()
 
 
 def test_confusion_is_in_the_order_of_the_classes(built):
     expected = 2 * np.eye(4, dtype=int)
     expected[0] = [1, 1, 0, 0]
     assert built.confusion == expected.tolist()
-    assert built.first_card(HARMFUL, "Mr. Mime").row == 1
-    assert built.first_card("Mr. Mime", HARMFUL) is None
 
 
 def test_numbers_of_the_headline(built):

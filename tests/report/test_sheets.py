@@ -1,71 +1,91 @@
 """Contact sheets: what is where, and that the pictures are the ones the network saw."""
 
-import itertools
-
 import numpy as np
-import pytest
 from PIL import Image
 
 from pokecam.cam.display import display
-from pokecam.report import page, sheets
+from pokecam.report import examples, gallery, sheets
 from pokecam.report.overlay import overlay
-from pokecam.report.sheets import CAPTION_PX, PANEL_PX
+from pokecam.report.sheets import CAPTION_PX, GAP_PX, HEADING_PX, PANEL_PX, PITCH_PX, Entry, Line
 
 
-def card(row, right):
-    return page.Card(row, f"{row}.png", "a", "a" if right else "b", 0.6, 0.6 if right else 0.3)
+def panel(value):
+    return np.full((PANEL_PX, PANEL_PX, 3), value, dtype=np.uint8)
 
 
-def boxes(sheet):
-    for placed in sheet.placed:
-        for panel in [placed.picture, *itertools.chain(*placed.maps)]:
-            yield panel.left, panel.top, panel.left + PANEL_PX, panel.top + PANEL_PX
+def cut(image, left, top):
+    assert left % 16 == top % 16 == 0
+    return np.asarray(image.crop((left, top, left + PANEL_PX, top + PANEL_PX)))
 
 
-@pytest.mark.parametrize("n_methods", [1, 2, 5, 12])
-@pytest.mark.parametrize("n_wrong", [0, 1, 4, 7])
-def test_panels_lie_apart_inside_the_sheet_on_the_blocks_of_jpeg(n_methods, n_wrong):
-    cards = [card(row, row >= n_wrong) for row in range(11)]
-    sheet = sheets.layout(cards, n_methods)
-    all_boxes = list(boxes(sheet))
-    assert len(all_boxes) == 11 + n_methods * (11 + n_wrong)
-    for left, top, right, bottom in all_boxes:
-        assert left % 16 == top % 16 == 0
-        assert left >= 0
-        assert top >= CAPTION_PX
-        assert right <= sheet.width
-        assert bottom <= sheet.height
-    for one, other in itertools.combinations(all_boxes, 2):
-        apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
-        assert apart
+def test_entries_lie_side_by_side_in_rows_as_high_as_their_highest():
+    two = Entry([Line("a", [panel(10), panel(20)]), Line("b", [None, panel(30)])], marked=True)
+    one = Entry([Line("c", [panel(40), panel(50)])])
+    image = sheets.draw("heading", ["x", "y"], [[two, one], [one]])
+    second, third = (HEADING_PX + n * (CAPTION_PX + PITCH_PX) + CAPTION_PX for n in (1, 2))
+    first = HEADING_PX + CAPTION_PX
+    right = GAP_PX + 2 * PITCH_PX + GAP_PX
+    assert image.size == (2 * right - 2 * GAP_PX, third + PITCH_PX)
+    for value, left, top in (
+        (10, GAP_PX, first),
+        (20, GAP_PX + PITCH_PX, first),
+        (30, GAP_PX + PITCH_PX, second),
+        (40, right, first),
+        (50, right + PITCH_PX, first),
+        (40, GAP_PX, third),
+    ):
+        assert (cut(image, left, top) == value).all()
 
 
-def cut(image, panel):
-    box = (panel.left, panel.top, panel.left + PANEL_PX, panel.top + PANEL_PX)
-    return np.asarray(image.crop(box))
-
-
-def test_panels_show_the_very_pixels_and_the_maps_of_predicted_and_own_class(inputs):
-    result = page.build(inputs).classes[0]
-    image, sheet = sheets.draw(result, inputs, ["CAM", "Grad-CAM"])
-    mistake = sheet.placed[0]
-    # The mistake is the second test picture of the first class: packed row 3.
-    pixels = Image.fromarray(inputs.packed.pixels[3]).resize((PANEL_PX, PANEL_PX), Image.BOX)
-    np.testing.assert_array_equal(cut(image, mistake.picture), pixels)
-    for line, class_index in enumerate([1, 0]):  # predicted, own
-        for method, panel in zip(["cam", "grad_cam"], mistake.maps[line], strict=True):
-            shown = display(inputs.maps[method][1, class_index], PANEL_PX)
-            expected = overlay(np.asarray(pixels), shown)
-            np.testing.assert_array_equal(cut(image, panel), expected)
-
-
-def test_mistakes_are_framed_and_the_right_ones_not(inputs):
-    result = page.build(inputs).classes[0]
-    image, sheet = sheets.draw(result, inputs, ["CAM", "Grad-CAM"])
+def test_the_marked_are_framed_and_others_not():
+    lines = [Line("a", [panel(255)])]
+    image = sheets.draw("heading", ["x"], [[Entry(lines, marked=True), Entry(lines)]])
     grey = np.asarray(image.convert("L"))
-    for placed in sheet.placed:
-        column = grey[placed.picture.top : placed.picture.top + PANEL_PX, placed.picture.left - 7]
-        assert (column < 60).all() == (not placed.card.right)
+    rows = slice(HEADING_PX + CAPTION_PX, HEADING_PX + CAPTION_PX + PANEL_PX)
+    assert (grey[rows, GAP_PX - 7] < 60).all()
+    assert (grey[rows, GAP_PX + PITCH_PX + GAP_PX - 7] == 255).all()
+
+
+def test_contact_sheet_has_a_typical_and_the_hardest_picture_with_the_maps_of_what_was_said(inputs):
+    built = gallery.build(inputs)
+    image = examples.contact(inputs, built)
+    # Of the first class: the right picture, row 0; then the mistake, row 1, with its own class.
+    small = [sheets.small(inputs.packed.pixels[inputs.test_rows[row]]) for row in (0, 1)]
+    top = HEADING_PX + CAPTION_PX
+    across = 3 * PITCH_PX + GAP_PX
+    np.testing.assert_array_equal(cut(image, GAP_PX, top), small[0])
+    np.testing.assert_array_equal(cut(image, GAP_PX + across, top), small[1])
+    for line, index in enumerate([1, 0]):  # predicted, own
+        for number, method in enumerate(["cam", "grad_cam"], start=1):
+            shown = display(inputs.maps[method][1, index], PANEL_PX)
+            expected = overlay(small[1], shown)
+            left = GAP_PX + across + number * PITCH_PX
+            found = cut(image, left, top + line * (CAPTION_PX + PITCH_PX))
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_lookalikes_are_shown_with_both_maps(inputs):
+    built = gallery.build(inputs)
+    image = examples.lookalikes(inputs, built)
+    # Typical is the second of two equals.
+    maps = inputs.maps["cam"][3]
+    pixels = sheets.small(inputs.packed.pixels[inputs.test_rows[3]])
+    for number, index in enumerate([1, 2], start=1):
+        expected = overlay(pixels, display(maps[index], PANEL_PX))
+        found = cut(image, GAP_PX + number * PITCH_PX, HEADING_PX + CAPTION_PX)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_without_lookalikes_there_is_no_sheet(inputs):
+    built = gallery.build(inputs)
+    built.pairs.clear()
+    assert examples.lookalikes(inputs, built) is None
+
+
+def test_small_pictures_are_averaged():
+    pixels = np.random.default_rng(0).integers(0, 256, (320, 320, 3), dtype=np.uint8)
+    means = pixels.reshape(PANEL_PX, 2, PANEL_PX, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(sheets.small(pixels), means, atol=1)  # rounded twice
 
 
 def test_long_names_are_cut_to_the_width():
@@ -74,3 +94,10 @@ def test_long_names_are_cut_to_the_width():
     cut_name = sheets._fitting("a name that never ends " * 9, font, 200)
     assert cut_name.endswith("…")
     assert font.getlength(cut_name) <= 200
+
+
+def test_the_same_bytes_every_time(tmp_path):
+    image = Image.effect_noise((64, 64), 50).convert("RGB")
+    for name in ("a.jpg", "b.jpg"):
+        sheets.save(image, tmp_path / name)
+    assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pokecam.report import page, trust
+from pokecam.report import gallery, page, trust
 from pokecam.report.write import render
 from tests.report.conftest import CLASSES
 
@@ -93,7 +93,7 @@ def test_a_method_that_fresh_weights_do_not_change_is_named(built, inputs):
     assert built.blocks == ["head", "features.0"]
     assert [row.correlations for row in built.randomised] == [["0.60", "−0.12"], ["0.99", "0.97"]]
     assert built.unchanged == ["Grad-CAM"]
-    html = render(page.build(inputs), {result.slug: _Sheet() for result in _classes(inputs)})
+    html = render(page.build(inputs), gallery.data(gallery.build(inputs), inputs))
     told = re.search(r'class="warning">([^<]*)<', html)
     assert told
     assert told[1] == "Grad-CAM: not changed when what was learnt goes."
@@ -113,14 +113,3 @@ def test_a_judgement_without_answers_has_no_table(inputs):
         assert table == []
     assert built.randomised == []
     assert trust.headlines(bare) == {}
-
-
-class _Sheet:
-    """A contact sheet without pictures."""
-
-    placed = ()
-    width = 1
-
-
-def _classes(inputs):
-    return page.build(inputs).classes

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 import pytest
 
-from pokecam.report.write import write
+from pokecam.report.write import _environment, write
 from tests.conftest import PROJECT
 from tests.report.conftest import CLASSES, HARMFUL
 
@@ -65,16 +66,15 @@ def test_same_bytes_in_another_process_without_torch(out, run_folder, tmp_path):
 
 
 def test_files_of_others_stay_and_old_sheets_go(inputs, tmp_path):
-    (tmp_path / "sheets").mkdir()
-    (tmp_path / "sheets" / "a-class-of-yesterday.jpg").write_text("old")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a-class-of-yesterday.jpg").write_text("old")
     (tmp_path / "notes.md").write_text("mine")
     write(inputs, tmp_path)
     assert (tmp_path / "notes.md").read_text() == "mine"
-    assert sorted(path.stem for path in (tmp_path / "sheets").iterdir()) == [
-        "img-src-x-onerror-alert-1",
-        "mr-mime",
-        "mr-mime-2",
-        "x-uni",
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [
+        f"{slug}.{kind}"
+        for slug in ("img-src-x-onerror-alert-1", "mr-mime-2", "mr-mime", "x-uni")
+        for kind in ("jpg", "js")
     ]
 
 
@@ -82,12 +82,15 @@ def test_names_from_outside_are_only_text(html):
     assert HARMFUL in html.text
     assert not any(attributes.get("src") == "x" for _, attributes in html.elements)
     assert not any(name.startswith("on") for _, attributes in html.elements for name in attributes)
-    assert {tag for tag, _ in html.elements}.isdisjoint({"script", "iframe", "object", "svg"})
+    assert {tag for tag, _ in html.elements}.isdisjoint({"iframe", "object", "svg"})
+    assert [tag for tag, _ in html.elements].count("script") == 2  # ours: the data and the viewer
 
 
 def test_nothing_is_fetched_from_elsewhere(out, html):
     page = (out / "index.html").read_text(encoding="utf-8")
-    assert not re.search(r"https?:|url\(|@import|//[a-z]", page)
+    assert not re.search(r"https?:|@import|src=.?//", page)
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert "url(" not in style
     for source in html.values("src"):
         assert (out / source).is_file()
 
@@ -97,8 +100,9 @@ def test_every_link_leads_somewhere(out, html):
     assert len(set(identifiers)) == len(identifiers)
     links = [link for link in html.values("href") if not link.startswith("data:,")]
     for link in links:
-        assert link[1:] in identifiers if link.startswith("#") else (out / link).is_file()
-    assert "#picture-1" in links  # the mistake, from the confusion matrix
+        assert "=" in link or link.removeprefix("#") in identifiers
+    mistake = f"#label={quote(HARMFUL)}&predicted=Mr.%20Mime"
+    assert mistake in links  # from the confusion matrix
 
 
 def test_nothing_about_this_machine(out, run_folder):
@@ -110,8 +114,7 @@ def test_nothing_about_this_machine(out, run_folder):
 def test_pictures_have_alternatives(html):
     images = [attributes for tag, attributes in html.elements if tag == "img"]
     assert all(attributes["alt"] for attributes in images)
-    # Every test picture with two maps, two more for the mistake, and the curves.
-    assert len(images) == 8 * 3 + 2 + 1
+    assert len(images) == 2  # the contact sheet, where there is no script, and the curves
 
 
 def test_tables_for_dvc(out):
@@ -123,5 +126,20 @@ def test_tables_for_dvc(out):
     assert list(pd.read_csv(out / "per_class.csv")["label"]) == CLASSES
 
 
+def test_summary_shows_names_as_they_are_on_git_hosts(out):
+    text = (out / "README.md").read_text(encoding="utf-8")
+    assert "resnet18 with average pooling" in text
+    assert "(pictures)" in text
+    figures = re.findall(r"!\[.+\]\((.+)\)", text)
+    assert len(figures) == 5
+    assert all((out / figure).is_file() for figure in figures)
+
+
+def test_markdown_and_html_in_a_name_are_only_text():
+    plain = _environment().filters["plain"]
+    assert plain("<b>*a*|[x](y)") == "&lt;b&gt;&#42;a&#42;&#124;&#91;x&#93;(y)"
+
+
 def test_no_file_of_the_report_names_a_class_as_it_comes(out):
-    assert all(re.fullmatch(r"[a-z0-9_.-]+", path.name) for path in Path(out).rglob("*"))
+    names = {path.name for path in Path(out).rglob("*")} - {"README.md"}
+    assert all(re.fullmatch(r"[a-z0-9_.-]+", name) for name in names)

@@ -1,0 +1,87 @@
+"""Which pictures stand for all in the contact sheets, and the panels that show them."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from PIL import Image
+
+from pokecam.cam.display import display, upsampled
+from pokecam.report import sheets
+from pokecam.report.gallery import Gallery, Picture
+from pokecam.report.inputs import Inputs
+from pokecam.report.overlay import difference, overlay
+from pokecam.report.sheets import PANEL_PX, Entry, Line, Pixels
+
+MOST_CLASSES = 30  # on a sheet
+MOST_PAIRS = 20
+
+
+def contact(inputs: Inputs, gallery: Gallery) -> Image.Image:
+    """Of each class a typical picture, the middle one by the probability of its own class, and the
+    hardest, beside the maps of the predicted class; for a mistake, its own class's, too."""
+    rows = [
+        [_entry(inputs, row, gallery.pictures[row]) for row in _typical_and_hardest(gallery, label)]
+        for label in range(len(inputs.packed.classes[:MOST_CLASSES]))
+    ]
+    heading = "Each class: a typical test picture, and the hardest"
+    return sheets.draw(heading, ["picture", *inputs.titles.values()], rows)
+
+
+def lookalikes(inputs: Inputs, gallery: Gallery) -> Image.Image | None:
+    """Of each look-alike pair a typical picture of both classes, with the maps of both and their
+    difference, by the first method; None without pairs."""
+    rows = [
+        [Entry([_compared(inputs, gallery, *of)]) for of in ((a, b), (b, a))]
+        for a, b in gallery.pairs[:MOST_PAIRS]
+    ]
+    if not rows:
+        return None
+    title = next(iter(inputs.titles.values()))
+    heads = ["picture", "map of its class", "of the other", "for (orange), against (purple)"]
+    return sheets.draw(f"Look-alikes, {title}", heads, rows)
+
+
+def _typical_and_hardest(gallery: Gallery, label: int) -> Iterator[int]:
+    pictures = gallery.pictures
+    own = [row for row, picture in enumerate(pictures) if picture.label == label]
+    own.sort(key=lambda row: pictures[row].own)
+    if len(own) > 1:
+        yield own[len(own) // 2]
+    yield from own[:1]
+
+
+def _entry(inputs: Inputs, row: int, picture: Picture) -> Entry:
+    classes = inputs.packed.classes
+    own, said = classes[picture.label], classes[picture.predicted]
+    pixels = _pixels(inputs, row)
+    shown: list[Pixels | None] = [pixels, *_maps(inputs, row, picture.predicted, pixels)]
+    sure = f"{100 * picture.probability:.0f} %"
+    if picture.label == picture.predicted:
+        return Entry([Line(f"✓ {own} {sure}", shown)])
+    second = f"its own class, {own} {100 * picture.own:.0f} %"
+    maps: list[Pixels | None] = [None, *_maps(inputs, row, picture.label, pixels)]
+    return Entry([Line(f"✗ {own}, taken for {said} {sure}", shown), Line(second, maps)], True)
+
+
+def _compared(inputs: Inputs, gallery: Gallery, label: int, other: int) -> Line:
+    row = next(_typical_and_hardest(gallery, label))
+    pixels = _pixels(inputs, row)
+    maps = inputs.first_maps[row]
+    between = upsampled(maps[label] - maps[other], PANEL_PX)
+    most = np.abs(between).max()
+    panels = [
+        pixels,
+        overlay(pixels, display(maps[label], PANEL_PX)),
+        overlay(pixels, display(maps[other], PANEL_PX)),
+        difference(pixels, between / most if most > 0 else between),
+    ]
+    classes: Sequence[str] = inputs.packed.classes
+    return Line(f"{classes[label]}, not {classes[other]}", list(panels))
+
+
+def _pixels(inputs: Inputs, row: int) -> Pixels:
+    return sheets.small(inputs.packed.pixels[inputs.test_rows[row]])
+
+
+def _maps(inputs: Inputs, row: int, index: int, pixels: Pixels) -> list[Pixels]:
+    return [overlay(pixels, display(maps[row, index], PANEL_PX)) for maps in inputs.maps.values()]

@@ -1,0 +1,565 @@
+"use strict";
+// The gallery of test pictures and the viewer of one. Maps are computed here from the stored ones,
+// as pokecam/cam/display.py and overlay.py do it; the tests hold both to the same pixels.
+// Chrome lets no page fetch a file beside it, so the data come as scripts that call `pokecam.put`.
+
+window.pokecam = (() => {
+  const page = JSON.parse(document.getElementById("page-data").textContent);
+  const { classes, methods, measures, pictures, pairs } = page;
+  const [HEIGHT, WIDTH] = page.map_size;
+  const COLOURS = Object.fromEntries(
+    Object.entries(page.colours).map(([name, text]) => [name, bytes(text)]));
+  const AGAINST = bytes(page.against);
+
+  // ---- maps ---------------------------------------------------------------------------------
+
+  function bytes(base64) {
+    return Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  }
+
+  // Linear interpolation with align_corners=False: for every output pixel its two neighbours and
+  // how far it is on the way from the first to the second.
+  function steps(small, large) {
+    return Array.from({ length: large }, (_, i) => {
+      const centre = Math.min(Math.max(((i + 0.5) * small) / large - 0.5, 0), small - 1);
+      const below = Math.floor(centre);
+      return [below, Math.min(below + 1, small - 1), centre - below];
+    });
+  }
+
+  function upsampled(values, size, height = HEIGHT, width = WIDTH) {
+    const across = steps(width, size);
+    const rows = Array.from({ length: height }, (_, y) =>
+      across.map(([a, b, f]) => values[y * width + a] * (1 - f) + values[y * width + b] * f));
+    const large = new Float32Array(size * size);
+    steps(height, size).forEach(([a, b, f], y) => {
+      for (let x = 0; x < size; x++) large[y * size + x] = rows[a][x] * (1 - f) + rows[b][x] * f;
+    });
+    return large;
+  }
+
+  // What is shown of a map: ReLU, upsampling, division by the maximum; nothing of a constant one.
+  function shown(values, size) {
+    const positive = Array.from(values, (v) => Math.max(v, 0));
+    if (Math.max(...positive) === Math.min(...positive)) return new Float32Array(size * size);
+    const large = upsampled(positive, size);
+    const highest = large.reduce((a, b) => Math.max(a, b), 0);
+    return large.map((v) => v / highest);
+  }
+
+  // For one class and against another: in [-1, 1].
+  function difference(a, b, size) {
+    const large = upsampled(Array.from(a, (v, i) => v - b[i]), size);
+    const highest = large.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+    return highest ? large.map((v) => v / highest) : large;
+  }
+
+  // The tight box around the largest 8-connected component of the pixels that reach `level`.
+  function box(large, size, level) {
+    const seen = new Uint8Array(size * size);
+    let best = null;
+    for (let start = 0; start < seen.length; start++) {
+      if (seen[start] || large[start] < level) continue;
+      const found = { n: 0, left: size, top: size, right: 0, bottom: 0 };
+      const todo = [start];
+      seen[start] = 1;
+      while (todo.length) {
+        const at = todo.pop();
+        const x = at % size, y = (at - x) / size;
+        found.n++;
+        found.left = Math.min(found.left, x);
+        found.top = Math.min(found.top, y);
+        found.right = Math.max(found.right, x + 1);
+        found.bottom = Math.max(found.bottom, y + 1);
+        for (let v = Math.max(y - 1, 0); v <= Math.min(y + 1, size - 1); v++) {
+          for (let u = Math.max(x - 1, 0); u <= Math.min(x + 1, size - 1); u++) {
+            const next = v * size + u;
+            if (!seen[next] && large[next] >= level) { seen[next] = 1; todo.push(next); }
+          }
+        }
+      }
+      if (!best || found.n > best.n) best = found;
+    }
+    return best;
+  }
+
+  function painted(canvas, index, colours, size) {
+    canvas.width = canvas.height = size;
+    const image = new ImageData(size, size);
+    for (let i = 0; i < index.length; i++) {
+      image.data.set(colours.subarray(3 * index[i], 3 * index[i] + 3), 4 * i);
+      image.data[4 * i + 3] = 255;
+    }
+    canvas.getContext("2d").putImageData(image, 0, 0);
+  }
+
+  function paint(canvas, large, size, colours = "inferno") {
+    painted(canvas, large.map((v) => Math.round(v * 255)), COLOURS[colours], size);
+  }
+
+  function paintDifference(canvas, large, size) {
+    painted(canvas, large.map((v) => Math.round((1 - v) * 127.5)), AGAINST, size);
+  }
+
+  // A dark line with a light one inside it, where `inside` ends: seen on any picture.
+  function outline(context, inside, size, colour) {
+    for (const [width, style] of [[3, "rgb(0 0 0 / .75)"], [1, colour]]) {
+      context.fillStyle = style;
+      for (let y = 0; y < size; y++) {
+        for (let x = 0; x < size; x++) {
+          const here = inside(y * size + x);
+          if ((x + 1 < size && here !== inside(y * size + x + 1)) ||
+              (y + 1 < size && here !== inside((y + 1) * size + x))) {
+            context.fillRect(x - (width - 1) / 2, y - (width - 1) / 2, width, width);
+          }
+        }
+      }
+    }
+  }
+
+  function frame(context, { left, top, right, bottom }, colour, dash) {
+    context.setLineDash(dash);
+    for (const [width, style] of [[4, "rgb(0 0 0 / .75)"], [2, colour]]) {
+      context.lineWidth = width;
+      context.strokeStyle = style;
+      context.strokeRect(left + 1, top + 1, Math.max(right - left - 2, 1), Math.max(bottom - top - 2, 1));
+    }
+  }
+
+  // ---- data that come when they are needed --------------------------------------------------
+
+  const arrived = new Map(), wanted = new Map();
+
+  function put(name, data) {
+    const stored = {};
+    for (const [method, { scale, values }] of Object.entries(data.maps)) {
+      stored[method] = { scale, values: new Int8Array(bytes(values).buffer) };
+    }
+    arrived.set(name, { ...data, maps: stored, masks: data.masks && bytes(data.masks) });
+  }
+
+  function bundle(name) {
+    if (!wanted.has(name)) {
+      wanted.set(name, new Promise((resolve, reject) => {
+        const script = document.createElement("script");
+        script.src = `pictures/${name}.js`;
+        script.onload = () => resolve(arrived.get(name));
+        script.onerror = () => reject(new Error(`pictures/${name}.js is missing`));
+        document.head.append(script);
+      }));
+    }
+    return wanted.get(name);
+  }
+
+  // The stored map of one class, (h·w), or null if there is none.
+  function map(data, at, method, index) {
+    const place = data.classes[at].indexOf(index);
+    if (place < 0) return null;
+    const { scale, values } = data.maps[method];
+    const n = HEIGHT * WIDTH, first = (at * data.classes[at].length + place) * n;
+    return Float32Array.from(values.subarray(first, first + n), (v) => v * scale[at][place]);
+  }
+
+  // Whether a pixel of the picture is on the object, from the small mask that is stored.
+  function mask(data, at, size) {
+    const side = page.mask_px;
+    const bits = Array.from({ length: side * side }, (_, i) => {
+      const bit = at * side * side + i;
+      return (data.masks[bit >> 3] >> (7 - (bit & 7))) & 1;
+    });
+    const large = upsampled(bits, size, side, side);
+    return (i) => large[i] >= 0.5;
+  }
+
+  // ---- state: all of it is in the address -----------------------------------------------------
+
+  const DEFAULTS = {
+    label: "", predicted: "", result: "", sure: "", pair: "", method: methods[0].key, sort: "class",
+    reverse: "", view: "", as: "", opacity: "65", level: "0", truth: "1", colours: "inferno",
+  };
+  let state = { ...DEFAULTS };
+
+  function read() {
+    const given = location.hash.includes("=") ? new URLSearchParams(location.hash.slice(1)) : [];
+    state = { ...DEFAULTS };
+    for (const [key, value] of given) if (key in DEFAULTS) state[key] = value;
+    if (!methods.some(({ key }) => key === state.method)) state.method = DEFAULTS.method;
+    if (!(state.colours in page.colours)) state.colours = DEFAULTS.colours;
+    return location.hash.includes("=");
+  }
+
+  function address() {
+    const changed = Object.entries(state).filter(([key, value]) => value !== DEFAULTS[key]);
+    return "#" + (changed.length ? changed.map((pair) => pair.map(encodeURIComponent).join("=")).join("&") : "pictures");
+  }
+
+  function go(change) {
+    Object.assign(state, change);
+    history.replaceState(null, "", address());
+    show();
+  }
+
+  // ---- gallery ----------------------------------------------------------------------------------
+
+  const $ = (id) => document.getElementById(id);
+  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+  function element(tag, attributes = {}, ...children) {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (name in made && name !== "style") made[name] = value; else made.setAttribute(name, value);
+    }
+    made.append(...children);
+    return made;
+  }
+
+  // The picture, cut out of the image that holds those of its bundle.
+  function tile(picture) {
+    const { columns, rows } = page.bundles[picture.bundle];
+    const x = picture.at % columns, y = Math.floor(picture.at / columns);
+    const made = element("span", { className: "tile" });
+    made.style.backgroundImage = `url("pictures/${picture.bundle}.jpg")`;
+    made.style.backgroundSize = `${100 * columns}% ${100 * rows}%`;
+    made.style.backgroundPosition =
+      `${columns > 1 ? (100 * x) / (columns - 1) : 0}% ${rows > 1 ? (100 * y) / (rows - 1) : 0}%`;
+    return made;
+  }
+
+  function panel(heading, ...layers) {
+    const named = heading ? [element("span", { className: "heading" }, heading)] : [];
+    return element("span", { className: "panel" }, ...layers, ...named);
+  }
+
+  function verdict(picture) {
+    const right = picture.label === picture.predicted;
+    return `${right ? "✓" : "✗"} ${right ? "" : "taken for "}${classes[picture.predicted]}`;
+  }
+
+  function card(picture) {
+    const right = picture.label === picture.predicted;
+    const made = element("button", { type: "button", className: right ? "card" : "card wrong" });
+    made.dataset.file = picture.file;
+    made.setAttribute("aria-label", `${verdict(picture)}, ${percent(picture.probability)}, ${picture.file}`);
+    made.addEventListener("click", () => go({ view: picture.file, as: "" }));
+    made.picture = picture;
+    return made;
+  }
+
+  const cards = pictures.map(card);
+  const TILE = 112;
+  let painting = 0; // a number for each way to paint: what was begun for another is dropped
+
+  function fill(made) {
+    const { picture } = made;
+    const pair = pairs.find((one) => one.key === state.pair);
+    const wants = pair
+      ? [[pair.of[0]], [pair.of[1]], pair.of]
+      : [[picture.predicted], ...(picture.label === picture.predicted ? [] : [[picture.label]])];
+    // Where all of it is one class, its name is above.
+    const named = (want) => wants.length > 1 && want.map((i) => classes[i]).join(" − ");
+    const maps = wants.map(() => element("canvas", { className: "map", width: 1, height: 1 }));
+    const plain = panel(named([picture.label]), tile(picture));
+    plain.classList.add("plain");
+    const sure = element("span", { className: "probability" }, percent(picture.probability));
+    made.replaceChildren(
+      element("span", { className: "name" }, verdict(picture), sure),
+      element("span", { className: "panels" }, plain,
+        ...wants.map((want, i) => panel(named(want), tile(picture), maps[i]))),
+      element("span", { className: "file" }, picture.file));
+    const number = painting;
+    bundle(picture.bundle).then((data) => {
+      if (number !== painting) return;
+      maps.forEach((canvas, i) => {
+        const found = wants[i].map((index) => map(data, picture.at, state.method, index));
+        if (found.includes(null)) return canvas.parentElement.classList.add("unknown");
+        if (found.length === 2) paintDifference(canvas, difference(...found, TILE), TILE);
+        else paint(canvas, shown(found[0], TILE), TILE);
+      });
+    }).catch(failed);
+  }
+
+  const near = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (isIntersecting && target.filled !== painting) { target.filled = painting; fill(target); }
+    }
+  }, { rootMargin: "600px" });
+
+  const SURE = { low: [0, 0.5], middle: [0.5, 0.9], high: [0.9, 1.01] };
+
+  function fits(picture) {
+    const right = picture.label === picture.predicted;
+    const [low, high] = SURE[state.sure] || [0, 2];
+    const pair = pairs.find(({ key }) => key === state.pair);
+    return (!state.label || classes[picture.label] === state.label) &&
+      (!state.predicted || classes[picture.predicted] === state.predicted) &&
+      (!state.result || right === (state.result === "right")) &&
+      picture.probability >= low && picture.probability < high &&
+      (!pair || pair.of.includes(picture.label));
+  }
+
+  function order() {
+    const method = methods.findIndex(({ key }) => key === state.method);
+    const measure = measures.find(({ key }) => key === state.sort);
+    const keyed = (p) => {
+      if (measure) {
+        const score = p.scores && p.scores[measure.key] ? p.scores[measure.key][method] : null;
+        return [score === null, (state.reverse ? -1 : 1) * measure.better * score];
+      }
+      const sure = [p.label === p.predicted, p.own];
+      const keys = state.sort === "sure" ? [p.probability] : [p.label, ...sure];
+      return state.reverse ? keys.map((key) => -key) : keys;
+    };
+    const found = cards.filter(({ picture }) => fits(picture)).map((made) => [keyed(made.picture), made]);
+    found.sort(([a], [b]) => {
+      const i = a.findIndex((value, at) => value !== b[at]);
+      return i < 0 ? 0 : a[i] - b[i];
+    });
+    return found.map(([, made]) => made);
+  }
+
+  let listed = [];
+  let looks = "";
+
+  function gallery() {
+    const filter = [state.label, state.predicted, state.result, state.sure, state.pair, state.method, state.sort, state.reverse].join("\n");
+    if (filter === looks) return;
+    looks = filter;
+    listed = order();
+    painting++;
+    near.disconnect();
+    const nodes = [];
+    let last = -1;
+    for (const made of listed) {
+      if (state.sort === "class" && made.picture.label !== last) {
+        last = made.picture.label;
+        const own = pictures.filter(({ label }) => label === last);
+        const right = own.filter(({ label, predicted }) => label === predicted).length;
+        nodes.push(element("h3", {}, classes[last],
+          element("span", { className: "count" }, ` ${right} of ${own.length} right`)));
+      }
+      nodes.push(made);
+    }
+    $("gallery").replaceChildren(...nodes);
+    $("gallery").classList.toggle("pairs", Boolean(state.pair));
+    $("count").textContent = listed.length === pictures.length
+      ? `${pictures.length} pictures` : `${listed.length} of ${pictures.length} pictures`;
+    listed.forEach((made) => near.observe(made));
+    for (const name of ["label", "predicted", "result", "sure", "pair", "method", "sort"]) {
+      if ($(name)) $(name).value = state[name];
+    }
+    $("reverse").checked = Boolean(state.reverse);
+    $("clear").disabled = !["label", "predicted", "result", "sure", "pair"].some((name) => state[name]);
+  }
+
+  // ---- viewer of one picture --------------------------------------------------------------------
+
+  const viewer = $("viewer");
+  const SIZE = page.tile_px;
+  let opened = null; // {picture, data, panels}
+  let preview = null; // the class whose row is pointed at
+
+  function current() {
+    const named = classes.indexOf(state.as);
+    return preview !== null ? preview : named >= 0 ? named : opened.picture.predicted;
+  }
+
+  async function open(picture) {
+    const data = await bundle(picture.bundle);
+    if (state.view !== picture.file) return;
+    preview = null;
+    const lines = () => element("canvas", { className: "lines", width: SIZE, height: SIZE });
+    const panels = methods.map(({ key, title }) => {
+      const canvas = element("canvas", { className: "map", width: SIZE, height: SIZE });
+      const drawn = lines();
+      const caption = element("figcaption", {}, title);
+      const figure = element("figure", {}, element("span", { className: "panel" }, tile(picture), canvas, drawn), caption);
+      return { key, canvas, drawn, caption, figure };
+    });
+    const plain = lines();
+    const truth = element("figure", {},
+      element("span", { className: "panel plain" }, tile(picture), plain), element("figcaption", {}, "picture"));
+    opened = { picture, data, panels, plain, inside: data.masks && mask(data, picture.at, SIZE) };
+    $("stage").replaceChildren(truth, ...panels.map(({ figure }) => figure));
+    $("viewer-title").textContent = picture.file;
+    $("viewer-verdict").textContent = `${verdict(picture)}, ${percent(picture.probability)}`;
+    viewer.classList.toggle("wrong", picture.label !== picture.predicted);
+    listClasses();
+    tables();
+    if (!viewer.open) viewer.showModal();
+    draw();
+  }
+
+  function listClasses() {
+    const { picture, data } = opened;
+    const all = data.probabilities[picture.at].map((share, i) => [share / 10000, i]);
+    all.sort((a, b) => b[0] - a[0] || a[1] - b[1]);
+    opened.order = all.map(([, i]) => i).filter((i) => data.classes[picture.at].includes(i));
+    $("classes").replaceChildren(...all.map(([share, i]) => {
+      const stored = data.classes[picture.at].includes(i);
+      const row = element("button", { type: "button", className: "class", disabled: !stored },
+        element("span", { className: "name" }, classes[i], i === picture.label ? element("em", {}, " true") : ""),
+        element("span", { className: "bar", style: `--share:${share}` }),
+        element("span", { className: "probability" }, percent(share)));
+      row.index = i;
+      row.addEventListener("pointerenter", ({ pointerType }) => { if (pointerType === "mouse") { preview = i; draw(); } });
+      row.addEventListener("pointerleave", () => { preview = null; draw(); });
+      row.addEventListener("click", () => go({ as: i === picture.predicted ? "" : classes[i] }));
+      return row;
+    }));
+  }
+
+  function table(heads, rows) {
+    return element("table", {},
+      element("thead", {}, element("tr", {}, ...heads.map((head, i) =>
+        element("th", { scope: "col", className: i ? "number" : "" }, head)))),
+      element("tbody", {}, ...rows.map(([first, ...cells]) => element("tr", {},
+        element("th", { scope: "row" }, first),
+        ...cells.map((cell) => element("td", { className: "number" }, cell))))));
+  }
+
+  function tables() {
+    const { picture, data } = opened;
+    const heads = methods.map(({ title }) => title);
+    const number = (value) => value === null ? "–" : value.toFixed(2).replace("-", "−");
+    const made = [];
+    if (picture.scores) {
+      const rows = measures.filter(({ key }) => picture.scores[key]).map(({ key, title, better }) =>
+        [`${title} ${better > 0 ? "↑" : "↓"}`, ...picture.scores[key].map(number)]);
+      made.push(element("div", {}, element("h3", {}, "Scores of the map of the predicted class"),
+        table(["measure", ...heads], rows)));
+    }
+    const parts = data.parts[picture.at];
+    if (parts) {
+      const rows = parts.map(({ part, drop, mass }) =>
+        [part, number(drop), ...mass.map((share) => share === null ? "–" : `${Math.round(100 * share)} %`)]);
+      made.push(element("div", {}, element("h3", {}, "Parts"), element("p", { className: "small" },
+        "What the logit of the predicted class falls by when a part is not drawn, and how much of the map's mass on parts lies on it."),
+      table(["part", "logit falls by", ...heads], rows)));
+    }
+    $("tables").replaceChildren(...made);
+  }
+
+  function draw() {
+    const { picture, data, panels, plain } = opened;
+    const index = current(), level = state.level / 100;
+    const boxes = data.boxes ? data.boxes[picture.at] : [];
+    const known = Boolean(data.masks) || boxes.length > 0;
+    const truth = (canvas) => {
+      const context = canvas.getContext("2d");
+      context.clearRect(0, 0, SIZE, SIZE);
+      if (!state.truth) return context;
+      if (data.masks) outline(context, opened.inside, SIZE, "#fff");
+      for (const edges of boxes) {
+        const [left, top, right, bottom] = edges.map((edge) => edge * SIZE);
+        frame(context, { left, top, right, bottom }, "#fff", []);
+      }
+      return context;
+    };
+    truth(plain);
+    for (const { key, canvas, drawn, caption } of panels) {
+      const values = map(data, picture.at, key, index);
+      const large = values ? shown(values, SIZE) : new Float32Array(SIZE * SIZE);
+      paint(canvas, large, SIZE, state.colours);
+      canvas.style.opacity = state.opacity / 100;
+      const nowhere = large.every((value) => value === 0);
+      caption.textContent = `${methods.find((method) => method.key === key).title}: ${classes[index]}${nowhere ? " (points nowhere)" : ""}`;
+      const context = truth(drawn);
+      if (level > 0 && !nowhere) {
+        outline(context, (i) => large[i] >= level, SIZE, "#56b4e9");
+        frame(context, box(large, SIZE, level), "#e69f00", [6, 4]);
+      }
+    }
+    for (const row of $("classes").children) {
+      if (row.index === index) row.setAttribute("aria-current", "true"); else row.removeAttribute("aria-current");
+    }
+    $("truth").disabled = !known;
+    for (const name of ["opacity", "level", "colours"]) $(name).value = state[name];
+    $("truth").checked = known && Boolean(state.truth);
+    $("opacity-value").textContent = `${state.opacity} %`;
+    $("level-value").textContent = level ? `${state.level} % of the maximum` : "off";
+    const at = listed.findIndex((made) => made.picture === picture);
+    $("place").textContent = at < 0 ? "" : `${at + 1} of ${listed.length}`;
+    $("previous").disabled = at <= 0;
+    $("next").disabled = at < 0 || at + 1 === listed.length;
+  }
+
+  function step(by) {
+    const at = listed.findIndex((made) => made.picture === opened.picture) + by;
+    if (listed[at]) go({ view: listed[at].picture.file, as: "" });
+  }
+
+  function stepClass(by) {
+    const at = opened.order.indexOf(current()) + by;
+    if (at < 0 || at >= opened.order.length) return;
+    const index = opened.order[at];
+    preview = null;
+    go({ as: index === opened.picture.predicted ? "" : classes[index] });
+    $("classes").querySelector("[aria-current]").scrollIntoView({ block: "nearest" });
+  }
+
+  function failed(error) {
+    $("count").textContent = `Some data could not be loaded (${error.message}): keep index.html beside its folder pictures/.`;
+  }
+
+  function show() {
+    gallery();
+    const picture = pictures.find(({ file }) => file === state.view);
+    if (!picture) {
+      opened = null;
+      if (viewer.open) viewer.close();
+    } else if (opened && opened.picture === picture) draw();
+    else open(picture).catch(failed);
+  }
+
+  // ---- what the user does -------------------------------------------------------------------------
+
+  for (const name of ["label", "predicted", "result", "sure", "pair", "method", "sort", "colours"]) {
+    if ($(name)) $(name).addEventListener("change", ({ target }) => go({ [name]: target.value }));
+  }
+  for (const name of ["opacity", "level"]) {
+    $(name).addEventListener("input", ({ target }) => go({ [name]: target.value }));
+  }
+  for (const name of ["reverse", "truth"]) {
+    $(name).addEventListener("change", ({ target }) => go({ [name]: target.checked ? "1" : "" }));
+  }
+  $("clear").addEventListener("click", () => go({ label: "", predicted: "", result: "", sure: "", pair: "" }));
+  $("previous").addEventListener("click", () => step(-1));
+  $("next").addEventListener("click", () => step(1));
+  $("close").addEventListener("click", () => viewer.close());
+  viewer.addEventListener("click", ({ target }) => { if (target === viewer) viewer.close(); });
+  viewer.addEventListener("close", () => {
+    if (!opened) return;
+    const { file } = opened.picture;
+    opened = null;
+    go({ view: "", as: "" });
+    const made = cards.find(({ picture }) => picture.file === file);
+    if (made && made.isConnected) made.focus();
+  });
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || !viewer.open || !opened) return;
+    if (event.target.matches("select, input[type=range]")) return;
+    const does = { ArrowLeft: () => step(-1), ArrowRight: () => step(1), ArrowUp: () => stepClass(-1), ArrowDown: () => stepClass(1) }[event.key];
+    if (does) { event.preventDefault(); does(); }
+  });
+
+  let touched = null; // where a finger went down
+  $("stage").addEventListener("touchstart", ({ touches }) => { touched = touches.length === 1 ? touches[0] : null; }, { passive: true });
+  $("stage").addEventListener("touchend", ({ changedTouches }) => {
+    if (!touched) return;
+    const x = changedTouches[0].clientX - touched.clientX, y = changedTouches[0].clientY - touched.clientY;
+    if (Math.abs(x) > 50 && Math.abs(x) > 2 * Math.abs(y)) step(x < 0 ? 1 : -1);
+    touched = null;
+  });
+
+  function arrive() {
+    const asked = read();
+    show();
+    if (asked && !state.view) $("filters").scrollIntoView();
+  }
+  window.addEventListener("hashchange", arrive);
+  document.documentElement.classList.add("alive");
+  addEventListener("DOMContentLoaded", arrive);
+
+  return { put, shown, difference, box, paint, paintDifference, map, bundle };
+})();

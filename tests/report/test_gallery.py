@@ -1,0 +1,163 @@
+"""What the page's script is given: the maps it stores, and what it is told of each picture."""
+
+import base64
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+from pokecam.report import gallery
+from pokecam.report.gallery import Bundle
+from tests.report.conftest import CLASSES, HARMFUL, SIZE_PX
+
+
+@pytest.fixture(scope="module")
+def built(inputs):
+    return gallery.build(inputs)
+
+
+def decoded(text, dtype=np.int8):
+    return np.frombuffer(base64.b64decode(text), dtype=dtype)
+
+
+def test_a_map_in_bytes_by_hand():
+    small, scale = gallery.quantised(np.array([[[127.0, -63.4], [0.4, 0]]], dtype=np.float32))
+    assert small.tolist() == [[[127, -63], [0, 0]]]
+    assert scale.tolist() == [1.0]
+
+
+def test_a_map_of_zeros_stays_one():
+    small, scale = gallery.quantised(np.zeros((2, 3, 3), dtype=np.float32))
+    assert not small.any()
+    assert not scale.any()
+
+
+@given(arrays.arrays(np.float32, (3, 4, 5), elements=st.floats(-1e6, 1e6, width=32)))
+def test_bytes_are_off_by_half_a_step_at_most(maps):
+    small, scale = gallery.quantised(maps)
+    error = np.abs(small * scale[:, None, None].astype(float) - maps)
+    assert (error <= (0.5 + 1e-4) * scale[:, None, None]).all()
+
+
+def test_large_maps_become_block_means_and_small_ones_stay():
+    maps = np.arange(2 * 112 * 224, dtype=np.float32).reshape(2, 112, 224)
+    small = gallery.reduced(maps)
+    assert small.shape == (2, 56, 56)
+    assert small[1, 2, 3] == maps[1, 4:6, 12:16].mean()
+    tiny = maps[:, :7, :14]
+    np.testing.assert_array_equal(gallery.reduced(tiny), tiny)
+
+
+def test_the_most_probable_classes_are_kept_and_always_its_own():
+    probabilities = np.array([[0.1, 0.6, 0.2, 0.1], [0.4, 0.3, 0.2, 0.1]])
+    kept = gallery._kept(probabilities, np.array([3, 1]), 2)
+    assert kept.tolist() == [[1, 3], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "size", "expected"),
+    [(10, (7, 7), 10), (150, (7, 7), 11), (150, (28, 28), 5), (10, (56, 56), 2), (1, (56, 56), 1)],
+)
+def test_how_many_maps_of_a_picture_are_kept(n_classes, size, expected):
+    assert gallery._n_kept(n_classes, size) == expected
+
+
+def test_every_picture_is_in_one_bundle_of_its_class(built, inputs):
+    assert [bundle.rows for bundle in built.bundles] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert [bundle.name for bundle in built.bundles] == [
+        "img-src-x-onerror-alert-1",
+        "mr-mime",
+        "mr-mime-2",
+        "x-uni",
+    ]
+    assert [(p.bundle, p.at) for p in built.pictures[2:4]] == [("mr-mime", 0), ("mr-mime", 1)]
+    mistake = built.pictures[1]
+    assert (mistake.label, mistake.predicted, mistake.probability, mistake.own) == (0, 1, 0.7, 0.2)
+    assert built.pairs == [(1, 2)]
+
+
+def test_many_pictures_of_a_class_are_divided(inputs, monkeypatch):
+    monkeypatch.setattr(gallery, "BUNDLE", 1)
+    divided = gallery.build(inputs)
+    assert [bundle.name for bundle in divided.bundles[2:4]] == ["mr-mime.1", "mr-mime.2"]
+    assert divided.bundles[3].rows == [3]
+    assert (divided.pictures[3].bundle, divided.pictures[3].at) == ("mr-mime.2", 0)
+
+
+def test_a_bundles_image_has_the_very_pixels_row_by_row(inputs):
+    bundle = Bundle("x", [1, 4, 6], columns=2)
+    image = np.asarray(gallery.image(bundle, inputs, SIZE_PX))
+    assert image.shape == (2 * SIZE_PX, 2 * SIZE_PX, 3)
+    rows = inputs.test_rows
+    right, below = np.s_[:SIZE_PX, SIZE_PX:], np.s_[SIZE_PX:, :SIZE_PX]
+    np.testing.assert_array_equal(image[right], inputs.packed.pixels[rows[4]])
+    np.testing.assert_array_equal(image[below], inputs.packed.pixels[rows[6]])
+    half = np.asarray(gallery.image(bundle, inputs, SIZE_PX // 2))
+    expected = Image.fromarray(inputs.packed.pixels[rows[1]]).resize((24, 24), Image.BOX)
+    np.testing.assert_array_equal(half[:24, :24], expected)
+
+
+def test_stored_maps_are_those_of_the_classes_that_are_named(inputs):
+    bundle = Bundle("x", [1, 2], columns=2)
+    told = gallery.contents(bundle, inputs)
+    assert told["probabilities"][0] == [2000, 7000, 500, 500]
+    assert told["classes"][0] == [1, 0, 2, 3]
+    for method, maps in inputs.maps.items():
+        scale = np.array(told["maps"][method]["scale"])
+        values = decoded(told["maps"][method]["values"]).reshape(2, 4, 3, 3)
+        for at, row in enumerate(bundle.rows):
+            expected = maps[row][told["classes"][at]]
+            most = np.abs(expected).max() / 127
+            np.testing.assert_allclose(values[at] * scale[at][:, None, None], expected, atol=most)
+
+
+def test_masks_boxes_and_parts(inputs):
+    told = gallery.contents(Bundle("x", [0, 1], columns=2), inputs)
+    bits = np.unpackbits(decoded(told["masks"], np.uint8)).reshape(2, 64, 64)
+    assert bits[0, 16:48, 8:40].all()
+    assert bits.sum() == 2 * 32 * 32
+    assert told["boxes"] == [[[0.125, 0.25, 0.625, 0.75], [0, 0.5, 0.25, 1]], []]
+    assert told["parts"][0] is None
+    assert told["parts"][1] == [
+        {"part": "eye", "drop": 2.0, "mass": [0.5, None]},
+        {"part": "tail", "drop": -0.5, "mass": [0.5, None]},
+    ]
+
+
+def test_where_nothing_is_known_nothing_is_told(inputs):
+    bare = replace(inputs, packed=replace(inputs.packed, masks=None, boxes=None))
+    bare = replace(bare, judgement=replace(inputs.judgement, parts=None))
+    told = gallery.contents(Bundle("x", [4], columns=1), bare)
+    assert (told["masks"], told["boxes"], told["parts"]) == (None, None, [None])
+
+
+def test_masks_without_an_object_are_left_out(inputs):
+    assert gallery.contents(Bundle("x", [4, 5], columns=2), inputs)["masks"] is None
+
+
+def test_scores_are_in_the_order_of_the_methods_and_the_unknown_is_null(built, inputs):
+    assert built.pictures[0].scores == {"pointing": [0, 0]}
+    assert built.pictures[2].scores == {"deletion": [0.2, 0.21], "pointing": [0, 0]}
+    assert built.pictures[-1].scores is None
+    measures = gallery.data(built, inputs)["measures"]
+    assert [measure["key"] for measure in measures] == ["deletion", "pointing"]
+
+
+def test_nothing_can_end_the_script_element(built, inputs):
+    text = gallery.as_json(gallery.data(built, inputs) | {"more": "</script>\u2028"})
+    assert "<" not in text
+    assert "\u2028" not in text
+    told = json.loads(text)
+    assert told["classes"] == CLASSES
+    assert told["classes"][0] == HARMFUL
+    assert told["more"] == "</script>\u2028"
+
+
+def test_numbers_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="JSON compliant"):
+        gallery.as_json({"value": float("nan")})

@@ -1,0 +1,326 @@
+"""The page in a browser, as a person uses it. Needs Chromium (Debian: apt-get install chromium)."""
+
+import json
+import shutil
+from itertools import product
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import sync_playwright
+
+from pokecam.cam.display import display, upsampled
+from pokecam.localization import box
+from pokecam.report import gallery
+from pokecam.report.overlay import AGAINST, COLOURS
+from pokecam.report.write import write
+from tests.report.conftest import CLASSES, HARMFUL, SIZE_PX
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs a chromium or google-chrome to drive")
+
+MISTAKE = f"{HARMFUL}/3.png"
+WIDE = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def report(inputs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report") / "a #folder"
+    write(inputs, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, report):
+    """Opens the page at an address; at the end nothing may have gone wrong or been asked of the
+    network."""
+    contexts, wrong = [], []
+
+    def open_page(hash_="", viewport=WIDE, **settings):
+        context = browser.new_context(viewport=viewport, **settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: _error(message, wrong))
+        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda request: _local(request.url, wrong))
+        page.goto((report / "index.html").as_uri() + hash_)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def _error(message, wrong):
+    if message.type == "error":
+        wrong.append(f"console: {message.text}")
+
+
+def _local(url, wrong):
+    if not url.startswith(("file:", "data:")):
+        wrong.append(f"asked for {url}")
+
+
+def shown_files(page):
+    return page.locator("#gallery .card").evaluate_all("cards => cards.map(c => c.dataset.file)")
+
+
+def state(page):
+    return page.evaluate("Object.fromEntries(new URLSearchParams(location.hash.slice(1)))")
+
+
+def painted(page, script):
+    """RGB (S, S, 3) of a canvas that the script returns."""
+    return np.array(
+        page.evaluate(
+            "() => { const c = (" + script + ")(); return [...c.getContext('2d')"
+            ".getImageData(0, 0, c.width, c.height).data]; }"
+        )
+    ).reshape(SIZE_PX, SIZE_PX, 4)[..., :3]
+
+
+def stored(inputs, row):
+    """method → the maps (C, h, w) that the page has of a picture, by class."""
+    maps = {}
+    for method, values in inputs.maps.items():
+        small, scale = gallery.quantised(values[row])
+        maps[method] = small * scale[:, None, None]
+    return maps
+
+
+def test_the_gallery_shows_every_picture_mistakes_first(opened):
+    page = opened()
+    files = shown_files(page)
+    assert len(files) == 8
+    assert files[0] == MISTAKE
+    assert page.locator("#count").inner_text() == "8 pictures"
+    assert page.locator("#gallery h3").first.inner_text() == f"{HARMFUL} 1 of 2 right"
+
+
+def test_names_from_outside_are_only_text(opened):
+    """A script in a class name would open a dialog, which `opened` takes for an error."""
+    page = opened(f"#view={MISTAKE.replace('=', '%3D')}")
+    page.wait_for_selector("#viewer[open]")
+    assert page.locator("img[src=x]").count() == 0
+    assert HARMFUL in page.locator("#viewer-title").inner_text()
+
+
+def test_filters_and_order_are_in_the_address_and_come_back_from_it(opened):
+    page = opened()
+    page.select_option("#label", HARMFUL)
+    page.select_option("#result", "wrong")
+    page.select_option("#method", "grad_cam")
+    assert shown_files(page) == [MISTAKE]
+    assert page.locator("#count").inner_text() == "1 of 8 pictures"
+    asked = {"label": HARMFUL, "result": "wrong", "method": "grad_cam"}
+    assert state(page) == asked
+    again = opened(page.evaluate("location.hash"))
+    assert shown_files(again) == [MISTAKE]
+    assert again.input_value("#method") == "grad_cam"
+    again.click("#clear")
+    assert state(again) == {"method": "grad_cam"}
+    assert len(shown_files(again)) == 8
+
+
+@pytest.mark.parametrize(
+    ("hash_", "rows"),
+    [
+        ("#predicted=Mr.+Mime", [1, 2, 3]),
+        ("#sure=high", []),
+        ("#sure=middle", [1, 0, 2, 3, 4, 5, 6, 7]),
+        ("#pair=Mr.+Mime+|+mr-mime", [2, 3, 4, 5]),
+        ("#sort=deletion", [6, 5, 4, 3, 2, 1, 0, 7]),  # the last two have no score
+        ("#sort=deletion&reverse=1", [1, 2, 3, 4, 5, 6, 0, 7]),
+        ("#sort=sure", [1, 0, 2, 3, 4, 5, 6, 7]),
+        ("#label=nobody", []),
+    ],
+)
+def test_links_into_the_gallery(opened, inputs, hash_, rows):
+    assert shown_files(opened(hash_)) == inputs.predictions.file[rows].to_list()
+
+
+def test_a_number_of_the_confusion_matrix_leads_to_its_pictures(opened):
+    page = opened()
+    page.click(".confusion .mistake a")
+    assert shown_files(page) == [MISTAKE]
+    assert page.locator("#gallery").is_visible()
+
+
+def test_maps_are_painted_as_python_paints_them(opened, inputs):
+    page = opened(f"#view={MISTAKE.replace('=', '%3D')}")
+    maps = stored(inputs, 1)
+    for (number, method), (index, name) in product(enumerate(maps), enumerate(CLASSES)):
+        page.locator("#classes .class").filter(has_text=name).first.click()
+        found = painted(page, f"() => document.querySelectorAll('#stage .map')[{number}]")
+        expected = COLOURS["inferno"][
+            np.round(255 * display(maps[method][index], SIZE_PX)).astype(int)
+        ]
+        assert np.abs(found - expected.astype(int)).max() <= 4, (method, name)
+
+
+def test_differences_are_painted_as_python_paints_them(opened, inputs):
+    page = opened("#pair=Mr.+Mime+|+mr-mime")
+    of = stored(inputs, 2)["cam"]
+    large = upsampled(of[1] - of[2], SIZE_PX)
+    values = large / np.abs(large).max()
+    expected = AGAINST[np.round((1 - values) * 127.5).astype(int)]
+    one, other = (json.dumps(of[index].ravel().tolist()) for index in (1, 2))
+    script = f"""() => {{
+        const canvas = document.createElement("canvas");
+        const large = pokecam.difference({one}, {other}, {SIZE_PX});
+        pokecam.paintDifference(canvas, large, {SIZE_PX});
+        return canvas;
+    }}"""
+    found = painted(page, script)
+    assert np.abs(found - expected.astype(int)).max() <= 4
+
+
+def test_a_pair_is_shown_with_both_maps_and_their_difference(opened):
+    page = opened("#pair=Mr.+Mime+|+mr-mime")
+    card = page.locator("#gallery .card").first
+    card.locator("canvas").nth(2).wait_for()
+    heads = card.locator(".heading").all_inner_texts()
+    assert heads == ["Mr. Mime", "Mr. Mime", "mr-mime", "Mr. Mime − mr-mime"]
+    page.wait_for_function("document.querySelectorAll('.card canvas')[2].width > 1")
+
+
+@pytest.mark.parametrize("level", [0.2, 0.5, 0.9])
+def test_boxes_are_those_of_python(opened, inputs, level):
+    page = opened()
+    for row, index in product(range(8), range(4)):
+        shown = display(stored(inputs, row)["cam"][index], SIZE_PX)
+        if not shown.any():
+            continue
+        call = f"([v, l]) => pokecam.box(Float32Array.from(v), {SIZE_PX}, l)"
+        found = page.evaluate(call, [shown.ravel().tolist(), level])
+        # Both in the precision of the map; components as large as one another are left out.
+        edges = [found[name] for name in ("left", "top", "right", "bottom")]
+        assert edges == box(shown, level).tolist()
+
+
+def test_the_viewer_goes_through_pictures_and_classes_by_keys(opened):
+    page = opened()
+    page.locator("#gallery .card").first.click()
+    page.wait_for_selector("#viewer[open]")
+    assert state(page)["view"] == MISTAKE
+    assert page.locator("#viewer-verdict").inner_text() == "✗ taken for Mr. Mime, 70.0 %"
+    assert page.locator("#previous").is_disabled()
+    assert page.locator(".class[aria-current] .name").inner_text() == "Mr. Mime"
+    page.keyboard.press("ArrowDown")
+    assert state(page)["as"] == HARMFUL
+    page.keyboard.press("ArrowUp")
+    assert "as" not in state(page)
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.getElementById('place').textContent === '2 of 8'")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#viewer:not([open])", state="attached")
+    assert "view" not in state(page)
+    assert page.evaluate("document.activeElement.dataset.file") == f"{HARMFUL}/2.png"
+
+
+def test_pointing_at_a_class_shows_its_map_and_leaving_takes_it_back(opened):
+    page = opened(f"#view={MISTAKE.replace('=', '%3D')}")
+    page.wait_for_selector("#viewer[open]")
+    caption = page.locator("#stage figcaption").nth(1)
+    page.locator("#classes .class").filter(has_text="$x$ ünï").hover()
+    assert caption.inner_text() == "CAM: $x$ ünï"
+    page.locator("#viewer-title").hover()
+    assert caption.inner_text() == "CAM: Mr. Mime"
+
+
+def test_settings_of_the_viewer_are_in_the_address(opened):
+    page = opened(f"#view={MISTAKE.replace('=', '%3D')}")
+    page.wait_for_selector("#viewer[open]")
+    page.locator("#opacity").fill("30")
+    page.locator("#level").fill("50")
+    page.select_option("#colours", "cividis")
+    asked = {"view": MISTAKE, "opacity": "30", "level": "50", "colours": "cividis"}
+    assert state(page) == asked
+    again = opened(page.evaluate("location.hash"))
+    again.wait_for_selector("#viewer[open]")
+    assert again.locator("#stage .map").first.evaluate("c => c.style.opacity") == "0.3"
+    assert again.locator("#level-value").inner_text() == "50 % of the maximum"
+
+
+def test_a_constant_map_is_dark_and_says_so(opened):
+    page = opened(f"#view={HARMFUL.replace('=', '%3D')}/2.png")
+    page.wait_for_selector("#viewer[open]")
+    assert (
+        page.locator("#stage figcaption").nth(1).inner_text() == f"CAM: {HARMFUL} (points nowhere)"
+    )
+    dark = painted(page, "() => document.querySelectorAll('#stage .map')[0]")
+    assert (dark == COLOURS["inferno"][0]).all()
+
+
+def test_what_is_known_of_a_picture_is_told(opened):
+    page = opened(f"#view={MISTAKE.replace('=', '%3D')}")
+    page.wait_for_selector("#viewer[open]")
+    told = page.locator("#tables").inner_text()
+    assert "Deletion ↓\t0.10\t0.11" in told
+    assert "eye\t2.00\t50 %\t–" in told
+    lines = painted(page, "() => document.querySelectorAll('#stage .lines')[0]")
+    assert lines.any()  # the outline of the object
+    page.uncheck("#truth")
+    assert not painted(page, "() => document.querySelectorAll('#stage .lines')[0]").any()
+
+
+def test_a_finger_goes_to_the_next_picture(opened):
+    page = opened(f"#view={MISTAKE.replace('=', '%3D')}", viewport=PHONE, has_touch=True)
+    page.wait_for_selector("#viewer[open]")
+    page.evaluate(
+        """() => { const stage = document.getElementById('stage');
+        const at = x => new Touch({identifier: 1, target: stage, clientX: x, clientY: 300});
+        stage.dispatchEvent(new TouchEvent('touchstart', {touches: [at(300)]}));
+        stage.dispatchEvent(new TouchEvent('touchend', {changedTouches: [at(120)]})); }"""
+    )
+    page.wait_for_function("document.getElementById('place').textContent === '2 of 8'")
+
+
+@pytest.mark.parametrize("hash_", ["", "#pair=Mr.+Mime+|+mr-mime", "#view=mr-mime%2F10.png"])
+def test_nothing_is_wider_than_a_phone(opened, hash_):
+    page = opened(hash_, viewport=PHONE)
+    if "view" in hash_:
+        page.wait_for_selector("#viewer[open]")
+        inside = page.locator("#viewer").evaluate("v => v.scrollWidth - v.clientWidth")
+        assert inside <= 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("hash_", ["", f"#view={MISTAKE.replace('=', '%3D')}&level=40"])
+def test_axe_finds_nothing_serious(opened, scheme, hash_):
+    page = opened(hash_, color_scheme=scheme)
+    if hash_:
+        page.wait_for_selector("#viewer[open]")
+    found = Axe().run(page).response["violations"]
+    serious = [
+        (one["id"], [node["html"][:200] for node in one["nodes"][:3]])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+def test_without_scripts_there_is_the_contact_sheet(opened):
+    page = opened(java_script_enabled=False)
+    assert page.locator("img.sheet").is_visible()
+    assert not page.locator(".filters").is_visible()
+
+
+def test_a_page_without_its_folder_says_what_is_missing(browser, report, tmp_path):
+    shutil.copy(report / "index.html", tmp_path)
+    page = browser.new_page()
+    page.goto((tmp_path / "index.html").as_uri() + "#result=wrong")
+    page.wait_for_function("document.getElementById('count').textContent.includes('pictures/')")
+    page.close()
