@@ -24,6 +24,13 @@ Uses the network that the pipeline has trained (run `dvc repro` first).
 """
 
 
+COMPARE_EXAMPLE = """\
+examples:
+  python -m pokecam compare main exp-a exp-b
+  python -m pokecam compare vgg16:cam alexnet:cam vgg19:grad_cam
+"""
+
+
 def main() -> None:
     """Read the command line and do what it says."""
     arguments = _parser().parse_args()
@@ -57,6 +64,23 @@ def _parser() -> argparse.ArgumentParser:
         help="default: %(default)s",
     )
     explain.set_defaults(command=_explain)
+    compare = commands.add_parser(
+        "compare",
+        help="experiments beside one another, picture by picture",
+        description="Write one page with the same test pictures in rows and an experiment in each "
+        "column, read from DVC's cache: nothing is run.",
+        epilog=COMPARE_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    compare.add_argument(
+        "experiments",
+        nargs="+",
+        metavar="experiment",
+        help="a git revision, the name of an experiment, or workspace; with :METHOD for another "
+        "map than the first of its cam_methods",
+    )
+    compare.add_argument("--out", type=Path, default=Path("compared"), help="default: %(default)s")
+    compare.set_defaults(command=_compare)
     pretrain = commands.add_parser(
         "pretrain",
         help="make feature weights from drawn chimeras",
@@ -122,6 +146,22 @@ def _explain(arguments: argparse.Namespace) -> None:
         print(f"{result.file}: {answer} → {path}")
     if unusable == len(files):
         raise InputError("none of the files given can be used as a picture")
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    import tempfile
+
+    from pokecam.compare import experiments, page
+
+    if len(arguments.experiments) < 2:
+        raise InputError("one experiment given, at least two are needed to compare")
+    here = Path()
+    found = [experiments.read(name, here) for name in arguments.experiments]
+    experiments.check(found)
+    with tempfile.TemporaryDirectory() as temporary:
+        packed = experiments.packed(arguments.experiments[0], here, Path(temporary))
+        page.write(found, packed, arguments.out)
+    print(f"{arguments.out / 'index.html'}")
 
 
 def _pretrain(arguments: argparse.Namespace) -> None:

@@ -63,6 +63,9 @@ class Repository:
         assert (result.returncode == 0) == ok, f"{command}\n{result.stdout}"
         return result.stdout
 
+    def pokecam(self, *words: str, ok: bool = True) -> str:
+        return self.run(sys.executable, "-m", "pokecam", *words, ok=ok)
+
     def repro(self) -> list[str]:
         """Run `dvc repro`; return the stages whose commands really ran, in order."""
         return ran(self.run("dvc", "repro"))
@@ -265,6 +268,27 @@ def test_metrics_and_plots_compare_in_a_clone_without_a_cache(repository, tmp_pa
     assert not re.search("src=.?http", page)  # Vega comes with .dvc/plots.html
     for shown in ("HEAD~1", "workspace", "Loss", "val_accuracy", "Confusion", "sheets"):
         assert shown in page
+
+
+def test_experiments_are_compared_from_the_cache(repository):
+    repository.run("dvc", "exp", "run", "-n", "other", "-S", "seed=7")
+    told = repository.pokecam("compare", "HEAD", "other:cam", "workspace")
+    assert told.splitlines()[-1] == "compared/index.html"
+    page = (repository.path / "compared" / "index.html").read_text()
+    assert "other:cam" in page
+    assert repository.run("git", "status", "--porcelain", "compared") == ""
+    for given, expected in (
+        (["HEAD"], "one experiment given, at least two are needed to compare"),
+        (["HEAD", "nowhere"], "nowhere: unknown Git revision"),
+        (["HEAD", "other:camm"], "has no maps by camm. Did you mean cam?"),
+    ):
+        answer = repository.pokecam("compare", *given, ok=False)
+        assert [line for line in answer.splitlines() if expected in line]
+        assert "Traceback" not in answer
+    shutil.rmtree(repository.path / ".dvc" / "cache" / "files")
+    answer = repository.pokecam("compare", "HEAD", "other", ok=False)
+    assert "HEAD: data/evaluation is neither in the cache nor in a remote" in answer
+    assert "Traceback" not in answer
 
 
 def test_two_clones_write_the_same_lock(finished, tmp_path):

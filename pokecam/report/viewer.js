@@ -246,7 +246,7 @@ window.pokecam = (() => {
   }
 
   const cards = pictures.map(card);
-  const TILE = 112;
+  const TILE = 64; // px of a map in the gallery, which the browser enlarges
   let painting = 0; // a number for each way to paint: what was begun for another is dropped
 
   function fill(made) {

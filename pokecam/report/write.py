@@ -3,18 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from pokecam.files import whole_file, whole_folder, write_csv, write_json
 from pokecam.report import examples, figures, gallery, page, sheets
 from pokecam.report.gallery import Gallery
+from pokecam.report.html import environment
 from pokecam.report.inputs import Inputs
 from pokecam.report.overlay import COLOURS, css_gradient
 from pokecam.report.page import Page
-
-# What Markdown would take for more than text.
-MARKDOWN = {ord(letter): f"&#{ord(letter)};" for letter in "\\`*_[]#!|~$@:"}
 
 
 def write(inputs: Inputs, out: Path) -> None:
@@ -56,7 +53,7 @@ def render(contents: Page, data: dict[str, Any]) -> str:
     names = [result.name for result in contents.classes]
     pairs = {frozenset(pair["of"]): pair["key"] for pair in data["pairs"]}
     return (
-        _environment()
+        environment()
         .get_template("template.html")
         .render(
             page=contents,
@@ -74,24 +71,9 @@ def render(contents: Page, data: dict[str, Any]) -> str:
 def summary(contents: Page, pictures: Gallery) -> str:
     """Return what `README.md` says: headlines and figures, for git hosts, which show no HTML."""
     return (
-        _environment()
+        environment()
         .get_template("summary.md")
         .render(
             page=contents, has_pairs=bool(pictures.pairs), has_measures=bool(contents.trust.rows)
         )
     )
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.globals["zip"] = zip
-    environment.filters["percent"] = page.percent
-    environment.filters["plain"] = lambda text: Markup(str(escape(text)).translate(MARKDOWN))
-    return environment

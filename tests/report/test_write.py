@@ -11,7 +11,8 @@ from urllib.parse import quote
 import pandas as pd
 import pytest
 
-from pokecam.report.write import _environment, write
+from pokecam.report.html import environment
+from pokecam.report.write import write
 from tests.conftest import PROJECT
 from tests.report.conftest import CLASSES, HARMFUL
 
@@ -136,7 +137,7 @@ def test_summary_shows_names_as_they_are_on_git_hosts(out):
 
 
 def test_markdown_and_html_in_a_name_are_only_text():
-    plain = _environment().filters["plain"]
+    plain = environment().filters["plain"]
     assert plain("<b>*a*|[x](y)") == "&lt;b&gt;&#42;a&#42;&#124;&#91;x&#93;(y)"
 
 

@@ -1,0 +1,30 @@
+"""Templates, which escape every text."""
+
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup, escape
+
+from pokecam.report.page import percent
+
+# What Markdown would take for more than text.
+MARKDOWN = {ord(letter): f"&#{ord(letter)};" for letter in "\\`*_[]#!|~$@:"}
+
+
+def environment(*folders: Path) -> jinja2.Environment:
+    """An engine for the templates in some folders, and for the report's own beside this file.
+
+    Its filters: percent, 0.957 → "95.7 %"; plain, for text in Markdown.
+    """
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.globals["zip"] = zip
+    made.filters["percent"] = percent
+    made.filters["plain"] = lambda text: Markup(str(escape(text)).translate(MARKDOWN))
+    return made
