@@ -5,7 +5,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
-from pokecam.report.page import percent
+from pokecam.report.headlines import percent
 
 # What Markdown would take for more than text.
 MARKDOWN = {ord(letter): f"&#{ord(letter)};" for letter in "\\`*_[]#!|~$@:"}

@@ -3,7 +3,6 @@
 Nothing here is HTML; the template escapes every text.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import PurePath
@@ -13,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from pokecam.cam.display import is_constant
-from pokecam.report import trust
+from pokecam.report import headlines, trust
+from pokecam.report.headlines import Headline
 from pokecam.report.inputs import Inputs
 from pokecam.report.trust import Trust
 
@@ -27,15 +27,6 @@ class ClassResult:
     recall: float
     f1: float
     support: int
-
-
-@dataclass(frozen=True)
-class Headline:
-    """One number at the top of the page, as text, and what it means in a few words."""
-
-    name: str
-    value: str
-    note: str
 
 
 @dataclass(frozen=True)
@@ -84,12 +75,13 @@ class Page:
 def build(inputs: Inputs) -> Page:
     """Collect what the page shows from the outputs of the stages before."""
     classes = inputs.packed.classes
+    judged = trust.build(inputs.judgement)
     parameters = {key: _in_words(value) for key, value in inputs.params.items()}
     counts = inputs.confusion.pivot(index="label", columns="predicted", values="count")
     return Page(
         title=f"{len(classes)} classes, {parameters['backbone']}",
         summary=_summary(inputs, parameters),
-        headlines=_headlines(inputs),
+        headlines=headlines.build(inputs, judged),
         classes=_class_results(inputs),
         confusion=counts.loc[classes, classes].to_numpy().tolist(),
         lookalikes=[Lookalike(**row) for row in _records(inputs.lookalikes, Lookalike)],
@@ -103,7 +95,7 @@ def build(inputs: Inputs) -> Page:
         image_size=inputs.packed.pixels.shape[1],
         n_maps=sum(maps.shape[0] * maps.shape[1] for maps in inputs.maps.values()),
         n_constant_maps=count_constant(inputs.maps.values()),
-        trust=trust.build(inputs.judgement),
+        trust=judged,
         parameters=parameters,
     )
 
@@ -126,16 +118,6 @@ def count_constant(maps: Iterable[np.ndarray]) -> int:
     return sum(int(is_constant(np.asarray(method)).sum()) for method in maps)
 
 
-def wilson_interval(right: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share of `right` among `n` (Wilson 1927): never outside [0, 1], and
-    sensible at shares of 0 and 1, where the usual interval has no width."""
-    z = 1.959964
-    share, spread = right / n, z * z / n
-    centre = (share + spread / 2) / (1 + spread)
-    half = math.sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def _summary(inputs: Inputs, parameters: dict[str, str]) -> str:
     head = {"gap": "average pooling and one linear layer", "native": "its own head"}
     n = sum(inputs.parts.values())
@@ -144,30 +126,6 @@ def _summary(inputs: Inputs, parameters: dict[str, str]) -> str:
         f"starting from {parameters['weights']} weights, fine-tuned on "
         f"{inputs.parts['train']} of {n} pictures ({parameters['source']})"
     )
-
-
-def _headlines(inputs: Inputs) -> list[Headline]:
-    values = inputs.metrics
-    n = len(inputs.predictions)
-    right = int((inputs.predictions["label"] == inputs.predictions["predicted"]).sum())
-    low, high = wilson_interval(right, n)
-    guessing = _three_digits(math.log(len(inputs.packed.classes)))
-    notes = {
-        "accuracy": (
-            "Accuracy",
-            percent,
-            f"{right} of {n} test pictures; 95 % interval {percent(low)} to {percent(high)}",
-        ),
-        "lookalike_accuracy": ("Among look-alikes", percent, "accuracy on look-alike classes"),
-        "macro_f1": ("Macro F1", percent, "mean over the classes"),
-        "log_loss": ("Log-loss", _three_digits, f"0 is best; guessing gives {guessing}"),
-        "ece": ("Calibration error", percent, "how far stated probabilities are off, on average"),
-    }
-    return [
-        Headline(name, as_text(value), note)
-        for key, (name, as_text, note) in notes.items()
-        if (value := values.get(key)) is not None
-    ]
 
 
 def _class_results(inputs: Inputs) -> list[ClassResult]:
@@ -198,15 +156,6 @@ def _in_words(value: Any) -> str:
         return "null"
     text = str(value)
     return PurePath(text).name if PurePath(text).is_absolute() else text
-
-
-def percent(share: float) -> str:
-    """A share as text: 0.957 → "95.7 %"."""
-    return f"{100 * share:.1f} %"
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:.3g}"
 
 
 def _six_digits(value: float) -> float:

@@ -33,12 +33,14 @@ class Cell:
 @dataclass(frozen=True)
 class Row:
     """A measure, with a cell for every column: its title, in half a sentence what it is, whether
-    more is better, and of how many pictures it was taken."""
+    more is better, of how many pictures it was taken, and whether methods were compared by it,
+    picture by picture."""
 
     title: str
     meaning: str
     more_is_better: bool
     n: int
+    compared: bool
     cells: list[Cell]
 
 
@@ -200,6 +202,7 @@ def _rows(judgement: Judgement) -> list[Row]:
                 meaning=entry["meaning"],
                 more_is_better=entry["better"] > 0,
                 n=int(found["n"].max()),
+                compared=not tests.empty,
                 cells=cells,
             )
         )

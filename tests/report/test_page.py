@@ -13,21 +13,6 @@ def built(inputs):
     return page.build(inputs)
 
 
-@pytest.mark.parametrize(
-    ("right", "n", "expected"),
-    [
-        # Wilson 1927 as tabulated by Newcombe 1998, table I: 81/263, 15/148, 0/20, 1/29.
-        (81, 263, (0.2553, 0.3662)),
-        (15, 148, (0.0624, 0.1605)),
-        (0, 20, (0.0, 0.1611)),
-        (1, 29, (0.0061, 0.1718)),
-        (20, 20, (0.8389, 1.0)),
-    ],
-)
-def test_wilson_interval(right, n, expected):
-    assert page.wilson_interval(right, n) == pytest.approx(expected, abs=5e-5)
-
-
 def test_slugs_are_safe_and_no_two_alike():
     names = ["Mr. Mime", "mr-mime", "Nidoran♀", "Nidoran♂", "../..", "Évoli", "a-2", "a", "A", ""]
     expected = "mr-mime mr-mime-2 nidoran nidoran-2 class evoli a-2 a a-3 class-2"
@@ -38,11 +23,6 @@ def test_confusion_is_in_the_order_of_the_classes(built):
     expected = 2 * np.eye(4, dtype=int)
     expected[0] = [1, 1, 0, 0]
     assert built.confusion == expected.tolist()
-
-
-def test_numbers_of_the_headline(built):
-    assert [headline.value for headline in built.headlines[:2]] == ["87.5 %", "100.0 %"]
-    assert "7 of 8 test pictures; 95 % interval 52.9 % to 97.8 %" in built.headlines[0].note
 
 
 def test_maps_that_point_nowhere_are_counted_in_every_method(built):
