@@ -9,7 +9,7 @@ class. The page is opened in Chromium from the file system, as often as `--round
 
     opened    from asking for the page to the first map being painted in a gallery that is in view
     whole     to the end of loading
-    frame     what passes between two frames while the page scrolls through the gallery, 240 px a
+    frame     what passes between two frames while the page scrolls through the gallery, 60 px a
               frame; a screen shows one every 16.7 ms
 
 Medians, and the largest.
@@ -44,8 +44,8 @@ SCROLL = """() => new Promise(done => {
         const now = performance.now();
         frames.push(now - last);
         last = now;
-        window.scrollBy({top: 240, behavior: "instant"});
-        if (frames.length < 300) requestAnimationFrame(next); else done(frames.slice(1));
+        window.scrollBy({top: 60, behavior: "instant"});
+        if (frames.length < 600) requestAnimationFrame(next); else done(frames.slice(1));
     };
     requestAnimationFrame(next);
 })"""
