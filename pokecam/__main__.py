@@ -81,6 +81,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--out", type=Path, default=Path("compared"), help="default: %(default)s")
     compare.set_defaults(command=_compare)
+    doctor = commands.add_parser(
+        "doctor",
+        help="what this machine can do, and what to do about what it cannot",
+        description="Look at versions, device, disk, DVC's cache, network and weights. Nothing is "
+        "changed and nothing fetched. The exit code is 1 if something keeps the pipeline from "
+        "running.",
+        epilog="example:\n  python -m pokecam doctor\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    doctor.set_defaults(command=_doctor)
     pretrain = commands.add_parser(
         "pretrain",
         help="make feature weights from drawn chimeras",
@@ -162,6 +172,23 @@ def _compare(arguments: argparse.Namespace) -> None:
         packed = experiments.packed(arguments.experiments[0], here, Path(temporary))
         page.write(found, packed, arguments.out)
     print(f"{arguments.out / 'index.html'}")
+
+
+def _doctor(_: argparse.Namespace) -> None:
+    from pokecam.doctor import State, findings
+
+    colours = {State.FINE: "32", State.HINT: "33", State.FAULT: "31;1"}
+    faults = 0
+    for one in findings(Path()):
+        faults += one.state is State.FAULT
+        state = f"{one.state.value:5}"
+        if sys.stdout.isatty():
+            state = f"\033[{colours[one.state]}m{state}\033[0m"
+        print(f"{state} {one.about}: {one.found}")
+        if one.advice:
+            print(f"      → {one.advice}")
+    if faults:
+        raise InputError(f"{faults} of these keep the pipeline from running")
 
 
 def _pretrain(arguments: argparse.Namespace) -> None:

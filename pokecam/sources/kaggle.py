@@ -88,6 +88,15 @@ def fetch(handle: str) -> Path:
         raise InputError(f"Kaggle: {handle}: {error}") from None
 
 
+def cached(settings_file: Path) -> Path | None:
+    """The folder with the dataset that `settings_file` names, if it was fetched before."""
+    from kagglehub.cache import Cache
+    from kagglehub.handle import parse_dataset_handle
+
+    found = Cache().load_from_cache(parse_dataset_handle(_pinned(settings_file)))
+    return Path(found) if found else None
+
+
 def _download(handle: str, archive: Path) -> Path:
     import kagglehub
     from requests.exceptions import ChunkedEncodingError, ConnectionError, Timeout
