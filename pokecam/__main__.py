@@ -169,7 +169,10 @@ def _compare(arguments: argparse.Namespace) -> None:
     found = [experiments.read(name, here) for name in arguments.experiments]
     experiments.check(found)
     with tempfile.TemporaryDirectory() as temporary:
-        packed = experiments.packed(arguments.experiments[0], here, Path(temporary))
+        packed = {
+            one.packed: experiments.packed(one.name, here, Path(temporary, one.packed))
+            for one in {one.packed: one for one in found}.values()
+        }
         page.write(found, packed, arguments.out)
     print(f"{arguments.out / 'index.html'}")
 

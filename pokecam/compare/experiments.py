@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +26,32 @@ WORKSPACE = "workspace"  # what DVC calls the files that are not committed
 class Experiment:
     """One column: a revision and one of its methods.
 
-    name: as the user gave it. params, metrics: of params.yaml and reports/metrics.json.
+    name: as the user gave it. params: of params.yaml.
     predictions: file, label, predicted, probability, p:<class> of N test pictures.
     maps: (N, C, h, w), or (N, 1, h, w) for all classes, raw. scores: one row for each picture that
     was judged, by file; entries: measure → title and better.
-    pictures: what tells these pictures from others, a hash.
+    pictures, packed: what tells the pictures from others, and the packed ones: hashes.
     """
 
     name: str
     title: str
     params: dict[str, Any]
-    metrics: dict[str, float]
     classes: list[str]
     predictions: pd.DataFrame
     maps: np.ndarray
     scores: pd.DataFrame
     entries: dict[str, dict[str, Any]]
     pictures: str
+    packed: str
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """file → its row in predictions and maps."""
+        return {file: row for row, file in enumerate(self.predictions["file"])}
 
     def map_of(self, file: str, label: str) -> np.ndarray:
         """The raw map (h, w) of one picture for one class."""
-        row = self.predictions.index[self.predictions["file"] == file][0]
+        row = self.row_of[file]
         return self.maps[row, self.classes.index(label) if self.maps.shape[1] > 1 else 0]
 
 
@@ -59,6 +65,7 @@ def read(name: str, repository: Path) -> Experiment:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         _get(files, revision, folder, "data/evaluation", "data/cams", "data/judgement")
+        lock = yaml.safe_load(files.read_text("dvc.lock"))
         made = json.loads((folder / "data/cams/meta.json").read_text(encoding="utf-8"))
         titles = made["methods"]
         method = method or next(iter(titles))
@@ -67,6 +74,8 @@ def read(name: str, repository: Path) -> Experiment:
                 f"{name}: {revision} has no maps by {method}.{did_you_mean(method, titles)} "
                 f"It has: {', '.join(titles)}"
             )
+        if not (folder / "data/judgement/scores.csv").is_file():
+            raise InputError(f"{revision} was made by a version without data/judgement/scores.csv")
         scores = images.read_table(folder / "data/judgement/scores.csv")
         about = json.loads((folder / "data/judgement/about.json").read_text(encoding="utf-8"))
         own = scores[scores["method"] == method].set_index("file")
@@ -75,13 +84,13 @@ def read(name: str, repository: Path) -> Experiment:
             name=name,
             title=titles[method],
             params=yaml.safe_load(files.read_text("params.yaml")),
-            metrics=json.loads(files.read_text("reports/metrics.json")),
             classes=made["classes"],
             predictions=images.read_table(folder / "data/evaluation/predictions.csv"),
             maps=np.load(folder / f"data/cams/{method}.npy"),
             scores=own[numbers].apply(pd.to_numeric, errors="coerce"),
             entries={measure: about["measures"][measure] for measure in numbers},
-            pictures=_pictures(files.read_text("dvc.lock")),
+            pictures=_hash(lock, "download", "data/raw.zip"),
+            packed=_hash(lock, "select", "data/images"),
         )
 
 
@@ -103,10 +112,9 @@ def check(experiments: Sequence[Experiment]) -> None:
             )
 
 
-def _pictures(lock: str) -> str:
-    """What dvc.lock says of the archive of pictures."""
-    outs = yaml.safe_load(lock)["stages"]["download"]["outs"]
-    return next(out["md5"] for out in outs if out["path"] == "data/raw.zip")
+def _hash(lock: dict[str, Any], stage: str, path: str) -> str:
+    """What dvc.lock says of an output."""
+    return next(out["md5"] for out in lock["stages"][stage]["outs"] if out["path"] == path)
 
 
 def _files(revision: str, repository: Path) -> DVCFileSystem:

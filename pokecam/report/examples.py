@@ -1,6 +1,6 @@
 """Which pictures stand for all in the contact sheets, and the panels that show them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -23,7 +23,9 @@ def contact(inputs: Inputs, gallery: Gallery) -> Image.Image:
         [_entry(inputs, row, gallery.pictures[row]) for row in _typical_and_hardest(gallery, label)]
         for label in range(len(inputs.packed.classes[:MOST_CLASSES]))
     ]
-    heading = "Each class: a typical test picture, and the hardest"
+    heading = "A typical test picture of each class, and the hardest"
+    if len(inputs.packed.classes) > MOST_CLASSES:
+        heading += f" (the first {MOST_CLASSES} of {len(inputs.packed.classes)} classes)"
     return sheets.draw(heading, ["picture", *inputs.titles.values()], rows)
 
 
@@ -37,17 +39,21 @@ def lookalikes(inputs: Inputs, gallery: Gallery) -> Image.Image | None:
     if not rows:
         return None
     title = next(iter(inputs.titles.values()))
-    heads = ["picture", "map of its class", "of the other", "for (orange), against (purple)"]
-    return sheets.draw(f"Look-alikes, {title}", heads, rows)
+    heads = ["picture", "map of its class", "map of the other", "for/against"]
+    heading = f"Look-alikes, {title}: for the class (orange), for the other (purple)"
+    return sheets.draw(heading, heads, rows)
+
+
+def typical(rows: Sequence[int], own: Mapping[int, float]) -> int:
+    """The middle one of some pictures by the probability of their own class."""
+    return sorted(rows, key=own.__getitem__)[len(rows) // 2]
 
 
 def _typical_and_hardest(gallery: Gallery, label: int) -> Iterator[int]:
-    pictures = gallery.pictures
-    own = [row for row, picture in enumerate(pictures) if picture.label == label]
-    own.sort(key=lambda row: pictures[row].own)
+    own = {row: one.own for row, one in enumerate(gallery.pictures) if one.label == label}
     if len(own) > 1:
-        yield own[len(own) // 2]
-    yield from own[:1]
+        yield typical(list(own), own)
+    yield from sorted(own, key=own.__getitem__)[:1]
 
 
 def _entry(inputs: Inputs, row: int, picture: Picture) -> Entry:
@@ -69,14 +75,14 @@ def _compared(inputs: Inputs, gallery: Gallery, label: int, other: int) -> Line:
     maps = inputs.first_maps[row]
     between = upsampled(maps[label] - maps[other], PANEL_PX)
     most = np.abs(between).max()
-    panels = [
+    panels: list[Pixels | None] = [
         pixels,
         overlay(pixels, display(maps[label], PANEL_PX)),
         overlay(pixels, display(maps[other], PANEL_PX)),
         difference(pixels, between / most if most > 0 else between),
     ]
     classes: Sequence[str] = inputs.packed.classes
-    return Line(f"{classes[label]}, not {classes[other]}", list(panels))
+    return Line(f"{classes[label]}, not {classes[other]}", panels)
 
 
 def _pixels(inputs: Inputs, row: int) -> Pixels:

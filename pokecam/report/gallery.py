@@ -2,12 +2,14 @@
 it loads when they come into view.
 
 A bundle is some consecutive test pictures of one class: one JPEG that has them all, and one script
-with their maps. Maps are kept as signed bytes and a scale.
+with their maps. Maps are kept as int16 and a scale: in bytes, little evidence for a class would be
+lost beside much against it.
 """
 
 import base64
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -30,10 +32,11 @@ MASK_PX = 64  # side of the object's mask
 JPEG_QUALITY = 80
 MOST_SIDE = 56  # of a map; larger ones (Guided Grad-CAM's) are averaged down to this
 MOST_VALUES = 4096  # of all maps of a picture by one method
+STEPS = 32767  # of a value, on either side of zero
 FEWEST, MOST = 2, 11  # classes whose maps are kept
 
-Bytes = NDArray[np.int8]
-Floats = NDArray[np.float32]
+Shorts = NDArray[np.int16]
+Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,6 @@ class Gallery:
     pictures: list[Picture]
     bundles: list[Bundle]
     pairs: list[tuple[int, int]]  # of look-alikes
-    map_size: tuple[int, int]
     tile_px: int
 
 
@@ -105,12 +107,13 @@ def build(inputs: Inputs) -> Gallery:
     return Gallery(
         pictures=[pictures[row] for row in sorted(pictures)],
         bundles=bundles,
-        pairs=[
-            (index_of[a], index_of[b])
-            for group in inputs.packed.lookalikes
-            for a, b in combinations(group, 2)
-        ],
-        map_size=_side(inputs.first_maps.shape[2:]),
+        pairs=list(
+            dict.fromkeys(
+                (index_of[a], index_of[b])
+                for group in inputs.packed.lookalikes
+                for a, b in combinations(sorted(group, key=classes.index), 2)
+            )
+        ),
         tile_px=min(inputs.packed.pixels.shape[1], TILE_PX),
     )
 
@@ -120,14 +123,17 @@ def data(gallery: Gallery, inputs: Inputs) -> dict[str, Any]:
     classes = inputs.packed.classes
     return {
         "classes": classes,
-        "methods": [{"key": key, "title": title} for key, title in inputs.titles.items()],
+        "methods": [
+            {"key": key, "title": title, "size": _side(inputs.maps[key].shape[2:])}
+            for key, title in inputs.titles.items()
+        ],
         "measures": [
             {"key": key, "title": entry["title"], "better": entry["better"]}
             for key, entry in inputs.judgement.about["measures"].items()
-            if key in inputs.judgement.scores
+            if key in inputs.judgement.scores and inputs.judgement.scores[key].notna().any()
         ],
+        "one_for_all": [key for key, maps in inputs.maps.items() if maps.strides[1] == 0],
         "pairs": [{"key": f"{classes[a]} | {classes[b]}", "of": [a, b]} for a, b in gallery.pairs],
-        "map_size": gallery.map_size,
         "tile_px": gallery.tile_px,
         "mask_px": MASK_PX,
         "colours": {name: _base64(table) for name, table in COLOURS.items()},
@@ -142,10 +148,12 @@ def data(gallery: Gallery, inputs: Inputs) -> dict[str, Any]:
 
 def write(gallery: Gallery, inputs: Inputs, folder: Path) -> None:
     """Write every bundle's image and script into `folder`."""
+    # Where pictures do not end with the blocks of JPEG, colours must not be shared across them.
+    shared = {} if gallery.tile_px % 16 == 0 else {"subsampling": 0}
     for bundle in gallery.bundles:
-        image(bundle, inputs, gallery.tile_px).save(
-            folder / f"{bundle.name}.jpg", "JPEG", quality=JPEG_QUALITY, optimize=True
-        )
+        whole = image(bundle, inputs, gallery.tile_px)
+        path = folder / f"{bundle.name}.jpg"
+        whole.save(path, "JPEG", quality=JPEG_QUALITY, optimize=True, **shared)
         told = f"pokecam.put({json.dumps(bundle.name)}, {as_json(contents(bundle, inputs))});\n"
         (folder / f"{bundle.name}.js").write_text(told, encoding="utf-8", newline="\n")
 
@@ -167,7 +175,7 @@ def contents(bundle: Bundle, inputs: Inputs) -> dict[str, Any]:
 
     probabilities: of all C classes, in ten thousandths.
     classes: of which k the maps are kept: the most probable, and the picture's own.
-    maps: method → scale, (n, k); values, base64 of int8 (n, k, h, w).
+    maps: method → scale, (n, k); values, base64 of int16 (n, k, h, w), little-endian.
     masks: base64 of a bit for each pixel of (n, MASK_PX, MASK_PX); None if there are none.
     boxes: fractions of the picture's side, left, top, right, bottom; None if there are none.
     parts: of each part what it is worth, and its share of every method's map; None if not known.
@@ -176,13 +184,15 @@ def contents(bundle: Bundle, inputs: Inputs) -> dict[str, Any]:
     said = inputs.predictions.iloc[bundle.rows]
     probabilities = said[[f"p:{name}" for name in classes]].to_numpy(float)
     own = np.array([classes.index(label) for label in said["label"]])
-    kept = _kept(probabilities, own, _n_kept(len(classes), _side(inputs.first_maps.shape[2:])))
+    kept = _kept(probabilities, own, _n_kept(len(classes), inputs.maps.values()))
     rows = np.array(bundle.rows)
     files = said["file"].to_list()
     maps: dict[str, dict[str, Any]] = {}
     for method, values in inputs.maps.items():
-        small, scale = quantised(reduced(values[rows[:, None], kept]))
-        maps[method] = {"scale": [[_digits(s) for s in row] for row in scale.tolist()]}
+        # One picture after another: full-size maps of all would not fit into memory.
+        reduced_ones = [reduced(values[row, some]) for row, some in zip(rows, kept, strict=True)]
+        small, scale = quantised(np.stack(reduced_ones))
+        maps[method] = {"scale": [[float(f"{s:.6g}") for s in row] for row in scale.tolist()]}
         maps[method]["values"] = _base64(small)
     return {
         "probabilities": np.round(10000 * probabilities).astype(int).tolist(),
@@ -195,31 +205,39 @@ def contents(bundle: Bundle, inputs: Inputs) -> dict[str, Any]:
 
 
 def reduced(maps: Floats) -> Floats:
-    """Maps (..., h, w) no larger than MOST_SIDE: block means, where h and w allow."""
-    *others, h, w = maps.shape
+    """Maps (..., h, w) with at most MOST_SIDE on a side: means over the areas of larger pixels."""
+    *_, h, w = maps.shape
     height, width = _side((h, w))
-    blocks = maps.reshape(*others, height, h // height, width, w // width)
-    return blocks.mean(axis=(-3, -1), dtype=np.float32)
+    if (height, width) == (h, w):
+        return np.asarray(maps)
+    return np.asarray(_averaging(h, height) @ maps @ _averaging(w, width).T, dtype=np.float32)
 
 
-def quantised(maps: Floats) -> tuple[Bytes, Floats]:
-    """Raw maps (..., h, w) as int8 and a scale (...): value = int8 · scale, the largest ±127."""
-    scale = np.abs(maps).max(axis=(-2, -1)) / 127
+def quantised(maps: Floats) -> tuple[Shorts, Floats]:
+    """Raw maps (..., h, w) as int16 and a scale (...): value = int16 · scale, at most ±STEPS."""
+    scale = np.abs(maps).max(axis=(-2, -1)).astype(np.float64) / STEPS
     divisor = np.where(scale > 0, scale, 1)[..., None, None]
-    return np.round(maps / divisor).astype(np.int8), scale.astype(np.float32)
+    return np.round(maps / divisor).astype("<i2"), scale
+
+
+def _averaging(large: int, small: int) -> Floats:
+    """The matrix (small, large) of means over `small` equal parts of a row of `large` pixels."""
+    edges = np.arange(small + 1) * large / small
+    low = np.maximum(edges[:-1, None], np.arange(large))
+    high = np.minimum(edges[1:, None], np.arange(large) + 1)
+    return np.maximum(high - low, 0) * small / large
 
 
 def _side(size: Sequence[int]) -> tuple[int, int]:
-    """The largest divisors of a map's height and width that are at most MOST_SIDE."""
-    height, width = (
-        next(small for small in range(min(side, MOST_SIDE), 0, -1) if side % small == 0)
-        for side in size
-    )
+    """Height and width at which maps of some size are kept."""
+    height, width = (min(side, MOST_SIDE) for side in size)
     return height, width
 
 
-def _n_kept(n_classes: int, size: tuple[int, int]) -> int:
-    return min(n_classes, max(FEWEST, min(MOST, MOST_VALUES // (size[0] * size[1]))))
+def _n_kept(n_classes: int, maps: Iterable[np.ndarray]) -> int:
+    """Of how many classes maps are kept: the same of all methods."""
+    largest = max(math.prod(_side(values.shape[2:])) for values in maps)
+    return min(n_classes, max(FEWEST, min(MOST, MOST_VALUES // largest)))
 
 
 def _kept(probabilities: NDArray[np.float64], own: NDArray[np.intp], n: int) -> NDArray[np.intp]:

@@ -48,14 +48,15 @@ def wilson_interval(right: int, n: int) -> tuple[float, float]:
 
 
 def macro_f1(means: Numbers) -> Numbers:
-    """Mean of F1 over the classes, 2 · hits / (pictures + predictions), 0 for a class that has
-    neither.
+    """Mean of F1, 2 · hits / (pictures + predictions), over the classes that have either: of a
+    class that a resampling has left out nothing is known.
 
     means: (..., 3, C), shares of all pictures: hits, pictures, predictions of each class.
     """
     hits, pictures, said = np.moveaxis(means, -2, 0)
-    f1 = np.divide(2 * hits, pictures + said, out=np.zeros_like(hits), where=pictures + said > 0)
-    return f1.mean(axis=-1)
+    there = pictures + said > 0
+    f1 = np.divide(2 * hits, pictures + said, out=np.zeros_like(hits), where=there)
+    return f1.sum(axis=-1) / there.sum(axis=-1)
 
 
 def _predictions(inputs: Inputs) -> Iterator[Headline]:
@@ -98,9 +99,11 @@ def _between(low: str, high: str) -> str:
 
 def _maps(trust: Trust) -> Iterator[Headline]:
     """How often the first method is better than knowing nothing of the network."""
-    if not trust.rows or trust.columns[0].is_baseline:
+    if trust.columns[0].is_baseline:
         return
     compared = [row for row in trust.rows if row.compared]
+    if not compared:
+        return
     better = sum(row.cells[0].beats for row in compared)
     note = f"measures in which {trust.columns[0].title} is better than every baseline, for certain"
     yield Headline("Maps", f"{better} of {len(compared)}", note)

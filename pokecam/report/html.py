@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from pokecam.report.headlines import percent
 
-# What Markdown would take for more than text.
-MARKDOWN = {ord(letter): f"&#{ord(letter)};" for letter in "\\`*_[]#!|~$@:"}
+# What Markdown or HTML would take for more than text.
+SPECIAL = {ord(letter): f"&#{ord(letter)};" for letter in "\\`*_[]#!|~$@:<>&\"'"}
 
 
 def environment(*folders: Path) -> jinja2.Environment:
@@ -26,5 +26,5 @@ def environment(*folders: Path) -> jinja2.Environment:
     )
     made.globals["zip"] = zip
     made.filters["percent"] = percent
-    made.filters["plain"] = lambda text: Markup(str(escape(text)).translate(MARKDOWN))
+    made.filters["plain"] = lambda text: Markup(str(text).translate(SPECIAL))
     return made

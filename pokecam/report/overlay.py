@@ -16,33 +16,27 @@ LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)  # of sRGB, ITU
 OPACITY = 0.65
 
 
-def overlay(
-    pixels: NDArray[np.uint8], shown: NDArray[np.float32], opacity: float = OPACITY
-) -> NDArray[np.uint8]:
+def overlay(pixels: NDArray[np.uint8], shown: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Lay the colours of a map over the picture in grey.
 
     pixels: (..., S, S, 3). shown: (..., S, S) in [0, 1], of `cam.display`. Returns (..., S, S, 3).
     """
-    return _laid(pixels, COLOURS["inferno"][np.round(shown * 255).astype(np.uint8)], opacity)
+    return _laid(pixels, COLOURS["inferno"][np.round(shown * 255).astype(np.uint8)])
 
 
-def difference(
-    pixels: NDArray[np.uint8], values: NDArray[np.float32], opacity: float = OPACITY
-) -> NDArray[np.uint8]:
+def difference(pixels: NDArray[np.uint8], values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Lay the colours of what speaks for a class (orange, values > 0) and what for another
     (purple) over the picture in grey.
 
     pixels: (..., S, S, 3). values: (..., S, S) in [-1, 1]. Returns (..., S, S, 3).
     """
     index = np.round((1 - values) * 127.5).astype(np.uint8)  # the colour map begins with orange
-    return _laid(pixels, AGAINST[index], opacity)
+    return _laid(pixels, AGAINST[index])
 
 
-def _laid(
-    pixels: NDArray[np.uint8], colour: NDArray[np.uint8], opacity: float
-) -> NDArray[np.uint8]:
+def _laid(pixels: NDArray[np.uint8], colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
     grey = (pixels @ LUMINANCE)[..., None]
-    return np.round((1 - opacity) * grey + opacity * colour).astype(np.uint8)
+    return np.round((1 - OPACITY) * grey + OPACITY * colour).astype(np.uint8)
 
 
 def css_gradient(colours: NDArray[np.uint8], n_stops: int = 9) -> str:

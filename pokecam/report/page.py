@@ -115,7 +115,14 @@ def metrics(inputs: Inputs) -> dict[str, float]:
 
 def count_constant(maps: Iterable[np.ndarray]) -> int:
     """How many maps point nowhere and are shown as zero."""
-    return sum(int(is_constant(np.asarray(method)).sum()) for method in maps)
+    return sum(_count_constant(method) for method in maps)
+
+
+def _count_constant(maps: np.ndarray) -> int:
+    """Of one method, (N, C, h, w), one picture after another: they may be large and on disk."""
+    shared = maps.strides[1] == 0  # one map for all classes, which `inputs.read` shows as each's
+    constant = sum(int(is_constant(one[:1] if shared else one).sum()) for one in maps)
+    return constant * (maps.shape[1] if shared else 1)
 
 
 def _summary(inputs: Inputs, parameters: dict[str, str]) -> str:

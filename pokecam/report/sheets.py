@@ -55,7 +55,10 @@ def draw(heading: str, heads: Sequence[str], rows: Sequence[Sequence[Entry]]) ->
     image = Image.new("RGB", (width, HEADING_PX + sum(lines) * ROW_PX), PAPER)
     pen = ImageDraw.Draw(image)
     pen.text((GAP_PX, 14), heading, INK, font(24, bold=True))
-    pen.text((GAP_PX, 46), "   |   ".join(heads), FAINT, font(15))
+    for column in range(max(len(row) for row in rows)):
+        for at, head in enumerate(heads):
+            left = GAP_PX + column * column_px + at * PITCH_PX
+            pen.text((left, 52), _fitting(head, font(13), PANEL_PX), FAINT, font(13))
     top = HEADING_PX
     for row, high in zip(rows, lines, strict=True):
         for column, entry in enumerate(row):

@@ -6,10 +6,12 @@
 window.pokecam = (() => {
   const page = JSON.parse(document.getElementById("page-data").textContent);
   const { classes, methods, measures, pictures, pairs } = page;
-  const [HEIGHT, WIDTH] = page.map_size;
   const COLOURS = Object.fromEntries(
     Object.entries(page.colours).map(([name, text]) => [name, bytes(text)]));
   const AGAINST = bytes(page.against);
+
+  const $ = (id) => document.getElementById(id);
+  const CHOICES = ["label", "predicted", "result", "sure", "pair", "method", "sort", "colours"];
 
   // ---- maps ---------------------------------------------------------------------------------
 
@@ -27,7 +29,7 @@ window.pokecam = (() => {
     });
   }
 
-  function upsampled(values, size, height = HEIGHT, width = WIDTH) {
+  function upsampled(values, size, [height, width]) {
     const across = steps(width, size);
     const rows = Array.from({ length: height }, (_, y) =>
       across.map(([a, b, f]) => values[y * width + a] * (1 - f) + values[y * width + b] * f));
@@ -38,18 +40,19 @@ window.pokecam = (() => {
     return large;
   }
 
-  // What is shown of a map: ReLU, upsampling, division by the maximum; nothing of a constant one.
-  function shown(values, size) {
+  // What is shown of a map, {values, shape}: ReLU, upsampling, division by the maximum; nothing of
+  // a constant one.
+  function shown({ values, shape }, size) {
     const positive = Array.from(values, (v) => Math.max(v, 0));
-    if (Math.max(...positive) === Math.min(...positive)) return new Float32Array(size * size);
-    const large = upsampled(positive, size);
+    if (positive.every((v) => v === positive[0])) return new Float32Array(size * size);
+    const large = upsampled(positive, size, shape);
     const highest = large.reduce((a, b) => Math.max(a, b), 0);
     return large.map((v) => v / highest);
   }
 
   // For one class and against another: in [-1, 1].
   function difference(a, b, size) {
-    const large = upsampled(Array.from(a, (v, i) => v - b[i]), size);
+    const large = upsampled(Array.from(a.values, (v, i) => v - b.values[i]), size, a.shape);
     const highest = large.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
     return highest ? large.map((v) => v / highest) : large;
   }
@@ -133,7 +136,7 @@ window.pokecam = (() => {
   function put(name, data) {
     const stored = {};
     for (const [method, { scale, values }] of Object.entries(data.maps)) {
-      stored[method] = { scale, values: new Int8Array(bytes(values).buffer) };
+      stored[method] = { scale, values: new Int16Array(bytes(values).buffer) };
     }
     arrived.set(name, { ...data, maps: stored, masks: data.masks && bytes(data.masks) });
   }
@@ -144,20 +147,24 @@ window.pokecam = (() => {
         const script = document.createElement("script");
         script.src = `pictures/${name}.js`;
         script.onload = () => resolve(arrived.get(name));
-        script.onerror = () => reject(new Error(`pictures/${name}.js is missing`));
+        script.onerror = () => {
+          wanted.delete(name); // to be asked for again
+          reject(new Error(`pictures/${name}.js is missing`));
+        };
         document.head.append(script);
       }));
     }
     return wanted.get(name);
   }
 
-  // The stored map of one class, (h·w), or null if there is none.
+  // The stored map of one class, or null if there is none.
   function map(data, at, method, index) {
-    const place = data.classes[at].indexOf(index);
+    const place = page.one_for_all.includes(method) ? 0 : data.classes[at].indexOf(index);
     if (place < 0) return null;
     const { scale, values } = data.maps[method];
-    const n = HEIGHT * WIDTH, first = (at * data.classes[at].length + place) * n;
-    return Float32Array.from(values.subarray(first, first + n), (v) => v * scale[at][place]);
+    const shape = methods.find(({ key }) => key === method).size;
+    const n = shape[0] * shape[1], first = (at * data.classes[at].length + place) * n;
+    return { values: Float64Array.from(values.subarray(first, first + n), (v) => v * scale[at][place]), shape };
   }
 
   // Whether a pixel of the picture is on the object, from the small mask that is stored.
@@ -167,7 +174,8 @@ window.pokecam = (() => {
       const bit = at * side * side + i;
       return (data.masks[bit >> 3] >> (7 - (bit & 7))) & 1;
     });
-    const large = upsampled(bits, size, side, side);
+    if (!bits.includes(1)) return null;
+    const large = upsampled(bits, size, [side, side]);
     return (i) => large[i] >= 0.5;
   }
 
@@ -179,13 +187,20 @@ window.pokecam = (() => {
   };
   let state = { ...DEFAULTS };
 
+  // Whether a value of the address can be: it may have been written by hand, or for another report.
+  function allowed(key, value) {
+    if (CHOICES.includes(key)) return $(key) && [...$(key).options].some((one) => one.value === value);
+    if (key === "opacity" || key === "level") return value >= 0 && value <= Number($(key).max);
+    if (key === "view") return pictures.some(({ file }) => file === value);
+    if (key === "as") return classes.includes(value);
+    return value === "" || value === "1";
+  }
+
   function read() {
-    const given = location.hash.includes("=") ? new URLSearchParams(location.hash.slice(1)) : [];
     state = { ...DEFAULTS };
-    for (const [key, value] of given) if (key in DEFAULTS) state[key] = value;
-    if (!methods.some(({ key }) => key === state.method)) state.method = DEFAULTS.method;
-    if (!(state.colours in page.colours)) state.colours = DEFAULTS.colours;
-    return location.hash.includes("=");
+    for (const [key, value] of new URLSearchParams(location.hash.slice(1))) {
+      if (Object.hasOwn(DEFAULTS, key) && allowed(key, value)) state[key] = value;
+    }
   }
 
   function address() {
@@ -193,15 +208,21 @@ window.pokecam = (() => {
     return "#" + (changed.length ? changed.map((pair) => pair.map(encodeURIComponent).join("=")).join("&") : "pictures");
   }
 
+  let writing = 0, written = 0; // a timer, and when the address was written last
+
+  // Browsers refuse an address that changes too often, as it would while a key is held.
   function go(change) {
     Object.assign(state, change);
-    history.replaceState(null, "", address());
     show();
+    clearTimeout(writing);
+    writing = setTimeout(() => {
+      written = performance.now();
+      history.replaceState(null, "", address());
+    }, Math.max(0, written + 400 - performance.now()));
   }
 
   // ---- gallery ----------------------------------------------------------------------------------
 
-  const $ = (id) => document.getElementById(id);
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
   function element(tag, attributes = {}, ...children) {
@@ -272,7 +293,9 @@ window.pokecam = (() => {
       maps.forEach((canvas, i) => {
         const found = wants[i].map((index) => map(data, picture.at, state.method, index));
         if (found.includes(null)) return canvas.parentElement.classList.add("unknown");
-        if (found.length === 2) paintDifference(canvas, difference(...found, TILE), TILE);
+        if (found.length === 2 && page.one_for_all.includes(state.method)) {
+          canvas.parentElement.classList.add("same");
+        } else if (found.length === 2) paintDifference(canvas, difference(...found, TILE), TILE);
         else paint(canvas, shown(found[0], TILE), TILE);
       });
     }).catch(failed);
@@ -378,7 +401,7 @@ window.pokecam = (() => {
     const plain = lines();
     const truth = element("figure", {},
       element("span", { className: "panel plain" }, tile(picture), plain), element("figcaption", {}, "picture"));
-    opened = { picture, data, panels, plain, inside: data.masks && mask(data, picture.at, SIZE) };
+    opened = { picture, data, panels, plain, inside: data.masks ? mask(data, picture.at, SIZE) : null };
     $("stage").replaceChildren(truth, ...panels.map(({ figure }) => figure));
     $("viewer-title").textContent = picture.file;
     $("viewer-verdict").textContent = `${verdict(picture)}, ${percent(picture.probability)}`;
@@ -401,8 +424,10 @@ window.pokecam = (() => {
         element("span", { className: "bar", style: `--share:${share}` }),
         element("span", { className: "probability" }, percent(share)));
       row.index = i;
-      row.addEventListener("pointerenter", ({ pointerType }) => { if (pointerType === "mouse") { preview = i; draw(); } });
-      row.addEventListener("pointerleave", () => { preview = null; draw(); });
+      row.addEventListener("pointerenter", ({ pointerType }) => {
+        if (pointerType === "mouse" && stored) { preview = i; draw(); }
+      });
+      row.addEventListener("pointerleave", () => { preview = null; if (opened) draw(); });
       row.addEventListener("click", () => go({ as: i === picture.predicted ? "" : classes[i] }));
       return row;
     }));
@@ -443,12 +468,12 @@ window.pokecam = (() => {
     const { picture, data, panels, plain } = opened;
     const index = current(), level = state.level / 100;
     const boxes = data.boxes ? data.boxes[picture.at] : [];
-    const known = Boolean(data.masks) || boxes.length > 0;
+    const known = Boolean(opened.inside) || boxes.length > 0;
     const truth = (canvas) => {
       const context = canvas.getContext("2d");
       context.clearRect(0, 0, SIZE, SIZE);
       if (!state.truth) return context;
-      if (data.masks) outline(context, opened.inside, SIZE, "#fff");
+      if (opened.inside) outline(context, opened.inside, SIZE, "#fff");
       for (const edges of boxes) {
         const [left, top, right, bottom] = edges.map((edge) => edge * SIZE);
         frame(context, { left, top, right, bottom }, "#fff", []);
@@ -462,7 +487,8 @@ window.pokecam = (() => {
       paint(canvas, large, SIZE, state.colours);
       canvas.style.opacity = state.opacity / 100;
       const nowhere = large.every((value) => value === 0);
-      caption.textContent = `${methods.find((method) => method.key === key).title}: ${classes[index]}${nowhere ? " (points nowhere)" : ""}`;
+      const remark = !values ? " (no map stored)" : nowhere ? " (points nowhere)" : "";
+      caption.textContent = `${methods.find((method) => method.key === key).title}: ${classes[index]}${remark}`;
       const context = truth(drawn);
       if (level > 0 && !nowhere) {
         outline(context, (i) => large[i] >= level, SIZE, "#56b4e9");
@@ -513,7 +539,7 @@ window.pokecam = (() => {
 
   // ---- what the user does -------------------------------------------------------------------------
 
-  for (const name of ["label", "predicted", "result", "sure", "pair", "method", "sort", "colours"]) {
+  for (const name of CHOICES) {
     if ($(name)) $(name).addEventListener("change", ({ target }) => go({ [name]: target.value }));
   }
   for (const name of ["opacity", "level"]) {
@@ -553,7 +579,8 @@ window.pokecam = (() => {
   });
 
   function arrive() {
-    const asked = read();
+    const asked = location.hash.includes("=");
+    if (asked || !location.hash) read(); // a link to a section leaves all as it is
     show();
     if (asked && !state.view) $("filters").scrollIntoView();
   }
@@ -561,5 +588,6 @@ window.pokecam = (() => {
   document.documentElement.classList.add("alive");
   addEventListener("DOMContentLoaded", arrive);
 
-  return { put, shown, difference, box, paint, paintDifference, map, bundle };
+  // Beside `put`, what the tests call.
+  return { put, shown, difference, box, paint, paintDifference };
 })();

@@ -10,7 +10,7 @@ from pokecam.report import examples, figures, gallery, page, sheets
 from pokecam.report.gallery import Gallery
 from pokecam.report.html import environment
 from pokecam.report.inputs import Inputs
-from pokecam.report.overlay import COLOURS, css_gradient
+from pokecam.report.overlay import AGAINST, COLOURS, css_gradient
 from pokecam.report.page import Page
 
 
@@ -62,6 +62,7 @@ def render(contents: Page, data: dict[str, Any]) -> str:
             methods=[(method["key"], method["title"]) for method in data["methods"]],
             orders=[(measure["key"], f"worst {measure['title']}") for measure in data["measures"]],
             data=Markup(gallery.as_json(data)),  # escaped by as_json
+            against=css_gradient(AGAINST[::-1]),
             gradients={name: css_gradient(table) for name, table in COLOURS.items()},
             readable_classes=figures.READABLE_CLASSES,
         )

@@ -44,13 +44,13 @@ def experiment(name, wrong=(), seed=0, **params):
         name=name,
         title="CAM",
         params={"backbone": "resnet18", "epochs": 3} | params,
-        metrics={},
         classes=CLASSES,
         predictions=said,
         maps=chance.normal(size=(12, 2, 3, 3)).astype(np.float32),
         scores=judged,
         entries={"deletion": {"title": "Deletion", "better": -1}},
         pictures="abc",
+        packed="def",
     )
 
 
@@ -59,7 +59,7 @@ def packed():
     chance = np.random.default_rng(0)
     manifest = pd.DataFrame({"file": FILES, "label": np.repeat(CLASSES, 6)})
     pixels = chance.integers(0, 256, (12, 48, 48, 3), dtype=np.uint8)
-    return Packed(pixels, manifest, CLASSES, [], None, None, None, None)
+    return {"def": Packed(pixels, manifest, CLASSES, [], None, None, None, None)}
 
 
 def test_figures_are_of_the_same_pictures_and_differences_of_pairs():
@@ -135,12 +135,48 @@ def test_rows_show_the_picture_and_every_map_of_its_true_class(packed, tmp_path)
     assert sorted(rows) == [f"rows/{number:05d}.jpg" for number in range(12)]
     found = np.asarray(Image.open(tmp_path / "out" / rows[0])).astype(int)
     assert found.shape == (PANEL_PX, 3 * PANEL_PX, 3)
-    small = np.asarray(Image.fromarray(packed.pixels[8]).resize((PANEL_PX, PANEL_PX), Image.BOX))
+    small = np.asarray(
+        Image.fromarray(packed["def"].pixels[8]).resize((PANEL_PX, PANEL_PX), Image.BOX)
+    )
     for number, one in enumerate(both, start=1):
         expected = overlay(small, display(one.maps[8, 1], PANEL_PX))
         panel = found[:, number * PANEL_PX : (number + 1) * PANEL_PX]
         assert np.abs(panel - expected).mean() < 12  # JPEG, of noise
     assert Image.open(tmp_path / "out" / "figure.jpg").width > 3 * PANEL_PX
+
+
+def test_each_map_is_painted_on_what_its_network_saw(packed, tmp_path):
+    chance = np.random.default_rng(5)
+    pixels = chance.integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)
+    both = {**packed, "large": replace(packed["def"], pixels=pixels)}
+    one, other = experiment("one"), replace(experiment("other"), packed="large")
+    page.write([one, other], both, tmp_path)
+    found = np.asarray(Image.open(tmp_path / "rows" / "00000.jpg")).astype(int)
+    seen = [
+        np.asarray(Image.fromarray(p[0]).resize((160, 160), Image.BOX))
+        for p in (packed["def"].pixels, pixels)
+    ]
+    shown = display(one.maps[0, 0], PANEL_PX)
+    for number, small in enumerate(seen, start=1):
+        panel = found[:, number * PANEL_PX : (number + 1) * PANEL_PX]
+        assert np.abs(panel - overlay(small, shown)).mean() < 12
+        assert np.abs(panel - overlay(seen[2 - number], shown)).mean() > 12
+
+
+def test_what_else_is_in_the_folder_stays(packed, tmp_path):
+    (tmp_path / "notes.md").write_text("mine")
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "99999.jpg").write_text("of an earlier comparison")
+    page.write([experiment("one"), experiment("other")], packed, tmp_path)
+    assert (tmp_path / "notes.md").read_text() == "mine"
+    assert not (tmp_path / "rows" / "99999.jpg").exists()
+
+
+def test_one_common_picture_gives_no_interval(packed, tmp_path):
+    one, other = experiment("one"), experiment("other", wrong=[0])
+    fewer = replace(other, predictions=other.predictions.iloc[:1])
+    page.write([one, fewer], packed, tmp_path)
+    assert "nan" not in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
 def test_names_are_only_text_and_the_same_bytes_come_every_time(packed, tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
+from pokecam.cam.display import display
 from pokecam.report import gallery
 from pokecam.report.gallery import Bundle
 from tests.report.conftest import CLASSES, HARMFUL, SIZE_PX
@@ -21,13 +22,14 @@ def built(inputs):
     return gallery.build(inputs)
 
 
-def decoded(text, dtype=np.int8):
+def decoded(text, dtype):
     return np.frombuffer(base64.b64decode(text), dtype=dtype)
 
 
-def test_a_map_in_bytes_by_hand():
-    small, scale = gallery.quantised(np.array([[[127.0, -63.4], [0.4, 0]]], dtype=np.float32))
-    assert small.tolist() == [[[127, -63], [0, 0]]]
+def test_a_stored_map_by_hand():
+    small, scale = gallery.quantised(np.array([[[32767.0, -63.4], [0.4, 0]]], dtype=np.float32))
+    assert small.tolist() == [[[32767, -63], [0, 0]]]
+    assert small.dtype == np.dtype("<i2")
     assert scale.tolist() == [1.0]
 
 
@@ -38,19 +40,36 @@ def test_a_map_of_zeros_stays_one():
 
 
 @given(arrays.arrays(np.float32, (3, 4, 5), elements=st.floats(-1e6, 1e6, width=32)))
-def test_bytes_are_off_by_half_a_step_at_most(maps):
+def test_stored_maps_are_off_by_half_a_step_at_most(maps):
     small, scale = gallery.quantised(maps)
-    error = np.abs(small * scale[:, None, None].astype(float) - maps)
-    assert (error <= (0.5 + 1e-4) * scale[:, None, None]).all()
+    error = np.abs(small * scale[:, None, None] - maps)
+    assert (error <= 0.500001 * scale[:, None, None] + 1e-38).all()
 
 
-def test_large_maps_become_block_means_and_small_ones_stay():
+def test_little_for_a_class_is_not_lost_beside_much_against_it():
+    maps = np.full((1, 7, 7), -10, dtype=np.float32)
+    maps[0, 3, 3] = 0.03
+    small, scale = gallery.quantised(maps)
+    np.testing.assert_allclose(display(small * scale, 224), display(maps, 224), atol=0.01)
+
+
+def test_large_maps_become_means_of_areas_and_small_ones_stay():
     maps = np.arange(2 * 112 * 224, dtype=np.float32).reshape(2, 112, 224)
     small = gallery.reduced(maps)
     assert small.shape == (2, 56, 56)
-    assert small[1, 2, 3] == maps[1, 4:6, 12:16].mean()
+    assert small[1, 2, 3] == pytest.approx(maps[1, 4:6, 12:16].mean())
     tiny = maps[:, :7, :14]
     np.testing.assert_array_equal(gallery.reduced(tiny), tiny)
+
+
+@pytest.mark.parametrize("side", [57, 59, 111, 223])
+def test_sides_that_divide_by_nothing_become_means_too(side):
+    ramp = np.tile(np.arange(side, dtype=np.float32), (side, 1))
+    small = gallery.reduced(ramp)
+    assert small.shape == (56, 56)
+    centres = (np.arange(56) + 0.5) * side / 56 - 0.5
+    np.testing.assert_allclose(small[0, 1:-1], centres[1:-1], atol=0.01 * side)
+    assert small.mean() == pytest.approx(ramp.mean(), rel=1e-5)
 
 
 def test_the_most_probable_classes_are_kept_and_always_its_own():
@@ -64,7 +83,8 @@ def test_the_most_probable_classes_are_kept_and_always_its_own():
     [(10, (7, 7), 10), (150, (7, 7), 11), (150, (28, 28), 5), (10, (56, 56), 2), (1, (56, 56), 1)],
 )
 def test_how_many_maps_of_a_picture_are_kept(n_classes, size, expected):
-    assert gallery._n_kept(n_classes, size) == expected
+    maps = [np.zeros((1, n_classes, 1, 1)), np.zeros((1, n_classes, *size))]
+    assert gallery._n_kept(n_classes, maps) == expected
 
 
 def test_every_picture_is_in_one_bundle_of_its_class(built, inputs):
@@ -109,10 +129,10 @@ def test_stored_maps_are_those_of_the_classes_that_are_named(inputs):
     assert told["classes"][0] == [1, 0, 2, 3]
     for method, maps in inputs.maps.items():
         scale = np.array(told["maps"][method]["scale"])
-        values = decoded(told["maps"][method]["values"]).reshape(2, 4, 3, 3)
+        values = decoded(told["maps"][method]["values"], "<i2").reshape(2, 4, 3, 3)
         for at, row in enumerate(bundle.rows):
             expected = maps[row][told["classes"][at]]
-            most = np.abs(expected).max() / 127
+            most = np.abs(expected).max() / 32767
             np.testing.assert_allclose(values[at] * scale[at][:, None, None], expected, atol=most)
 
 
@@ -146,6 +166,18 @@ def test_scores_are_in_the_order_of_the_methods_and_the_unknown_is_null(built, i
     assert built.pictures[-1].scores is None
     measures = gallery.data(built, inputs)["measures"]
     assert [measure["key"] for measure in measures] == ["deletion", "pointing"]
+
+
+def test_measures_that_no_picture_has_are_no_order(built, inputs):
+    bare = replace(inputs.judgement, scores=inputs.judgement.scores.assign(deletion=np.nan))
+    measures = gallery.data(built, replace(inputs, judgement=bare))["measures"]
+    assert [measure["key"] for measure in measures] == ["pointing"]
+
+
+def test_a_pair_in_two_groups_is_one_pair(inputs):
+    groups = [CLASSES[:3], [CLASSES[1], CLASSES[0]]]
+    packed = replace(inputs.packed, lookalikes=groups)
+    assert gallery.build(replace(inputs, packed=packed)).pairs == [(0, 1), (0, 2), (1, 2)]
 
 
 def test_nothing_can_end_the_script_element(built, inputs):

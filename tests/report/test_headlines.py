@@ -63,9 +63,25 @@ def test_macro_f1_is_that_of_scikit_learn():
     names = np.arange(6)  # the last is never there
     of, said = label[:, None] == names, predicted[:, None] == names
     means = np.stack([of & said, of, said], axis=1).mean(axis=0)
-    expected = f1_score(label, predicted, average="macro", labels=names, zero_division=0)
+    expected = f1_score(label, predicted, average="macro", labels=names[:-1], zero_division=0)
     assert headlines.macro_f1(means[None])[0] == pytest.approx(expected)
     assert headlines.macro_f1(means).shape == ()
+
+
+def test_one_right_picture_of_each_class_gives_no_interval_below_it(inputs):
+    """A class that a resampling leaves out is not one that was missed."""
+    said = inputs.predictions.iloc[[0, 2, 4, 6]].reset_index(drop=True)
+    told = headlines.build(replace(inputs, predictions=said), trust.build(inputs.judgement))
+    f1 = next(headline for headline in told if headline.name == "Macro F1")
+    assert f1.value == "100.0 %"
+    assert "100.0 % to 100.0 %" in f1.note
+
+
+def test_where_nothing_could_be_compared_nothing_is_said_of_the_maps(inputs):
+    judged = trust.build(inputs.judgement)
+    rows = [replace(row, compared=False) for row in judged.rows]
+    names = [headline.name for headline in headlines.build(inputs, replace(judged, rows=rows))]
+    assert "Maps" not in names
 
 
 def test_a_certain_mistake_does_not_make_the_loss_infinite(inputs):

@@ -29,6 +29,13 @@ def test_maps_that_point_nowhere_are_counted_in_every_method(built):
     assert (built.n_constant_maps, built.n_maps) == (2, 2 * 8 * len(CLASSES))
 
 
+def test_one_map_for_all_classes_counts_as_that_of_each():
+    maps = np.zeros((3, 1, 2, 2), dtype=np.float32)
+    maps[0, 0, 0, 0] = 1
+    shared = np.broadcast_to(maps, (3, 5, 2, 2))
+    assert page.count_constant([shared, np.ones((1, 2, 2, 2))]) == 2 * 5 + 2
+
+
 def test_metrics_are_flat_short_and_rounded(inputs):
     metrics = page.metrics(inputs)
     assert metrics["accuracy"] == 0.875

@@ -4,9 +4,10 @@ import json
 import re
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 import pandas as pd
 import pytest
@@ -101,7 +102,13 @@ def test_every_link_leads_somewhere(out, html):
     assert len(set(identifiers)) == len(identifiers)
     links = [link for link in html.values("href") if not link.startswith("data:,")]
     for link in links:
-        assert "=" in link or link.removeprefix("#") in identifiers
+        if "=" not in link:
+            assert link.removeprefix("#") in identifiers
+            continue
+        asked = parse_qs(link.removeprefix("#"))
+        assert asked.keys() <= {"label", "predicted", "pair"}
+        assert {*asked.get("label", []), *asked.get("predicted", [])} <= set(CLASSES)
+        assert asked.get("pair", ["Mr. Mime | mr-mime"]) == ["Mr. Mime | mr-mime"]
     mistake = f"#label={quote(HARMFUL)}&predicted=Mr.%20Mime"
     assert mistake in links  # from the confusion matrix
 
@@ -138,7 +145,9 @@ def test_summary_shows_names_as_they_are_on_git_hosts(out):
 
 def test_markdown_and_html_in_a_name_are_only_text():
     plain = environment().filters["plain"]
-    assert plain("<b>*a*|[x](y)") == "&lt;b&gt;&#42;a&#42;&#124;&#91;x&#93;(y)"
+    assert plain("<b>*|[x](y)") == "&#60;b&#62;&#42;&#124;&#91;x&#93;(y)"
+    hard = 'Ash\'s "x" & <y> #1'
+    assert unescape(plain(hard)) == hard
 
 
 def test_no_file_of_the_report_names_a_class_as_it_comes(out):
