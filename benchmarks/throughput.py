@@ -23,6 +23,7 @@ take turns in every round; medians, and the smallest and largest of the rounds.
 
 import argparse
 import contextlib
+import logging
 import platform
 import statistics
 import sys
@@ -165,6 +166,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=2, help="of training in a round; 0: all")
     options = parser.parse_args()
+    logging.disable(logging.WARNING)  # nothing can be learnt from noise, and training says so
     on = device.pick(options.device)
     print(f"{hardware(on)}, torch {torch.__version__}, n = {options.rounds}")
     for backbone in options.backbones:
