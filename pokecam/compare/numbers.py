@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from pokecam.compare.experiments import Experiment
 from pokecam.errors import InputError
+from pokecam.report.trust import CERTAIN
 from pokecam.significance import Interval, holm, interval, p_paired
-
-CERTAIN = 0.05
 
 # Of predictions; those of maps are what the judge stage measured.
 RIGHT = {"title": "Accuracy", "better": 1}

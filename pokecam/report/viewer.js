@@ -534,7 +534,7 @@ window.pokecam = (() => {
       opened = null;
       if (viewer.open) viewer.close();
     } else if (opened && opened.picture === picture) draw();
-    else open(picture).catch(failed);
+    else open(picture).catch((error) => { viewer.close(); failed(error); }); // told in the gallery
   }
 
   // ---- what the user does -------------------------------------------------------------------------

@@ -397,5 +397,10 @@ def test_a_page_without_its_folder_says_what_is_missing(browser, report, tmp_pat
     shutil.copy(report / "index.html", tmp_path)
     page = browser.new_page()
     page.goto((tmp_path / "index.html").as_uri() + "#result=wrong")
-    page.wait_for_function("document.getElementById('count').textContent.includes('pictures/')")
+    told = "document.getElementById('count').textContent.includes('pictures/')"
+    page.wait_for_function(told)
+    page.goto((tmp_path / "index.html").as_uri() + "#view=mr-mime%2F10.png")
+    page.reload()
+    page.wait_for_function(told)
+    assert not page.locator("#viewer").is_visible()
     page.close()
