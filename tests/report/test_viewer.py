@@ -361,10 +361,16 @@ def mixed(inputs, tmp_path_factory):
 
 def test_methods_of_several_sizes_and_classes_without_a_map(browser, mixed):
     run, folder = mixed
-    page = browser.new_page(viewport=WIDE)
-    wrong = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.goto((folder / "index.html").as_uri() + f"#view={MISTAKE.replace('=', '%3D')}")
+    context, wrong = browser.new_context(viewport=WIDE), []
+
+    def open_page(hash_):
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto((folder / "index.html").as_uri() + hash_)
+        return page
+
+    view = f"#view={MISTAKE.replace('=', '%3D')}"
+    page = open_page(view)
     page.wait_for_selector("#viewer[open]")
     for number, (method, maps) in enumerate(run.maps.items()):
         expected = in_colour(display(gallery.reduced(maps[1, 1]), SIZE_PX))
@@ -372,19 +378,17 @@ def test_methods_of_several_sizes_and_classes_without_a_map(browser, mixed):
         assert np.abs(found - expected).max() <= 4, method
     # Maps of 56 × 56 are kept of two classes: what it said and its own.
     assert page.locator("#classes .class:disabled").count() == len(CLASSES) - 2
-    page.goto((folder / "index.html").as_uri() + "#as=mr-mime&view=" + MISTAKE.replace("=", "%3D"))
-    page.reload()
-    page.wait_for_selector("#viewer[open]")
-    assert page.locator("#stage figcaption").nth(1).inner_text() == "CAM: mr-mime (no map stored)"
     # The second picture lies below the first.
     tiles = page.locator("#stage .tile").first
     place = tiles.evaluate("t => [t.style.backgroundPosition, t.style.backgroundSize]")
     assert place == ["0% 100%", "100% 200%"]
-    page.goto((folder / "index.html").as_uri() + "#method=edges&pair=Mr.+Mime+|+mr-mime")
-    page.reload()
+    page = open_page(view + "&as=mr-mime")
+    page.wait_for_selector("#viewer[open]")
+    assert page.locator("#stage figcaption").nth(1).inner_text() == "CAM: mr-mime (no map stored)"
+    page = open_page("#method=edges&pair=Mr.+Mime+|+mr-mime")
     page.wait_for_selector("#gallery .same")
     assert wrong == []
-    page.close()
+    context.close()
 
 
 def test_without_scripts_there_is_the_contact_sheet(opened):
@@ -399,8 +403,9 @@ def test_a_page_without_its_folder_says_what_is_missing(browser, report, tmp_pat
     page.goto((tmp_path / "index.html").as_uri() + "#result=wrong")
     told = "document.getElementById('count').textContent.includes('pictures/')"
     page.wait_for_function(told)
+    page.close()
+    page = browser.new_page()
     page.goto((tmp_path / "index.html").as_uri() + "#view=mr-mime%2F10.png")
-    page.reload()
     page.wait_for_function(told)
     assert not page.locator("#viewer").is_visible()
     page.close()
