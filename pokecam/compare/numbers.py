@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pokecam.compare.experiments import Experiment
 from pokecam.errors import InputError
+from pokecam.report.inputs import own_probabilities
 from pokecam.report.trust import CERTAIN
 from pokecam.significance import Interval, holm, interval, p_paired
 
@@ -111,9 +112,7 @@ def _right(experiments: Sequence[Experiment], files: Sequence[str]) -> NDArray[n
 
 
 def _probable(experiments: Sequence[Experiment], files: Sequence[str]) -> NDArray[np.float64]:
-    said = [_by_file(one, files) for one in experiments]
-    own = [[row[f"p:{row['label']}"] for row in some.to_dict("records")] for some in said]
-    return np.array(own, dtype=float).T
+    return np.stack([own_probabilities(_by_file(one, files)) for one in experiments], axis=1)
 
 
 def _scores(

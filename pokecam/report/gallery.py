@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pokecam.images import Packed
-from pokecam.report.inputs import Inputs
+from pokecam.report.inputs import Inputs, own_probabilities
 from pokecam.report.names import slugs
 from pokecam.report.overlay import AGAINST, COLOURS
 
@@ -83,6 +83,7 @@ def build(inputs: Inputs) -> Gallery:
     classes = inputs.packed.classes
     index_of = {name: i for i, name in enumerate(classes)}
     said = inputs.predictions
+    probability = own_probabilities(said)
     scores = _scores(inputs)
     pictures: dict[int, Picture] = {}
     bundles = []
@@ -99,7 +100,7 @@ def build(inputs: Inputs) -> Gallery:
                     label=index_of[label],
                     predicted=index_of[one["predicted"]],
                     probability=_digits(one["probability"]),
-                    own=_digits(one[f"p:{label}"]),
+                    own=_digits(probability[row]),
                     bundle=name,
                     at=at,
                     scores=scores.get(one["file"]),

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pokecam.report.inputs import Inputs
+from pokecam.report.inputs import Inputs, own_probabilities
 from pokecam.report.trust import Trust
 from pokecam.significance import interval
 
@@ -75,8 +75,7 @@ def _predictions(inputs: Inputs) -> Iterator[Headline]:
     f1 = interval(counted, SEED, macro_f1)
     ends = _between(percent(f1.low), percent(f1.high))
     yield Headline("Macro F1", percent(f1.value), f"mean over the classes; {ends}")
-    own = np.array([row[f"p:{row['label']}"] for row in said.to_dict("records")], dtype=float)
-    loss = interval(-np.log(own.clip(min=np.finfo(float).tiny)), SEED)
+    loss = interval(-np.log(own_probabilities(said).clip(min=np.finfo(float).tiny)), SEED)
     guessing = f"guessing gives {math.log(len(classes)):.3g}"
     ends = _between(f"{loss.low:.2g}", f"{loss.high:.2g}")
     value = inputs.metrics["log_loss"]  # of more digits than the table of predictions has

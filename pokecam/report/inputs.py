@@ -89,6 +89,12 @@ def read(
     )
 
 
+def own_probabilities(predictions: pd.DataFrame) -> np.ndarray:
+    """The probability of each picture's own class, (N,). predictions: as of `Inputs`."""
+    own = [row[f"p:{row['label']}"] for row in predictions.to_dict("records")]
+    return np.array(own, dtype=float)
+
+
 def _judgement(folder: Path) -> Judgement:
     return Judgement(
         measures=_measured(folder / "measures.csv"),

@@ -11,7 +11,9 @@ window.pokecam = (() => {
   const AGAINST = bytes(page.against);
 
   const $ = (id) => document.getElementById(id);
-  const CHOICES = ["label", "predicted", "result", "sure", "pair", "method", "sort", "colours"];
+  const FILTERS = ["label", "predicted", "result", "sure", "pair"];
+  const LISTED = [...FILTERS, "method", "sort"]; // with `reverse`, what decides how the gallery looks
+  const CHOICES = [...LISTED, "colours"];
 
   // ---- maps ---------------------------------------------------------------------------------
 
@@ -344,9 +346,9 @@ window.pokecam = (() => {
   let looks = "";
 
   function gallery() {
-    const filter = [state.label, state.predicted, state.result, state.sure, state.pair, state.method, state.sort, state.reverse].join("\n");
-    if (filter === looks) return;
-    looks = filter;
+    const asked = [...LISTED, "reverse"].map((name) => state[name]).join("\n");
+    if (asked === looks) return;
+    looks = asked;
     listed = order();
     painting++;
     near.disconnect();
@@ -367,11 +369,11 @@ window.pokecam = (() => {
     $("count").textContent = listed.length === pictures.length
       ? `${pictures.length} pictures` : `${listed.length} of ${pictures.length} pictures`;
     listed.forEach((made) => near.observe(made));
-    for (const name of ["label", "predicted", "result", "sure", "pair", "method", "sort"]) {
+    for (const name of LISTED) {
       if ($(name)) $(name).value = state[name];
     }
     $("reverse").checked = Boolean(state.reverse);
-    $("clear").disabled = !["label", "predicted", "result", "sure", "pair"].some((name) => state[name]);
+    $("clear").disabled = !FILTERS.some((name) => state[name]);
   }
 
   // ---- viewer of one picture --------------------------------------------------------------------
@@ -396,7 +398,7 @@ window.pokecam = (() => {
       const drawn = lines();
       const caption = element("figcaption", {}, title);
       const figure = element("figure", {}, element("span", { className: "panel" }, tile(picture), canvas, drawn), caption);
-      return { key, canvas, drawn, caption, figure };
+      return { key, title, canvas, drawn, caption, figure };
     });
     const plain = lines();
     const truth = element("figure", {},
@@ -481,14 +483,14 @@ window.pokecam = (() => {
       return context;
     };
     truth(plain);
-    for (const { key, canvas, drawn, caption } of panels) {
+    for (const { key, title, canvas, drawn, caption } of panels) {
       const values = map(data, picture.at, key, index);
       const large = values ? shown(values, SIZE) : new Float32Array(SIZE * SIZE);
       paint(canvas, large, SIZE, state.colours);
       canvas.style.opacity = state.opacity / 100;
       const nowhere = large.every((value) => value === 0);
       const remark = !values ? " (no map stored)" : nowhere ? " (points nowhere)" : "";
-      caption.textContent = `${methods.find((method) => method.key === key).title}: ${classes[index]}${remark}`;
+      caption.textContent = `${title}: ${classes[index]}${remark}`;
       const context = truth(drawn);
       if (level > 0 && !nowhere) {
         outline(context, (i) => large[i] >= level, SIZE, "#56b4e9");
@@ -548,7 +550,7 @@ window.pokecam = (() => {
   for (const name of ["reverse", "truth"]) {
     $(name).addEventListener("change", ({ target }) => go({ [name]: target.checked ? "1" : "" }));
   }
-  $("clear").addEventListener("click", () => go({ label: "", predicted: "", result: "", sure: "", pair: "" }));
+  $("clear").addEventListener("click", () => go(Object.fromEntries(FILTERS.map((name) => [name, ""]))));
   $("previous").addEventListener("click", () => step(-1));
   $("next").addEventListener("click", () => step(1));
   $("close").addEventListener("click", () => viewer.close());
@@ -589,5 +591,5 @@ window.pokecam = (() => {
   addEventListener("DOMContentLoaded", arrive);
 
   // Beside `put`, what the tests call.
-  return { put, shown, difference, box, paint, paintDifference };
+  return { put, difference, box, paintDifference };
 })();
