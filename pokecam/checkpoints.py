@@ -1,7 +1,6 @@
 """Where a training that was interrupted goes on: a file outside DVC's outputs, which DVC deletes
 before a stage runs."""
 
-import hashlib
 import logging
 import os
 import pickle
@@ -14,11 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from pokecam import resuming
 from pokecam.files import whole_file
 from pokecam.params import Settings
 from pokecam.processes import Team
-
-OWN = ("pokecam", "stages")  # our packages
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +60,6 @@ def of(settings: Sequence[Settings], files: Iterable[Path], team: Team, folder: 
     Its name follows from everything that decides the bits of the result: the settings, the content
     of the files, our code as it is loaded, versions, processes, threads and processor.
     """
-    digest = hashlib.sha256()
     processor = (
         torch.cuda.get_device_name(team.device)
         if team.device.type == "cuda"
@@ -73,20 +70,4 @@ def of(settings: Sequence[Settings], files: Iterable[Path], team: Team, folder: 
         (sys.version, torch.__version__, np.__version__),
         (team.count, team.device.type, processor, torch.get_num_threads()),
     )
-    digest.update(repr(known).encode())
-    for path in [*files, *_own_code()]:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return Checkpoint(folder / f"{digest.hexdigest()[:16]}.pt")
-
-
-def _own_code() -> list[Path]:
-    # A stage that is run with `python -m` is loaded as __main__; its own name is in its spec.
-    specs = [getattr(module, "__spec__", None) for module in list(sys.modules.values())]
-    return sorted(
-        {Path(spec.origin) for spec in specs if spec and spec.origin and _is_own(spec.name)}
-    )
-
-
-def _is_own(module: str) -> bool:
-    return module.partition(".")[0] in OWN
+    return Checkpoint(folder / f"{resuming.key(known, files)}.pt")

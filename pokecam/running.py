@@ -1,5 +1,6 @@
 """How a stage or command runs, and how it stops: at an error, when asked, when its DVC has died."""
 
+import errno
 import os
 import signal
 import sys
@@ -7,30 +8,42 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import psutil
 
 from pokecam.errors import InputError
+from pokecam.files import sweep
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 DVC_STAGE = "DVC_STAGE"  # set by DVC for the commands of its stages
 LOOK_EVERY_S = 0.5
 PATIENCE_S = 30.0
+WRITTEN = ("data", "models", "checkpoints", "reports", "explained", "compared")
+# What a machine refuses, which no program of ours can mend.
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENOSPC)
 
 
 def run(main: Callable[[], object]) -> None:
     """Run a stage or command: an `InputError` becomes one line on stderr and exit code 1, and so
-    do Ctrl-C and SIGTERM, after all temporary files are gone.
+    do Ctrl-C and SIGTERM, after all temporary files are gone, and a machine that refuses to read
+    or write.
 
     Anything else is a defect of ours and keeps its traceback.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    end_with_dvc()
     try:
+        for folder in WRITTEN:
+            sweep(Path(folder))
         main()
     except InputError as error:
         sys.exit("error: " + " ".join(str(error).split()))
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        where = error.filename or "this machine"
+        sys.exit(f"error: {where}: {error.strerror}: make that possible and run again")
     except KeyboardInterrupt as interrupt:
         sys.exit(f"interrupted{f': {interrupt}' if str(interrupt) else ''}")
 
@@ -62,7 +75,10 @@ def when_asked() -> Iterator[Callable[[], bool]]:
 
 def end_with_dvc() -> None:
     """Ask this process to stop when the DVC that runs it as a stage has died: one killed outright
-    leaves its stages running. Does nothing outside a stage."""
+    leaves its stages running. Does nothing outside a stage.
+
+    `stages` calls this before a stage imports anything else: imports take seconds.
+    """
     if DVC_STAGE in os.environ:
         starter = _starter()
         if starter is not None:

@@ -7,7 +7,11 @@ from pokecam.params import read
 from pokecam.running import run
 
 
-def main(raw: Path = Path("data/raw.zip"), out: Path = Path("data/images")) -> None:
+def main(
+    raw: Path = Path("data/raw.zip"),
+    out: Path = Path("data/images"),
+    unfinished: Path = Path("checkpoints"),
+) -> None:
     settings = read(SelectSettings)
     pack(
         raw,
@@ -15,6 +19,7 @@ def main(raw: Path = Path("data/raw.zip"), out: Path = Path("data/images")) -> N
         classes=settings.classes,
         lookalikes=settings.lookalikes,
         image_size=settings.image_size,
+        unfinished=unfinished,
     )
 
 

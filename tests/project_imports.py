@@ -10,14 +10,14 @@ PACKAGES = ("pokecam", "stages")
 def closure(project: Path, module: str) -> set[str]:
     """Files, relative to `project`, that importing `module` can execute, itself included.
 
-    Imports inside functions count, those under `if TYPE_CHECKING` do not. Package
-    `__init__.py` files are left out: a test holds them to a docstring.
+    Imports inside functions count, those under `if TYPE_CHECKING` do not. A package's
+    `__init__.py` counts where it is more than a docstring.
     """
     found: set[str] = set()
-    waiting = [module]
+    waiting = [module, module.partition(".")[0]]
     while waiting:
         path = _file(project, waiting.pop())
-        if path is None or path.name == "__init__.py":
+        if path is None or _is_docstring(path):
             continue
         name = path.relative_to(project).as_posix()
         if name not in found:
@@ -32,6 +32,10 @@ def _file(project: Path, module: str) -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+def _is_docstring(path: Path) -> bool:
+    return path.name == "__init__.py" and len(ast.parse(path.read_text()).body) <= 1
 
 
 def _imported(path: Path) -> Iterator[str]:

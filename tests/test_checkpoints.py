@@ -2,7 +2,7 @@
 
 import torch
 
-from pokecam import checkpoints
+from pokecam import checkpoints, resuming
 from pokecam.checkpoints import Checkpoint
 from pokecam.processes import ALONE, Team
 from pokecam.training import Recipe
@@ -56,7 +56,7 @@ def test_the_name_follows_from_all_that_decides_the_result(tmp_path, monkeypatch
         patch.setattr(torch, "__version__", "0.1")
         names.add(name())
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "_own_code", lambda: [data])
+        patch.setattr(resuming, "_own_code", lambda: [data])
         names.add(name())
     data.write_text("other pictures")
     names.add(name())
@@ -64,5 +64,5 @@ def test_the_name_follows_from_all_that_decides_the_result(tmp_path, monkeypatch
 
 
 def test_our_code_is_part_of_it():
-    files = {path.name for path in checkpoints._own_code()}
+    files = {path.name for path in resuming._own_code()}
     assert {"checkpoints.py", "training.py", "classifier.py"} <= files

@@ -1,11 +1,18 @@
 """Outputs are whole or absent, and the same bytes every time."""
 
+import errno
 import json
+import os
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
-from pokecam.files import whole_file, whole_folder, write_csv, write_json
+from pokecam.errors import InputError
+from pokecam.files import sweep, whole_file, whole_folder, write_csv, write_json
 
 
 def names(folder):
@@ -63,3 +70,32 @@ def test_csv_bytes(tmp_path):
     path = tmp_path / "a.csv"
     write_csv(path, pd.DataFrame({"x": ["a,b", "c"], "y": [1 / 3, 2.0]}))
     assert path.read_bytes() == b'x,y\n"a,b",0.333333\nc,2\n'
+
+
+def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / f".a.csv.{ended.pid}.tmp").write_text("half")
+    (tmp_path / f".b.{ended.pid}.tmp").mkdir()
+    (tmp_path / f".b.{ended.pid}.tmp" / "c").write_text("half")
+    kept = [f".a.csv.{os.getpid()}.tmp", f"a.{ended.pid}.tmp", ".tmp", "a.csv"]
+    for name in kept:
+        (tmp_path / name).write_text("")
+    sweep(tmp_path)
+    assert names(tmp_path) == sorted(kept)
+    sweep(tmp_path / "not there")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), RuntimeError("torch")])
+def test_a_full_disk_is_told_whatever_the_library_raises(tmp_path, monkeypatch, error):
+    usage = SimpleNamespace(free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with (
+        pytest.raises(InputError, match=r"the disk is full: .*out\.txt"),
+        whole_file(tmp_path / "out.txt"),
+    ):
+        raise error
+    usage.free = 2**30
+    with pytest.raises(RuntimeError), whole_file(tmp_path / "out.txt"):
+        raise RuntimeError("something else")
+    assert names(tmp_path) == []

@@ -29,6 +29,7 @@ def case(tmp_path_factory):
         classes=CLASSES,
         lookalikes=[CLASSES],
         image_size=SIZE_PX,
+        unfinished=folder / "unfinished",
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -24,6 +24,7 @@ def packed(tmp_path_factory):
         classes=["Pikachu", "Gengar"],
         lookalikes=[],
         image_size=SIZE_PX,
+        unfinished=folder / "unfinished",
     )
     return images.load(folder / "images")
 

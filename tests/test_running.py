@@ -1,5 +1,6 @@
 """How stages and commands end."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -30,12 +31,24 @@ def test_defects_keep_their_traceback():
         run(main)
 
 
+def test_a_machine_that_refuses_is_told_in_one_line(tmp_path):
+    def main():
+        raise PermissionError(errno.EACCES, "Permission denied", "data/split.csv")
+
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    assert caught.value.code == (
+        "error: data/split.csv: Permission denied: make that possible and run again"
+    )
+
+
 PROGRAM = """
 import sys, time
+from pathlib import Path
 from pokecam.files import whole_file
 from pokecam.running import run, when_asked
 def plain():
-    with whole_file("out"):
+    with whole_file(Path("out")):
         print("ready", flush=True)
         time.sleep(60)
 def patient():

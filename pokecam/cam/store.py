@@ -1,6 +1,7 @@
 """The maps of many pictures, on disk: one array per method that can be read a row at a time."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pokecam.classifier import Classifier, batch_size, in_batches
 from pokecam.device import inference_precision
 from pokecam.folding import folded
 from pokecam.processes import ALONE, Team
+from pokecam.rows import Rows
 
 
 def write(
@@ -41,32 +43,27 @@ def write(
     network = layers.at(classifier, layer)
     check(methods, network)
     network = folded(network)
-    arrays: dict[str, np.memmap] = {}
 
     def run(x: Tensor, _: slice) -> dict[str, Tensor]:
         captured = capture(network, x, inference_precision(x.device))
         return {method: compute(captured, method, alike).cpu() for method in methods}
 
     at_once = batch_size(classifier) * team.count
-    for start in range(0, len(rows), at_once):
-        some = rows[start : start + at_once]
-        share = team.share(len(some))
-        n_own = share.stop - share.start
-        # Who has no picture looks at one for the shape of its maps.
-        own = in_batches(classifier, pixels, some[share] if n_own else some[:1], run)
-        parts = [made for _, made in own]
-        for method in methods:
-            made = torch.cat([part[method] for part in parts])[:n_own]
-            values = team.gathered(made, len(some))
-            if not team.leads:
-                continue
-            if method not in arrays:
-                arrays[method] = np.lib.format.open_memmap(
-                    folder / f"{method}.npy",
-                    mode="w+",
-                    dtype=np.float32,
-                    shape=(len(rows), *values.shape[1:]),
-                )
-            arrays[method][start : start + len(values)] = values.numpy()
-    for array in arrays.values():
-        array.flush()
+    with ExitStack() as files:
+        arrays: dict[str, Rows] = {}
+        for start in range(0, len(rows), at_once):
+            some = rows[start : start + at_once]
+            share = team.share(len(some))
+            n_own = share.stop - share.start
+            # Who has no picture looks at one for the shape of its maps.
+            own = in_batches(classifier, pixels, some[share] if n_own else some[:1], run)
+            parts = [made for _, made in own]
+            for method in methods:
+                made = torch.cat([part[method] for part in parts])[:n_own]
+                values = team.gathered(made, len(some)).float().numpy()
+                if not team.leads:
+                    continue
+                if method not in arrays:
+                    array = Rows(folder / f"{method}.npy", values.shape[1:], np.float32)
+                    arrays[method] = files.enter_context(array)
+                arrays[method].append(values)

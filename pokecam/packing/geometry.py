@@ -42,7 +42,7 @@ def letterbox(picture: Image.Image, place: Fit) -> tuple[Image.Image, np.ndarray
     pixels = np.asarray(fitted)  # (h, w, 3)
     square = np.empty((place.size_px, place.size_px, 3), np.uint8)
     square[:] = np.median(_edges(pixels, place), axis=0).astype(np.uint8)
-    square[_inside(place)] = pixels
+    square[inside(place)] = pixels
     return fitted, square
 
 
@@ -50,11 +50,12 @@ def letterbox_mask(mask: np.ndarray, place: Fit) -> np.ndarray:
     """Return a mask (height, width) of part numbers as uint8 (S, S); 0 outside the picture."""
     fitted = Image.fromarray(mask).resize((place.width, place.height), Image.Resampling.NEAREST)
     square = np.zeros((place.size_px, place.size_px), np.uint8)
-    square[_inside(place)] = np.asarray(fitted)
+    square[inside(place)] = np.asarray(fitted)
     return square
 
 
-def _inside(place: Fit) -> tuple[slice, slice]:
+def inside(place: Fit) -> tuple[slice, slice]:
+    """Return the rows and columns of the square that the picture takes."""
     return (
         slice(place.top, place.top + place.height),
         slice(place.left, place.left + place.width),

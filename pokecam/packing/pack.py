@@ -1,21 +1,25 @@
 """From raw.zip to the folder of packed pixels that every later stage reads."""
 
 import io
+import logging
+import shutil
+import sys
 import warnings
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
+import PIL
 from PIL import Image
 from pydantic import BeforeValidator, Field
 from tqdm import tqdm
 
-from pokecam import cores
+from pokecam import cores, resuming
 from pokecam.errors import InputError
 from pokecam.files import whole_folder, write_csv, write_json
 from pokecam.packing import tables
@@ -23,12 +27,14 @@ from pokecam.packing.classes import alike, choose
 from pokecam.packing.decode import UnusableError, decode
 from pokecam.packing.duplicates import fingerprint, groups, near_pairs, same_picture
 from pokecam.packing.geometry import fit, letterbox, letterbox_mask
-from pokecam.packing.rows import Rows
 from pokecam.packing.tables import Row
+from pokecam.packing.unfinished import Packable, Rejected, Unfinished
 from pokecam.params import Settings
 
 MIN_PICTURES = 3  # of each class: one to train, one to validate, one to test
 _AHEAD = 4  # files read and decoded ahead of the one being written, per worker
+
+log = logging.getLogger(__name__)
 
 
 def _names_or_all(value: object) -> object:
@@ -45,21 +51,6 @@ class SelectSettings(Settings):
     image_size: Annotated[int, Field(ge=64, le=1024)]
 
 
-class Packable(NamedTuple):
-    """One usable file, fitted into its square of S pixels."""
-
-    row: Row
-    pixels: np.ndarray  # uint8 (S, S, 3)
-    mask: np.ndarray  # uint8 (S, S), 0 throughout where the source has none
-
-
-class Rejected(NamedTuple):
-    """One file that is not used, and why, in plain words."""
-
-    file: str
-    reason: str
-
-
 def pack(
     archive: Path,
     out: Path,
@@ -67,6 +58,7 @@ def pack(
     classes: Sequence[str] | str,
     lookalikes: Iterable[Sequence[str]],
     image_size: int,
+    unfinished: Path,
     workers: int | None = None,
 ) -> None:
     """Decode the chosen classes of raw.zip once and write them, whole, to the folder `out`.
@@ -75,39 +67,49 @@ def pack(
     the source has them, masks.npy, parts.csv, boxes.csv and scenes.csv; `pokecam.images.load`
     reads it. `classes` is a list of names or "all"; `workers` (None: one per core) changes the
     time and nothing else. A file that cannot be used, and a picture filed under two classes, is
-    named in quarantine.csv. Raises `InputError` for classes that do not fit the source, for a class
-    with fewer than `MIN_PICTURES` usable pictures, and for boxes or masks that do not fit.
+    named in quarantine.csv. `unfinished` is the folder for what an interrupted run has done, with
+    which the next one goes on. Raises `InputError` for classes that do not fit the source, for a
+    class with fewer than `MIN_PICTURES` usable pictures, and for boxes or masks that do not fit.
     """
-    square = (image_size, image_size)
-    with (
-        ZipFile(archive) as raw,
-        whole_folder(out) as folder,
-        Rows(folder / "pixels.tmp", (*square, 3)) as pixels,
-        Rows(folder / "masks.tmp", square) as masks,
-    ):
+    workers = workers or cores.usable()
+    with ZipFile(archive) as raw:
         files = _files_by_class(raw)
         chosen = choose(classes, files)
         groups_alike = alike(lookalikes, chosen, files)
         wanted = [file for label in sorted(chosen) for file in files[label]]
-        rows, rejected = [], []
-        for item in _prepared(raw, wanted, image_size, workers):
-            if isinstance(item, Rejected):
-                rejected.append(item)
-                continue
-            rows.append(item.row)
-            pixels.append(item.pixels)
-            masks.append(item.mask)
-        pairs = near_pairs([row.print for row in rows])
-        rejected += _filed_twice(rows, pairs)
-        out_of_use = {item.file for item in rejected}
-        kept = [number for number, row in enumerate(rows) if row.file not in out_of_use]
-        _check_enough(chosen, [rows[number] for number in kept], rejected)
-        pixels.save(folder / "pixels.npy", kept)
-        if _masks(raw):
-            masks.save(folder / "masks.npy", kept)
-        write_json(folder / "classes.json", {"classes": chosen, "lookalikes": groups_alike})
-        _write_tables(folder, rows, kept, pairs, rejected)
-        _carry_tables(folder, raw, [rows[number] for number in kept], chosen, files)
+        place = _work_folder(unfinished, raw, wanted, image_size)
+        with whole_folder(out) as folder, Unfinished(place, image_size) as work:
+            _decode_the_rest(work, raw, wanted, image_size, workers)
+            rows = work.rows
+            pairs = near_pairs([row.print for row in rows], workers)
+            rejected = work.rejected + _filed_twice(rows, pairs)
+            out_of_use = {item.file for item in rejected}
+            kept = [number for number, row in enumerate(rows) if row.file not in out_of_use]
+            _check_enough(chosen, [rows[number] for number in kept], rejected)
+            write_json(folder / "classes.json", {"classes": chosen, "lookalikes": groups_alike})
+            _write_tables(folder, rows, kept, pairs, rejected)
+            _carry_tables(folder, raw, [rows[number] for number in kept], chosen, files)
+            work.move(kept, folder, masks=bool(_masks(raw)))
+
+
+def _work_folder(parent: Path, raw: ZipFile, wanted: list[str], size_px: int) -> Path:
+    """Where the work on these very files, by this code, is kept; that on others is forgotten."""
+    inside = [(info.filename, info.CRC, info.file_size) for info in raw.infolist()]
+    versions = (sys.version, PIL.__version__, np.__version__)
+    place = parent / f"select-{resuming.key((inside, wanted, size_px, versions))}"
+    for other in parent.glob("select-*"):
+        if other != place:
+            shutil.rmtree(other)
+    return place
+
+
+def _decode_the_rest(
+    work: Unfinished, raw: ZipFile, wanted: list[str], size_px: int, workers: int
+) -> None:
+    if work.done:
+        log.warning("%d of %d pictures are decoded already: going on", work.done, len(wanted))
+    for item in _prepared(raw, wanted[work.done :], size_px, workers):
+        work.add(item)
 
 
 def _files_by_class(raw: ZipFile) -> dict[str, list[str]]:
@@ -125,11 +127,10 @@ def _masks(raw: ZipFile) -> set[str]:
 
 
 def _prepared(
-    raw: ZipFile, files: list[str], size_px: int, workers: int | None
+    raw: ZipFile, files: list[str], size_px: int, workers: int
 ) -> Iterator[Packable | Rejected]:
     """Decode and fit the files on all cores, in order, a few ahead of the one asked for."""
     masks = _masks(raw)
-    workers = workers or cores.usable()
     waiting: deque[Future[Packable | Rejected]] = deque()
     Image.init()  # the first `open` would load Pillow's plugins, and not safely in many threads
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:

@@ -1,13 +1,11 @@
 """Writing data/raw.zip: the same members give the same bytes, on every machine and day."""
 
-import errno
 from collections.abc import Iterable
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from tqdm import tqdm
 
-from pokecam.errors import InputError
 from pokecam.files import whole_file
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
@@ -22,19 +20,11 @@ def write(members: Iterable[tuple[str, bytes]], path: Path) -> int:
     memory at a time. Raises `InputError` if the disk is full; whatever `members` raises passes
     through and leaves no file.
     """
-    with whole_file(path) as temporary:
-        try:
-            with ZipFile(temporary, "w", ZIP_STORED) as archive:
-                for name, data in tqdm(members, desc="download", unit=" files", disable=None):
-                    info = ZipInfo(name, _EPOCH)
-                    info.create_system = _UNIX
-                    info.external_attr = _MODE
-                    archive.writestr(info, data)
-                archive.filelist.sort(key=lambda info: info.filename)
-                return len(archive.filelist)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise InputError(
-                f"the disk is full: make room for {path} and for temporary files, and run again"
-            ) from None
+    with whole_file(path) as temporary, ZipFile(temporary, "w", ZIP_STORED) as archive:
+        for name, data in tqdm(members, desc="download", unit=" files", disable=None):
+            info = ZipInfo(name, _EPOCH)
+            info.create_system = _UNIX
+            info.external_attr = _MODE
+            archive.writestr(info, data)
+        archive.filelist.sort(key=lambda info: info.filename)
+        return len(archive.filelist)

@@ -38,6 +38,7 @@ def packed(folder: Path, files: dict[str, bytes], classes="all", lookalikes=(), 
         classes=classes,
         lookalikes=lookalikes,
         image_size=SIZE_PX,
+        unfinished=folder / "unfinished",
         **options,
     )
     return load(folder / "images")
@@ -317,7 +318,7 @@ def test_pixels_are_not_all_in_memory(tmp_path):
         "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = peak()\n"
         "pack(Path('raw.zip'), Path('images'), classes='all', lookalikes=[], image_size=512,"
-        " workers=2)\n"
+        " unfinished=Path('work'), workers=2)\n"
         "print(peak() - before)\n"
     )
     result = subprocess.run(
