@@ -33,6 +33,8 @@ def run(main: Callable[[], object]) -> None:
     Anything else is a defect of ours and keeps its traceback.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         for folder in WRITTEN:
             sweep(Path(folder))
@@ -73,16 +75,17 @@ def when_asked() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def end_with_dvc() -> None:
-    """Ask this process to stop when the DVC that runs it as a stage has died: one killed outright
-    leaves its stages running. Does nothing outside a stage.
-
-    `stages` calls this before a stage imports anything else: imports take seconds.
-    """
-    if DVC_STAGE in os.environ:
-        starter = _starter()
-        if starter is not None:
-            threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
+def begin() -> None:
+    """Prepare a process that DVC runs as a stage, before its imports, which take seconds: Ctrl-C
+    ends it without a traceback, and so does the death of its DVC, which, killed outright, leaves
+    its stages running. Does nothing outside a stage."""
+    if DVC_STAGE not in os.environ:
+        return
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    starter = _starter()
+    if starter is not None:
+        threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
 
 
 def _starter() -> psutil.Process | None:

@@ -1,5 +1,5 @@
 """The DVC stages, one module each: read parameters and files, call one function, write files."""
 
-from pokecam.running import end_with_dvc
+from pokecam import running
 
-end_with_dvc()
+running.begin()

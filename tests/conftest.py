@@ -5,11 +5,12 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.repository import PROJECT, finished, repository  # noqa: F401 (fixtures)
+
 # The same examples every time: a test that fails, fails for whoever looks into it, too.
 hypothesis.settings.register_profile("repeatable", derandomize=True)
 hypothesis.settings.load_profile("repeatable")
 
-PROJECT = Path(__file__).resolve().parent.parent
 REAL = PROJECT.parent / "shared" / "real"
 
 

@@ -93,7 +93,8 @@ class Unfinished:
         """Give the rows with these ascending numbers away as pixels.npy and, if wanted, masks.npy
         in the folder `out`, and forget everything."""
         self._hand_over()
-        self._journal.unlink()  # from here on the arrays are not what it says
+        if len(kept) < len(self.rows):
+            self._journal.unlink()  # from here on the arrays are not what it says
         self._pixels.keep(kept)
         self._masks.keep(kept)
         self._open.close()
