@@ -28,7 +28,7 @@ import yaml
 from drawn import run, workplace
 from pictures import IMAGENET, REAL
 
-from pokecam import images, judging, verdicts
+from pokecam import images, judging, splits, verdicts
 from pokecam.case import Case
 from pokecam.significance import interval
 from pokecam.sources import folder, raw
@@ -58,7 +58,9 @@ def divided(alone: Path, both: Path) -> None:
     manifest["part"] = manifest.file.map(parts)
     seen = set(manifest[manifest.part.isin(["train", "val"])].group)
     boxed = manifest.part.isna()
-    manifest.loc[boxed, "part"] = np.where(manifest[boxed].group.isin(seen), "near twin", "test")
+    manifest.loc[boxed, "part"] = np.where(
+        manifest[boxed].group.isin(seen), splits.LEFT_OUT, "test"
+    )
     manifest[["file", "label", "part"]].to_csv(both / "data/split.csv", index=False)
 
 

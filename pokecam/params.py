@@ -13,7 +13,7 @@ A key that no stage in dvc.yaml asks for is refused, so a misspelt one cannot pa
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,9 +27,10 @@ _NUMBER_AS_TEXT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
 
 
 class Settings(BaseModel):
-    """Parameters of one module: immutable, no conversion between types (an int is a float)."""
+    """Parameters of one module: immutable, no conversion between types (an int is a float),
+    numbers finite."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -89,7 +90,8 @@ def read_all(path: Path = Path("params.yaml"), pipeline: Path = Path("dvc.yaml")
     try:
         values = yaml.load(text, Loader=_NoRepeatedKeys)
     except yaml.YAMLError as error:
-        raise InputError(f"{path} is not valid YAML: {error}") from None
+        told = " ".join(str(error).split())
+        raise InputError(f"{path} is not valid YAML: {told}") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise InputError(f"{path} must be a list of lines `name: value`")
     if pipeline.exists():
@@ -133,6 +135,8 @@ class _NoRepeatedKeys(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=deep)
+            if not isinstance(key, Hashable):
+                continue  # a list as a name, which SafeLoader refuses below
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"{key} is there twice", key_node.start_mark

@@ -4,16 +4,19 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from pokecam.errors import InputError
+from pokecam.errors import InputError, did_you_mean
+from pokecam.images import read_foreign
 from pokecam.params import Settings
 
 PARTS = ("train", "val", "test")
+LEFT_OUT = "left out"  # of all three: `split` never says so, but whoever edits split.csv may
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -65,11 +68,66 @@ def split(
     return pd.DataFrame({"file": manifest.file, "label": manifest.label, "part": parts})
 
 
+def read(path: Path, manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return file, label, part of the split in the file `path`, in the order of the manifest.
+
+    The file may have been edited and committed by hand (`dvc commit`), and its rows may have any
+    order. `manifest` has the columns file, label. Raises `InputError` unless every picture of the
+    manifest is there once, with its label and one of train, val, test or "left out", and every
+    class is in train, val and test.
+    """
+    found = read_foreign(path.read_bytes(), str(path), ["file", "label", "part"])
+    for fault in (_unknown_part(found), _other_pictures(found, manifest), _absent(found)):
+        if fault:
+            raise InputError(f"{path}: {fault}: correct it, or make it anew: dvc repro -f split")
+    part_of = dict(zip(found.file, found.part, strict=True))
+    parts = [part_of[file] for file in manifest.file]
+    return pd.DataFrame({"file": manifest.file, "label": manifest.label, "part": parts})
+
+
 def rows(split: pd.DataFrame, part: str) -> np.ndarray:
     """Return the row numbers (n,), ascending, of one part: train, val or test."""
     if part not in PARTS:
         raise ValueError(f"{part!r} is not one of {PARTS}")
     return np.flatnonzero(split.part == part)
+
+
+def _unknown_part(found: pd.DataFrame) -> str | None:
+    known = (*PARTS, LEFT_OUT)
+    for file, part in zip(found.file, found.part, strict=True):
+        if part not in known:
+            return (
+                f"{file} is in part {part!r}, which is none of {', '.join(known)}."
+                f"{did_you_mean(part, known)}"
+            )
+    return None
+
+
+def _other_pictures(found: pd.DataFrame, manifest: pd.DataFrame) -> str | None:
+    """What is wrong with the pictures it names, or None."""
+    label_of = dict(zip(manifest.file, manifest.label, strict=True))
+    seen = set()
+    for file, label in zip(found.file, found.label, strict=True):
+        if file not in label_of:
+            return f"{file!r} is none of the pictures in data/images/manifest.csv"
+        if file in seen:
+            return f"{file} is there twice"
+        if label != label_of[file]:
+            return f"{file} has the label {label!r}, its class is {label_of[file]}"
+        seen.add(file)
+    for file in manifest.file:
+        if file not in seen:
+            return f"{file} is missing"
+    return None
+
+
+def _absent(found: pd.DataFrame) -> str | None:
+    present = set(zip(found.label, found.part, strict=True))
+    for label in sorted(set(found.label)):
+        for part in PARTS:
+            if (label, part) not in present:
+                return f"class {label} has no picture in part {part}"
+    return None
 
 
 def _wanted(

@@ -21,7 +21,7 @@ def main(
     settings = read(CamSettings)
     methods = settings.cam_methods
     packed = images.load(images_path)
-    test = splits.rows(images.read_table(split_path), "test")
+    test = splits.rows(splits.read(split_path, packed.manifest), "test")
     team = processes.team(read(device.DeviceSettings).device)
     model = classifier.load(classifier_path).to(team.device)
 

@@ -18,7 +18,7 @@ def main(
 ) -> None:
     settings = read(device.DeviceSettings)
     packed = images.load(images_path)
-    test = splits.rows(images.read_table(split_path), "test")
+    test = splits.rows(splits.read(split_path, packed.manifest), "test")
     manifest = packed.manifest.iloc[test]
 
     team = processes.team(settings.device)

@@ -30,7 +30,7 @@ def main(
     packed = images.load(images_path)
     about = json.loads((cams_path / "meta.json").read_text(encoding="utf-8"))
     predictions = images.read_table(evaluation_path / "predictions.csv")
-    split = images.read_table(split_path)
+    split = splits.read(split_path, packed.manifest)
     training = read(TrainSettings)
     where = device.pick(training.device)
     network = classifier.load(classifier_path).to(where)

@@ -21,7 +21,7 @@ def main(
 ) -> None:
     settings, recipe, wanted = read(TrainSettings), read(Recipe), read(methods.CamSettings)
     packed = images.load(images_path)
-    split = images.read_table(split_path)
+    split = splits.read(split_path, packed.manifest)
     labels = pd.Index(packed.classes).get_indexer(packed.manifest.label)
     state, origin = pretrained.read(pretrained_path, settings.backbone)
 

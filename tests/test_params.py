@@ -74,6 +74,19 @@ def test_out_of_range_names_key_value_and_bound(tmp_path):
     assert "rate: 0 was given, greater than 0 is needed" in message
 
 
+@pytest.mark.parametrize("rate", [".inf", ".nan", "1e999", "-.inf"])
+def test_numbers_are_finite(tmp_path, rate):
+    assert "rate: " in refusal(tmp_path, rate=rate)
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", ""])
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_a_mark_at_the_start_and_other_ends_of_lines_change_nothing(tmp_path, mark, end):
+    path = write(tmp_path, rate="0.5")
+    path.write_bytes((mark + path.read_text().replace("\n", end)).encode())
+    assert read(Example, path, pipeline=tmp_path / "none.yaml").rate == 0.5
+
+
 def test_wrong_type_names_key_and_value(tmp_path):
     assert "epochs: 'many' was given" in refusal(tmp_path, epochs="many")
     assert "epochs: 2.5 was given" in refusal(tmp_path, epochs="2.5")
@@ -139,6 +152,9 @@ def test_messages_are_one_line(tmp_path):
         ("1: a\n", "must be a list of lines"),
         ("a: [1\n", "not valid YAML"),
         ("a: 1\na: 2\n", "a is there twice"),
+        ("? [a]\n: 1\n", "not valid YAML.*unhashable"),
+        ("a: !!python/object/apply:os.system [ls]\n", "not valid YAML"),
+        ("a: 1\0", "not valid YAML"),
     ],
 )
 def test_files_that_are_no_parameters(tmp_path, text, reason):

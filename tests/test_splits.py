@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pokecam.errors import InputError
 from pokecam.params import read
-from pokecam.splits import PARTS, SplitSettings, rows, split
+from pokecam.splits import LEFT_OUT, PARTS, SplitSettings, rows, split
+from pokecam.splits import read as read_split
 
 
 def manifest(group_sizes: dict[str, list[int]]) -> pd.DataFrame:
@@ -179,3 +180,81 @@ def test_settings_are_checked(tmp_path, line, told):
     (tmp_path / "params.yaml").write_text("\n".join(lines))
     with pytest.raises(InputError, match=told):
         read(SplitSettings, tmp_path / "params.yaml", tmp_path / "dvc.yaml")
+
+
+ANTS = manifest({"Ant": [1] * 6, "Bee, or so": [1] * 6})
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """What `split.csv` is taken for after its text was changed by a function."""
+    path = tmp_path / "split.csv"
+    divided(ANTS).to_csv(path, index=False)
+
+    def edit(change, **options):
+        text = path.read_text()
+        changed = change(text)
+        assert changed != text
+        path.write_text(changed, **options)
+        return read_split(path, ANTS)
+
+    return edit
+
+
+def test_what_split_writes_is_read_as_it_is(tmp_path):
+    divided(ANTS).to_csv(tmp_path / "split.csv", index=False)
+    assert read_split(tmp_path / "split.csv", ANTS).equals(divided(ANTS))
+
+
+@pytest.mark.parametrize(
+    ("change", "encoding"),
+    [
+        (lambda text: "".join(sorted(text.splitlines(True), reverse=True)), "utf-8"),
+        (lambda text: text.replace(",", ";").replace("Bee; or", "Bee, or"), "utf-8-sig"),
+        (lambda text: text.replace("\n", "\r\n"), "utf-16"),
+    ],
+    ids=["backwards", "semicolons", "UTF-16"],
+)
+def test_rows_in_any_order_and_from_any_program_mean_the_same(edited, change, encoding):
+    """Sorted backwards, the header, which has no capital letter, still comes first."""
+    assert edited(change, encoding=encoding).equals(divided(ANTS))
+
+
+def test_a_picture_can_be_moved_or_left_out(edited):
+    train = divided(ANTS)[divided(ANTS).part == "train"].file.iloc[:2].tolist()
+
+    def change(text):
+        moved = text.replace(f"{train[0]},Ant,train", f"{train[0]},Ant,val")
+        return moved.replace(f"{train[1]},Ant,train", f"{train[1]},Ant,{LEFT_OUT}")
+
+    found = edited(change).set_index("file").part
+    assert found[train].tolist() == ["val", LEFT_OUT]
+
+
+def dropped(text):
+    """Without its last line."""
+    return "".join(text.splitlines(True)[:-1])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda text: text.replace("part", "Part", 1), "no column part"),
+        (lambda text: "", "no column file"),
+        (lambda text: text.splitlines()[0], "Ant/0000.png is missing"),
+        (dropped, r"Bee, or so/0011.png is missing"),
+        (lambda text: text + text.splitlines()[1], "Ant/0000.png is there twice"),
+        (lambda text: text + "Cat/1.png,Cat,train", "'Cat/1.png' is none of the pictures in"),
+        (lambda text: text.replace(",Ant,", ",ant,", 1), "has the label 'ant', its class is Ant"),
+        (lambda text: text.replace(",test", ",tset"), "in part 'tset', .* Did you mean test"),
+        (lambda text: text.replace(",test", ","), "in part '', which is none of train, val, test"),
+        (lambda text: text.replace("Ant,test", "Ant,val"), "class Ant has no picture in part test"),
+        (lambda text: text.replace("\n", ",1\n").replace(",1", "", 1), "line 2 has 4 fields"),
+    ],
+    ids=range(11),
+)
+def test_an_edited_split_that_does_not_fit_is_told(edited, change, told):
+    with pytest.raises(InputError, match=told) as error:
+        edited(change)
+    assert len(str(error.value).splitlines()) == 1
+    assert "split.csv" in str(error.value)

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 from pokecam.errors import InputError
-from pokecam.images import read_table
+from pokecam.images import read_foreign, read_table
 from pokecam.packing.duplicates import Fingerprint
 from pokecam.packing.geometry import Fit
 
 _CORNERS = ["xmin", "ymin", "xmax", "ymax"]
+_BOXES = "boxes.csv"  # the one table that a source other than `drawn` can bring along
+_NAMED = "boxes.csv of the source"
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,17 @@ def duplicates(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def read(raw: ZipFile, name: str) -> pd.DataFrame | None:
-    """Return a table of raw.zip, None if it has none of that name."""
+    """Return a table of raw.zip, None if it has none of that name.
+
+    boxes.csv may be anybody's: it comes as text, and `InputError` is raised if it is no csv of
+    the right columns.
+    """
     if name not in raw.namelist():
         return None
+    if name == _BOXES:
+        return read_foreign(raw.read(name), _NAMED, ["image", "label", *_CORNERS])
     with raw.open(name) as file:
-        try:
-            return read_table(file)
-        except (ValueError, pd.errors.ParserError) as error:
-            raise InputError(f"{name} of the source is not a readable csv: {error}") from None
+        return read_table(file)
 
 
 def packed_boxes(
@@ -68,42 +73,62 @@ def packed_boxes(
 ) -> pd.DataFrame:
     """Return the boxes of the packed pictures, carried from original to packed pixels.
 
-    Raises `InputError` for a missing column, a box without width or height, and a picture that
-    the source does not have.
+    boxes: image, label, xmin, ymin, xmax, ymax, as text. What lies beyond the picture is cut off;
+    a box that is there twice counts once. Raises `InputError` for a picture that the source does
+    not have or of another class than the box, for corners that are not finite numbers with room
+    between them, and for a box that lies beside its picture.
     """
-    _check_boxes(boxes, all_files)
+    boxes = _checked(boxes, all_files)
     places = pd.DataFrame(
         {
             "image": [row.file for row in rows],
+            "width": [row.width for row in rows],
+            "height": [row.height for row in rows],
             "scale": [row.place.scale for row in rows],
             "left": [row.place.left for row in rows],
             "top": [row.place.top for row in rows],
         }
     )
-    joined = boxes[["image", "label", *_CORNERS]].merge(places, on="image")
-    for corner in _CORNERS:
-        offset = joined.left if corner.startswith("x") else joined.top
-        joined[corner] = joined[corner] * joined.scale + offset
+    joined = boxes.merge(places, on="image").drop_duplicates()
+    for low, high, side in (("xmin", "xmax", "width"), ("ymin", "ymax", "height")):
+        beside = (joined[high] <= 0) | (joined[low] >= joined[side])
+        if beside.any():
+            raise InputError(_beside(joined[beside].iloc[0]))
+        for corner in (low, high):
+            offset = joined.left if side == "width" else joined.top
+            joined[corner] = joined[corner].clip(0, joined[side]) * joined.scale + offset
     return joined[["image", "label", *_CORNERS]]
 
 
-def _check_boxes(boxes: pd.DataFrame, all_files: Collection[str]) -> None:
-    missing = [name for name in ("image", "label", *_CORNERS) if name not in boxes]
-    if missing:
-        raise InputError(
-            f"boxes.csv of the source has no column {missing[0]}: the columns are image, label, "
-            f"{', '.join(_CORNERS)}"
-        )
+def _checked(boxes: pd.DataFrame, all_files: Collection[str]) -> pd.DataFrame:
+    """The boxes with numbers for corners."""
     unknown = boxes.image[~boxes.image.isin(all_files)]
     if len(unknown):
         raise InputError(
-            f"boxes.csv of the source has a box for {unknown.iloc[0]}, which is no picture of the "
-            "source: CLASS/name.ext is expected"
+            f"{_NAMED} has a box for {unknown.iloc[0]!r}, which is no picture of the source: "
+            "CLASS/name.ext is expected"
         )
-    corners = boxes[_CORNERS].apply(pd.to_numeric, errors="coerce")
-    sound = (corners.xmin < corners.xmax) & (corners.ymin < corners.ymax)
-    if not sound.all():
+    other = boxes[boxes.image.str.split("/").str[0] != boxes.label]
+    if len(other):
         raise InputError(
-            f"boxes.csv of the source: the box of {boxes.image[~sound].iloc[0]} is not four "
-            "numbers xmin < xmax, ymin < ymax in pixels"
+            f"{_NAMED} has the label {other.label.iloc[0]!r} for {other.image.iloc[0]}: a box is "
+            "of what its picture's class is, leave out others"
         )
+    corners = boxes[_CORNERS].apply(pd.to_numeric, errors="coerce").astype(float)
+    sound = (corners.xmin < corners.xmax) & (corners.ymin < corners.ymax)
+    sound &= np.isfinite(corners).all(axis=1)
+    if not sound.all():
+        row = boxes[~sound].iloc[0]
+        raise InputError(
+            f"{_NAMED}: the box of {row.image} is {', '.join(row[_CORNERS])}, not four numbers "
+            "xmin < xmax, ymin < ymax in pixels, with a point before decimals"
+        )
+    return boxes.assign(**{corner: corners[corner] for corner in _CORNERS})
+
+
+def _beside(row: pd.Series) -> str:
+    corners = ", ".join(f"{row[corner]:g}" for corner in _CORNERS)
+    return (
+        f"{_NAMED}: the box {corners} lies beside its picture {row.image}, which has "
+        f"{row.width}×{row.height} pixels: give it in pixels of the picture as it is shown"
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pokecam import images, params
+from pokecam import images, params, splits
 from pokecam.report.trust import Judgement
 
 # Columns of the judgement's tables that hold no numbers.
@@ -69,7 +69,7 @@ def read(
         packed=packed,
         quarantine=images.read_table(images_folder / "quarantine.csv"),
         duplicates=images.read_table(images_folder / "duplicates.csv"),
-        parts=images.read_table(split)["part"].value_counts().to_dict(),
+        parts=splits.read(split, packed.manifest)["part"].value_counts().to_dict(),
         history=pd.read_csv(history),
         predictions=images.read_table(evaluation / "predictions.csv"),
         per_class=images.read_table(evaluation / "per_class.csv"),

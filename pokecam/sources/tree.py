@@ -14,6 +14,8 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from pathlib import PurePosixPath
 from typing import IO
 
@@ -25,10 +27,15 @@ log = logging.getLogger(__name__)
 BOXES = "boxes.csv"
 MASK = ".mask.png"
 MAX_FILE_MIB = 256  # one file is held in memory; no real picture comes near this
+MAX_NAME = 1000  # characters of a file's path inside its source; all are in memory
 _NAMES_SHOWN = 5
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+_CHARACTERS_SHOWN = 80
+_UNREADABLE = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of characters, ends of lines
+_CHUNK_BYTES = 2**16  # zipfile unpacks as much as it is asked for, and only then cuts it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One file of a source: its "/"-separated path inside it, its size, and how to open it."""
 
@@ -44,7 +51,7 @@ class Entry:
                 f"{MAX_FILE_MIB}: take it out of the source"
             )
         with self.open() as file:
-            return file.read()
+            return b"".join(iter(partial(file.read, _CHUNK_BYTES), b""))
 
     def head(self) -> bytes:
         """Return the first bytes, enough to tell the format."""
@@ -65,7 +72,7 @@ def members(entries: Iterable[Entry], source: str) -> Iterator[tuple[str, bytes]
     if not pictures:
         raise InputError(
             f"source {source} holds no pictures in class folders: CLASS/picture.jpg is needed, "
-            f"at any depth, and there is {_some(others) or 'nothing'}"
+            f"at any depth, and there is {_some(others) or 'nothing'}{_packed(others)}"
         )
     boxes = _boxes(pictures, others)
     ignored = [entry for entry in others if entry is not boxes]
@@ -89,9 +96,7 @@ def _sort_out(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry], list[
     masks: list[Entry] = []
     others: list[Entry] = []
     for entry in sorted(entries, key=lambda entry: (entry.path.count("/"), entry.path)):
-        if any(unicodedata.category(character) in ("Cc", "Cs") for character in entry.path):
-            raise InputError(f"the file name {entry.path!r} is not readable text: rename the file")
-        *folders, name = entry.path.split("/")
+        *folders, name = checked(entry.path).split("/")
         hidden = any(part.startswith((".", "__MACOSX")) for part in (*folders, name))
         if not folders or hidden:
             others.append(entry)
@@ -100,6 +105,25 @@ def _sort_out(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry], list[
         else:
             (pictures if _is_picture(name, entry) else others).append(entry)
     return pictures, masks, others
+
+
+def checked(path: str) -> str:
+    """Return the path of a file inside its source; `InputError` if it is too long or no text."""
+    if len(path) > MAX_NAME:
+        raise InputError(
+            f"the file name {shortened(path)} has {len(path)} characters, {MAX_NAME} are read: "
+            "rename the file"
+        )
+    if not path.isprintable() and any(
+        unicodedata.category(character) in _UNREADABLE for character in path
+    ):
+        raise InputError(f"the file name {shortened(path)} is not readable text: rename the file")
+    return path
+
+
+def shortened(name: str) -> str:
+    """A name in quotes for a message, unreadable characters escaped, cut if it is long."""
+    return f"{name[:_CHARACTERS_SHOWN]!r}{'…' if len(name) > _CHARACTERS_SHOWN else ''}"
 
 
 def _is_picture(name: str, entry: Entry) -> bool:
@@ -133,8 +157,9 @@ def _named(pictures: list[Entry]) -> dict[str, Entry]:
     named = {name: same_name[0] for name, same_name in by_name.items()}
     for name, same_name in by_name.items():
         if len(same_name) > 1:
+            free = _free_names(name, named)
             for entry in _unequal(same_name)[1:]:
-                named[_free_name(name, named)] = entry
+                named[next(free)] = entry
     return named
 
 
@@ -145,12 +170,12 @@ def _unequal(entries: list[Entry]) -> list[Entry]:
     return list(first.values())
 
 
-def _free_name(name: str, taken: Collection[str]) -> str:
+def _free_names(name: str, taken: Collection[str]) -> Iterator[str]:
     path = PurePosixPath(name)
-    number = 2
-    while (free := str(path.with_name(f"{path.stem}-{number}{path.suffix}"))) in taken:
-        number += 1
-    return free
+    for number in count(2):
+        free = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+        if free not in taken:
+            yield free
 
 
 def _boxes(pictures: list[Entry], others: list[Entry]) -> Entry | None:
@@ -162,6 +187,11 @@ def _boxes(pictures: list[Entry], others: list[Entry]) -> Entry | None:
         if path.name == BOXES and beside_classes.is_relative_to(path.parent):
             return entry
     return None
+
+
+def _packed(entries: list[Entry]) -> str:
+    nested = any(entry.path.lower().endswith(_ARCHIVES) for entry in entries)
+    return "; archives in it are not opened: unpack them" if nested else ""
 
 
 def _some(entries: list[Entry]) -> str:

@@ -31,14 +31,14 @@ def network(head="gap"):
 def run_folder(tmp_path, monkeypatch):
     """What the stages before leave behind; pictures 1, 4 and 6 are the test part."""
     monkeypatch.chdir(tmp_path)
-    files = [f"{label}/{i}.png" for i, label in enumerate("aaaabbb")]
-    table = pd.DataFrame({"file": files, "label": list("aaaabbb")})
+    files = [f"{label}/{i}.png" for i, label in enumerate("aaabbbb")]
+    table = pd.DataFrame({"file": files, "label": list("aaabbbb")})
     (tmp_path / "data" / "images").mkdir(parents=True)
     np.save(tmp_path / "data" / "images" / "pixels.npy", PIXELS)
     write_csv(tmp_path / "data" / "images" / "manifest.csv", table.assign(group=range(7)))
     names = {"classes": CLASSES, "lookalikes": []}
     write_json(tmp_path / "data" / "images" / "classes.json", names)
-    parts = ["train", "test", "val", "train", "test", "train", "test"]
+    parts = ["train", "test", "val", "train", "test", "val", "test"]
     write_csv(tmp_path / "data" / "split.csv", table.assign(part=parts))
     set_methods(tmp_path, ["grad_cam", "cam"])
     return tmp_path

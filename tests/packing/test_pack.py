@@ -281,11 +281,12 @@ def test_what_is_not_black_in_a_mask_is_the_object(tmp_path, mode):
     ("table", "told"),
     [
         ("image,label\nAnt/0.png,Ant\n", "no column xmin"),
-        ("image,label,xmin,ymin,xmax,ymax\nAnt/x.png,Ant,1,2,3,4\n", "a box for Ant/x.png"),
+        ("image,label,xmin,ymin,xmax,ymax\nAnt/x.png,Ant,1,2,3,4\n", "a box for 'Ant/x.png'"),
         ("image,label,xmin,ymin,xmax,ymax\nAnt/0.png,Ant,9,2,3,4\n", "the box of Ant/0.png"),
         ("image,label,xmin,ymin,xmax,ymax\nAnt/0.png,Ant,x,2,3,4\n", "the box of Ant/0.png"),
-        ('image,label\n"', "not a readable csv"),
-        ("", "not a readable csv"),
+        ("image,label,xmin,ymin,xmax,ymax\nAnt/0.png,Ant,-inf,2,inf,4\n", "the box of Ant/0.png"),
+        ('image,label,xmin,ymin,xmax,ymax\n"', "not a readable csv"),
+        ("", "no column image"),
     ],
 )
 def test_boxes_that_do_not_fit_are_told(tmp_path, table, told):

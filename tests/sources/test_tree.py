@@ -113,6 +113,14 @@ def test_other_bytes_under_the_same_name_are_kept_beside(tmp_path):
     }
 
 
+def test_many_pictures_of_one_name_are_numbered(tmp_path):
+    """Each gets the number after that of the one before, without asking for all below it."""
+    files = {f"{number:04d}/Ant/a.png": b"%d" % number for number in range(3000)}
+    found = dict(as_zip(tmp_path / "a.zip", files))
+    numbered = {f"images/Ant/a-{number + 1}.png": b"%d" % number for number in range(1, 3000)}
+    assert found == numbered | {"images/Ant/a.png": b"0"}
+
+
 def test_what_is_no_picture_is_ignored_and_named(tmp_path, caplog):
     junk = {
         "pets/Ant/Thumbs.db": b"\xd0\xcf\x11\xe0 thumbs",
@@ -168,10 +176,17 @@ def test_accents_have_one_form(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("name", ["Ant/a\nb.png", "Ant/\udcff.png"])
+@pytest.mark.parametrize("name", ["Ant/a\nb.png", "Ant/\udcff.png", "Ant/a\u2028.png"])
 def test_names_that_are_no_text_are_refused(tmp_path, name):
     with pytest.raises(InputError, match="not readable text"):
         members(tmp_path, {name: picture(1)})
+
+
+def test_a_name_of_a_thousand_characters_is_read_and_no_longer_one(tmp_path):
+    name = "C" * 300 + "/" + "a" * 695 + ".png"
+    assert list(as_zip(tmp_path / "a.zip", {name: b"x"})) == [(f"images/{name}", b"x")]
+    with pytest.raises(InputError, match=r"'xCCC.*'… has 1001 characters, 1000 are read: rename"):
+        list(as_zip(tmp_path / "a.zip", {f"x{name}": b"x"}))
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):
