@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pokecam.packing import decode as module
+from pokecam.packing import limits
 from pokecam.packing.decode import UnusableError, decode
 from tests.pictures import encoded, patches, picture
 
@@ -194,12 +194,12 @@ def huge_png(side_px: int) -> bytes:
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_giant_pictures_are_refused_before_they_are_decoded():
-    assert reason(huge_png(10_001)).startswith("too large: 10001×10001 px, at most 100 megapixels")
+    assert reason(huge_png(10_001)).startswith("too large: 10001×10001 px, at most 40 megapixels")
     assert reason(huge_png(60_000)).startswith("too large: ")
 
 
 def test_the_limit_itself_is_read(monkeypatch):
-    monkeypatch.setattr(module, "MAX_MEGAPIXELS", 0.0064)
+    monkeypatch.setattr(limits, "_MEGAPIXELS", 0.0064)
     assert pixels(picture(1, width=80, height=80)).shape == (80, 80, 3)
     assert reason(picture(1, width=81, height=80)).startswith("too large: 81×80 px")
 
