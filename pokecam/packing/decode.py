@@ -13,7 +13,7 @@ from pokecam.packing import limits
 from pokecam.packing.limits import UnusableError
 
 _STRIP_PX = 2**20  # converted at a time, so that no large picture is held twice
-_JPEG2000_PX = 8 * 10**6  # more are decoded shrunk: whole, these take a second
+_JPEG2000_PX = 12 * 10**6  # more are decoded shrunk: whole, these take two seconds
 _MAX_EXIF_BYTES = 2**20  # one segment of a JPEG has 2**16
 _ORIENTATION = 0x0112
 _UPRIGHT = {  # EXIF orientation → what undoes it

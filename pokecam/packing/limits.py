@@ -5,12 +5,16 @@ lies in memory beside that. Measured with Pillow 13 on two cores, before there w
 of EXIF segments took 30 s, a 2 MB icon 1.3 GB, 24 MB of empty PNG chunks 10 s.
 """
 
+import ctypes
+import functools
 import io
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
+import PIL
 from PIL import IcoImagePlugin, Image
 
 from pokecam.formats import HEAD_BYTES, READABLE, kind
@@ -18,16 +22,18 @@ from pokecam.formats import HEAD_BYTES, READABLE, kind
 MIN_SIDE_PX = 32
 GIANT_PX = 16 * 10**6  # more are decoded one at a time, and shrunk at once
 MAX_MEGAPIXELS = 100  # of a JPEG, which is decoded shrunk
-_MEGAPIXELS = 40
+_MEGAPIXELS = 50
 _MEGAPIXELS_OF = {"JPEG": MAX_MEGAPIXELS, "AVIF": 30, "TIFF": 30, "WEBP": 30, "ICO": 4}
 # Read before the first pixel: text, profiles, tags; of WebP and AVIF, the whole file.
 _HEADER_MIB = 16
 _HEADER_MIB_OF = {"TIFF": 6, "WEBP": 32}  # every number in a TIFF's tags becomes an object
+_INTERLACED_MEGAPIXELS = 20  # a PNG of seven passes takes twice as long
 _JPEG2000_MIB = 16  # 5 MB a second
 _MAX_PIECES = 10**6  # a chunk, a segment, a tag are two to four, of up to 3 µs
 _SLOW_MEGAPIXELS = 0.8  # where Pillow loops over pixels in Python: a read and 3 µs each
 _MAX_SCANS = 1000
 _MAX_SCANNED_MEGAPIXELS = 2000  # scans × pixels: 1 ms each
+_PROGRESSIVE_MIB = 64  # 20 to 30 MB a second
 _MAX_MASK_SAMPLES = 160 * 10**6
 _MAX_COEFFICIENT_BYTES = 600 * 10**6  # of all scans, until the last is read
 _MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
@@ -87,7 +93,7 @@ def opened(data: bytes) -> tuple[Image.Image, int]:
     image = Image.open(file, formats=formats)
     _check_size(image)
     jpeg_scans = scans(data) if found == "JPEG" else 0
-    _check_scans(image, jpeg_scans)
+    _check_scans(image, jpeg_scans, len(data))
     _check_speed(image, len(data))
     _check_tiff(image)
     file.begin()
@@ -146,6 +152,12 @@ def _check_size(image: Image.Image) -> None:
 def _check_speed(image: Image.Image, size_bytes: int) -> None:
     if image.format == "JPEG2000" and size_bytes > _JPEG2000_MIB * 2**20:
         raise UnusableError(f"too large: at most {_JPEG2000_MIB} MiB are read of a JPEG2000")
+    interlaced = image.format == "PNG" and image.info.get("interlace")
+    if interlaced and image.width * image.height > _INTERLACED_MEGAPIXELS * 10**6:
+        raise UnusableError(
+            f"too slow: {image.width}×{image.height} px, interlaced; at most "
+            f"{_INTERLACED_MEGAPIXELS} megapixels are read; save it again without"
+        )
     tiles = getattr(image, "tile", None)
     slow = tiles and tiles[0][0] in ("ppm", "ppm_plain")
     if slow and image.width * image.height > _SLOW_MEGAPIXELS * 10**6:
@@ -155,17 +167,20 @@ def _check_speed(image: Image.Image, size_bytes: int) -> None:
         )
 
 
-def _check_scans(image: Image.Image, number: int) -> None:
+def _check_scans(image: Image.Image, number: int, size_bytes: int) -> None:
     pixels = image.width * image.height
     if number > _MAX_SCANS or number * pixels > _MAX_SCANNED_MEGAPIXELS * 10**6:
         raise UnusableError(
             f"too slow: {image.width}×{image.height} px in {number} scans or more; "
             "save it again, not progressive"
         )
-    if number > 1 and 2 * pixels * len(image.getbands()) > _MAX_COEFFICIENT_BYTES:
+    coefficient_bytes = 2 * pixels * len(image.getbands())
+    if number > 1 and (
+        coefficient_bytes > _MAX_COEFFICIENT_BYTES or size_bytes > _PROGRESSIVE_MIB * 2**20
+    ):
         raise UnusableError(
-            f"too large: {image.width}×{image.height} px, progressive; "
-            "save it again, not progressive"
+            f"too large: {image.width}×{image.height} px, {size_bytes / 2**20:.0f} MiB, "
+            "progressive; save it again, not progressive"
         )
 
 
@@ -191,7 +206,18 @@ def _check_tiff(image: Image.Image) -> None:
             f"too large: tiles of {width}×{height} px, at most "
             f"{_MEGAPIXELS_OF['TIFF']} megapixels are read of a TIFF"
         )
+    _quiet_libtiff()
     exif = image.getexif()
     for tag in _TIFF_MORE_TAGS:
         if tag in exif:
             exif.get_ifd(tag)
+
+
+@functools.cache
+def _quiet_libtiff() -> None:
+    """Pillow silences the warnings of the libtiff that comes with it, but not its errors, which
+    it raises as well: without this they would be on the terminal too."""
+    for folder in ("pillow.libs", "PIL/.dylibs"):
+        for library in Path(PIL.__file__).parents[1].joinpath(folder).glob("libtiff*"):
+            with suppress(OSError, AttributeError):  # another build of it: then they stay
+                ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
