@@ -14,6 +14,7 @@ from pokecam.packing.limits import UnusableError
 
 _STRIP_PX = 2**20  # converted at a time, so that no large picture is held twice
 _JPEG2000_PX = 12 * 10**6  # more are decoded shrunk: whole, these take two seconds
+_FAR = 1e300
 _MAX_EXIF_BYTES = 2**20  # one segment of a JPEG has 2**16
 _ORIENTATION = 0x0112
 _UPRIGHT = {  # EXIF orientation → what undoes it
@@ -166,7 +167,10 @@ def _brightest(image: Image.Image) -> float:
 
 
 def _numbers(image: Image.Image) -> np.ndarray:
-    return np.nan_to_num(np.asarray(image, dtype=np.float64))
+    """The numbers of a picture: NaN as 0, infinity so that 255 times as much is still a number."""
+    with np.errstate(invalid="ignore"):  # not every bit pattern is a number
+        values = np.asarray(image, dtype=np.float64)
+    return np.nan_to_num(values, posinf=_FAR, neginf=-_FAR)
 
 
 def _eight_bit(image: Image.Image, brightest: float) -> Image.Image:

@@ -6,6 +6,7 @@ crashes it, hangs or floods is known by its number.
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -49,7 +50,9 @@ def outcomes(what: str, argument: str = "") -> dict[str, dict]:
 
 def counted(found: list[dict]) -> Counter:
     """How often each kind of outcome came, the slowest case and the highest peak printed."""
-    kinds = Counter(one["outcome"].split(":")[0].split(" (")[0] for one in found)
+    kinds = Counter(
+        re.sub(r"\d+×\d+", "…×…", one["outcome"].split(":")[0].split(" (")[0]) for one in found
+    )
     slowest = max(one["seconds"] for one in found)
     peak = max(one["peak"] for one in found)
     print(f"{len(found)} cases, slowest {slowest:.2f} s, peak {peak / 1e6:.0f} MB: {kinds}")
