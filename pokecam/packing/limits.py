@@ -8,6 +8,7 @@ of EXIF segments took 30 s, a 2 MB icon 1.3 GB, 24 MB of empty PNG chunks 10 s.
 import ctypes
 import functools
 import io
+import logging
 import re
 import threading
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ _TIFF_TILE = (322, 323)  # width, length
 _TIFF_MORE_TAGS = (34665, 34853, 40965)  # EXIF, GPS, interoperability
 
 _one_giant = threading.Lock()
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what else it says is in the reasons
 
 
 class UnusableError(Exception):
