@@ -1,6 +1,5 @@
 """From raw.zip to the folder of packed pixels that every later stage reads."""
 
-import io
 import logging
 import shutil
 import sys
@@ -24,7 +23,7 @@ from pokecam.errors import InputError
 from pokecam.files import whole_folder, write_csv, write_json
 from pokecam.packing import tables
 from pokecam.packing.classes import alike, choose
-from pokecam.packing.decode import UnusableError, decode
+from pokecam.packing.decode import UnusableError, decode, decode_mask
 from pokecam.packing.duplicates import fingerprint, groups, near_pairs, same_picture
 from pokecam.packing.geometry import fit, letterbox, letterbox_mask
 from pokecam.packing.tables import Row
@@ -159,25 +158,11 @@ def _prepare(file: str, data: bytes, mask_data: bytes | None, size_px: int) -> P
 
 
 def _mask(data: bytes, row: Row) -> np.ndarray:
-    """The packed mask: the numbers of an indexed picture, 1 where any other is not black or
-    transparent."""
+    """The packed mask."""
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            mode, size = image.mode, image.size
-            if size == (row.width, row.height):  # else it may be huge
-                values = np.asarray(image)
-    except Exception as error:  # damaged bytes make Pillow's readers raise nearly anything
-        raise InputError(f"the mask of {row.file} is not a readable PNG: {error}") from None
-    if size != (row.width, row.height):
-        raise InputError(
-            f"the mask of {row.file} has {size[0]}×{size[1]} pixels, its picture "
-            f"{row.width}×{row.height}: masks are as large as their pictures"
-        )
-    if mode != "P":
-        channels = values.reshape(row.height, row.width, -1).astype(bool)
-        if mode in ("LA", "RGBA"):
-            channels = channels[..., :-1] & channels[..., -1:]
-        values = np.any(channels, axis=-1).astype(np.uint8)
+        values = decode_mask(data, (row.width, row.height))
+    except UnusableError as error:
+        raise InputError(f"the mask of {row.file} {error}") from None
     return letterbox_mask(values, row.place)
 
 

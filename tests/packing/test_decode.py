@@ -2,7 +2,9 @@
 
 import io
 import struct
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pokecam.packing import decode as module
+from pokecam.packing import limits
 from pokecam.packing.decode import UnusableError, decode
+from tests.packing.fuzz import in_mode
 from tests.pictures import encoded, patches, picture
 
 LEFT_RED = Image.new("RGB", (64, 48), "blue")
@@ -123,6 +127,81 @@ def test_floating_point_greys(top):
     assert pixels(data)[0, :, 0] == pytest.approx(np.linspace(0, 255, 64), abs=1)
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_is_no_number_is_black_and_what_is_infinite_black_or_white():
+    """Also the signalling kind of NaN, of which NumPy warns."""
+    values = np.full((32, 32), 0.2, np.float32)
+    values[0, :2] = np.inf, -np.inf
+    values[1, :2] = np.array([0x7FA00000, 0x7FC00000], np.uint32).view(np.float32)
+    found = pixels(encoded(Image.fromarray(values), "TIFF"))[..., 0]
+    assert found[:2, :2].tolist() == [[255, 0], [0, 0]]
+    values[0, 0] = 0.2
+    found = pixels(encoded(Image.fromarray(values), "TIFF"))[..., 0]
+    assert found[:3, :2].tolist() == [[51, 0], [0, 0], [51, 51]]
+
+
+def test_a_giant_is_shrunk_and_looks_the_same(monkeypatch):
+    """Each square of pixels becomes its mean; transparency and orientation are heeded before and
+    after; the size told is the original's."""
+    monkeypatch.setattr(limits, "GIANT_PX", 1000)
+    monkeypatch.setattr(module, "_STRIP_PX", 999)  # several strips, the last one short
+    image = patches(1, 330, 210)
+    image.putalpha(patches(2, 330, 210).convert("L"))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    data = encoded(image, "PNG", exif=exif)
+    shrunk, width, height = decode(data, 40)
+    monkeypatch.undo()
+    whole, *size = decode(data, 40)
+    assert [width, height] == size == [210, 330]
+    assert shrunk.size == (53, 83)  # 4 × 4 pixels each
+    blocks = np.asarray(whole).astype(float)[:328, 2:]  # turned: what is left over is at the left
+    means = blocks.reshape(82, 4, 52, 4, 3).mean(axis=(1, 3))
+    assert np.abs(np.asarray(shrunk)[:82, 1:] - means).max() <= 0.51
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
+def test_strips_change_no_pixel(monkeypatch, mode):
+    data = encoded(in_mode(mode), "TIFF")
+    whole = pixels(data)
+    monkeypatch.setattr(module, "_STRIP_PX", 300)
+    assert np.array_equal(pixels(data), whole)
+
+
+def test_giants_are_decoded_one_at_a_time(monkeypatch):
+    monkeypatch.setattr(limits, "GIANT_PX", 1000)
+    inside, most = [], []
+    rgb = module._rgb
+
+    def slow(*arguments):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.02)
+        inside.pop()
+        return rgb(*arguments)
+
+    monkeypatch.setattr(module, "_rgb", slow)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(pixels, [picture(1), picture(2), picture(3), picture(4)]))
+        assert max(most) == 1
+        monkeypatch.setattr(limits, "GIANT_PX", 10**6)
+        list(pool.map(pixels, [picture(1), picture(2), picture(3), picture(4)]))
+    assert max(most) > 1
+
+
+@pytest.mark.parametrize(
+    ("scans", "data"),
+    [
+        (1, encoded(patches(1), "JPEG")),
+        (1, encoded(patches(1), "JPEG", exif=b"Exif\0\0" + picture(2, "JPEG"))),
+        (1, encoded(patches(1), "JPEG") + b"\xff\xda" * 9),
+        (10, encoded(patches(1), "JPEG", progressive=True)),
+    ],
+)
+def test_scans_are_counted_up_to_the_end_and_not_in_thumbnails(scans, data):
+    assert limits.scans(data) == scans
+
+
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_of_several_frames_the_first_counts(kind):
     frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue", "lime")]
@@ -194,12 +273,12 @@ def huge_png(side_px: int) -> bytes:
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_giant_pictures_are_refused_before_they_are_decoded():
-    assert reason(huge_png(10_001)).startswith("too large: 10001×10001 px, at most 100 megapixels")
+    assert reason(huge_png(10_001)).startswith("too large: 10001×10001 px, at most 50 megapixels")
     assert reason(huge_png(60_000)).startswith("too large: ")
 
 
 def test_the_limit_itself_is_read(monkeypatch):
-    monkeypatch.setattr(module, "MAX_MEGAPIXELS", 0.0064)
+    monkeypatch.setattr(limits, "_MEGAPIXELS", 0.0064)
     assert pixels(picture(1, width=80, height=80)).shape == (80, 80, 3)
     assert reason(picture(1, width=81, height=80)).startswith("too large: 81×80 px")
 
