@@ -35,7 +35,7 @@ LOCKS := requirements.txt requirements-dev.txt requirements-audit.txt
 audit: .venv/audit/installed
 	@$(AUDIT) $(LOCKS:%=-r %) 2> .venv/audit/told && cat .venv/audit/told || { \
 		if grep -q '^Traceback' .venv/audit/told; \
-		then echo "Nothing was checked: the database of vulnerabilities (pypi.org) could not be asked:" \
+		then echo "Nothing was checked: the advisory database of PyPI could not be asked:" \
 			"$$(tail -n 1 .venv/audit/told). Try again with a network." >&2; \
 		else cat .venv/audit/told >&2; fi; exit 1; }
 
