@@ -13,7 +13,7 @@ export DVC_NO_ANALYTICS := 1
 # one another's threads.
 TEST := OMP_NUM_THREADS=1 python -m pytest -n 2 --dist worksteal
 
-.PHONY: repro test lint lock clean
+.PHONY: repro test lint audit lock clean
 
 repro: .venv/installed
 	dvc repro
@@ -26,6 +26,23 @@ lint: .venv/installed-dev
 	ruff format --check .
 	ruff check .
 	mypy
+
+# Whether anything is known against the locked packages. Without --strict, pip-audit passes over a
+# package of which the database says nothing and finds everything well; without a network it ends in
+# a traceback, of which the last line is told.
+AUDIT := .venv/audit/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off
+LOCKS := requirements.txt requirements-dev.txt requirements-audit.txt
+audit: .venv/audit/installed
+	@$(AUDIT) $(LOCKS:%=-r %) 2> .venv/audit/told && cat .venv/audit/told || { \
+		if grep -q '^Traceback' .venv/audit/told; \
+		then echo "Nothing was checked: the advisory database of PyPI could not be asked:" \
+			"$$(tail -n 1 .venv/audit/told). Try again with a network." >&2; \
+		else cat .venv/audit/told >&2; fi; exit 1; }
+
+.venv/audit/installed: requirements-audit.txt
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet --require-hashes -r requirements-audit.txt
+	@touch $@
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12, say") if sys.version_info < (3, 11) else None'
@@ -47,13 +64,14 @@ endif
 
 # The lock files, from pyproject.toml. torch and its CUDA packages are in requirements.txt only:
 # the development packages that ask for torch are told that nobody does, and installed as locked.
-COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --quiet
 lock:
-	$(COMPILE) --extra torch -o requirements.txt
-	$(COMPILE) -c requirements.txt -o requirements-base.txt
+	$(COMPILE) pyproject.toml --extra torch -o requirements.txt
+	$(COMPILE) pyproject.toml -c requirements.txt -o requirements-base.txt
 	printf "torch; python_version < '3'\ntorchvision; python_version < '3'" > .venv/without-torch.txt
-	$(COMPILE) --group dev -c requirements.txt --override .venv/without-torch.txt -o requirements-dev.txt
+	$(COMPILE) pyproject.toml --group dev -c requirements.txt --override .venv/without-torch.txt -o requirements-dev.txt
+	$(COMPILE) --group audit -c requirements-dev.txt -o requirements-audit.txt
 
 clean:
 	rm -rf .venv data/* models/* checkpoints
