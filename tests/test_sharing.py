@@ -1,6 +1,6 @@
 """What docs/sharing.md says, with the real `dvc`: one clone pushes, another has it all.
 
-The tiny pipeline of test_pipeline.py runs once, and then two experiments on it; every remote is
+The tiny pipeline runs once, and then two experiments on it; every remote is
 given the same results, and every test has clones of its own.
 """
 
@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests import stores, test_pipeline
+from tests import stores
+from tests.repository import Repository, ran
 from tests.stores import Store
-from tests.test_pipeline import Repository, ran
-
-finished = test_pipeline.finished  # the fixture: one run for this module
 
 EVERYTHING = ("--run-cache", "--all-commits")
 BOTH, ONE = "cam_methods=[cam,grad_cam]", "cam_methods=[grad_cam]"
