@@ -19,7 +19,7 @@ from pokecam.folding import folded
 from pokecam.packing.decode import UnusableError, decode
 from pokecam.packing.geometry import fit, letterbox
 from pokecam.report.overlay import overlay
-from pokecam.report.sheets import FAINT, INK, PAPER, font
+from pokecam.report.sheets import FAINT, INK, PAPER, fitting, font
 
 MARGIN_PX = 16
 CAPTION_PX = 30
@@ -111,7 +111,9 @@ def draw(explanation: Explanation) -> Image.Image:
     image.paste(Image.fromarray(explanation.pixels), (MARGIN_PX, CAPTION_PX + CAPTION_PX))
     for row, name in enumerate(classes):
         top = CAPTION_PX + row * down
-        caption = f"{name} {percent(explanation.probabilities[name])}"
+        sure = f" {percent(explanation.probabilities[name])}"
+        room = across * len(methods) - MARGIN_PX - font(16).getlength(sure)
+        caption = fitting(name, font(16), room) + sure
         pen.text((MARGIN_PX + across, top + 6), caption, INK, font(16))
         for column, method in enumerate(methods, start=1):
             painted = overlay(explanation.pixels, explanation.shown[name, method])

@@ -54,7 +54,7 @@ def load(folder: Path) -> Packed:
 
 def read_table(path: Path | IO[bytes]) -> pd.DataFrame:
     """Read a csv whose file and class names stay text, whatever they look like ("NA", "007")."""
-    texts = dict.fromkeys(("file", "image", "label", "predicted", "part", "reason"), str)
+    texts = dict.fromkeys(("file", "image", "label", "predicted", "against", "part", "reason"), str)
     return pd.read_csv(path, dtype=texts, keep_default_na=False, encoding="utf-8")
 
 

@@ -15,15 +15,12 @@ A key that no stage in dvc.yaml asks for is refused, so a misspelt one cannot pa
 import re
 from collections.abc import Collection, Hashable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from pokecam.errors import InputError, did_you_mean
-
-# YAML 1.1, which PyYAML reads, takes `1e-3` for text; YAML 1.2, which DVC writes, for a number.
-_NUMBER_AS_TEXT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
 
 
 class Settings(BaseModel):
@@ -31,16 +28,6 @@ class Settings(BaseModel):
     numbers finite."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _numbers_read_as_text(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return {
-            key: float(value)
-            if isinstance(value, str) and _NUMBER_AS_TEXT.fullmatch(value)
-            else value
-            for key, value in values.items()
-        }
 
 
 S = TypeVar("S", bound=Settings)
@@ -88,7 +75,7 @@ def read_all(path: Path = Path("params.yaml"), pipeline: Path = Path("dvc.yaml")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text: {error}") from None
     try:
-        values = yaml.load(text, Loader=_NoRepeatedKeys)
+        values = load(text)
     except yaml.YAMLError as error:
         told = " ".join(str(error).split())
         raise InputError(f"{path} is not valid YAML: {told}") from None
@@ -122,14 +109,29 @@ def _explain(error: ValidationError) -> str:
     if fault["type"] == "value_error":
         return f"{where}: {value!r} {fault['ctx']['error']}"
     hint = ""
-    if fault["type"] == "string_type" and isinstance(value, bool | int | float):
-        hint = " (YAML reads No, Yes, on, off and bare numbers as values: put quotes around a name)"
+    if fault["type"] == "string_type" and isinstance(value, bool | int | float | None):
+        hint = (
+            " (YAML reads true, false, null and bare numbers as values: put quotes around a name)"
+        )
     expected = fault["msg"].removeprefix("Input should be ")
     return f"{where}: {value!r} was given, {expected} is needed{hint}"
 
 
-class _NoRepeatedKeys(yaml.SafeLoader):
-    """SafeLoader that refuses a mapping which names the same key twice."""
+def load(text: str) -> Any:
+    """Return what a YAML text says, as YAML 1.2 has it, which DVC writes.
+
+    In YAML 1.1, PyYAML's, No and off are false, 1e-3 is a text and 12:30 the number 750; DVC
+    writes a class called No without quotes. Raises `yaml.YAMLError`, also for a key that is there
+    twice.
+    """
+    return yaml.load(text, Loader=_Loader)
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the types of YAML 1.2's core schema that refuses a mapping which names the
+    same key twice."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -143,3 +145,14 @@ class _NoRepeatedKeys(yaml.SafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
+
+
+# Of a number with zeros before it YAML 1.2 makes another than 1.1: it is left as text.
+for _kind, _pattern in {
+    "null": r"~|null|Null|NULL|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": r"[-+]?(0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+",
+    "float": r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+}.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^({_pattern})$"), None)

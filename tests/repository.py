@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
+from dvc.utils.serialize import modify_yaml
 from PIL import Image
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -82,9 +82,9 @@ class Repository:
         return ran(self.run("dvc", "exp", "run", *options))
 
     def set(self, **changes: object) -> None:
-        path = self.path / "params.yaml"
-        values = yaml.safe_load(path.read_text()) | changes
-        path.write_text(yaml.safe_dump(values, sort_keys=False))
+        """Change parameters, and write them as `dvc exp run -S` does."""
+        with modify_yaml(self.path / "params.yaml") as values:
+            values.update(changes)
 
     def commit(self, message: str = "step") -> None:
         self.run("git", "add", "-A")

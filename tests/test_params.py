@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 
 import pytest
 import yaml
+from dvc.utils.serialize import modify_yaml
 from pydantic import Field
 
 from pokecam.errors import InputError
-from pokecam.params import Settings, one_of, read, read_all
+from pokecam.params import Settings, load, one_of, read, read_all
 
 
 class Example(Settings):
@@ -64,6 +65,45 @@ def test_numbers_in_every_spelling(tmp_path, text, value):
     assert settings.rate == value
 
 
+AWKWARD = "No yes on off y n 1 1e3 1e-3 .5 1. 007 0o17 0x1F 1_000 12:30 2024-01-01 null ~ = << .inf"
+
+
+@pytest.mark.parametrize("name", [*AWKWARD.split(), "", " a", "a ", "a: b", "a #b", "- a", "$x$"])
+def test_names_come_back_as_dvc_writes_them(tmp_path, name):
+    """`dvc exp run -S` writes params.yaml anew, in YAML 1.2, where No needs no quotes."""
+    (tmp_path / "params.yaml").write_text("classes: [a, b]\n")
+    with modify_yaml(tmp_path / "params.yaml") as values:
+        values["classes"] = [name, "b"]
+    assert read_all(tmp_path / "params.yaml", tmp_path / "none") == {"classes": [name, "b"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("No", "No"),
+        ("off", "off"),
+        ("12:30", "12:30"),
+        ("007", "007"),
+        ("1_000", "1_000"),
+        ("2024-01-01", "2024-01-01"),
+        ("1e-3", 0.001),
+        ("-.5", -0.5),
+        ("1.", 1.0),
+        ("-12", -12),
+        ("0x1F", 31),
+        ("0o17", 15),
+        ("TRUE", True),
+        ("Null", None),
+        ("", None),
+        ("'1e-3'", "1e-3"),
+    ],
+)
+def test_values_have_the_types_of_yaml_1_2(text, value):
+    found = load(f"a: {text}")["a"]
+    assert found == value
+    assert type(found) is type(value)
+
+
 def test_null_where_it_is_allowed(tmp_path):
     settings = read(Example, write(tmp_path, epochs="null"), pipeline=tmp_path / "none.yaml")
     assert settings.epochs is None
@@ -108,8 +148,8 @@ def test_choice_from_a_table_suggests_the_nearest(tmp_path):
 
 
 def test_yaml_no_as_a_name_tells_of_quotes(tmp_path):
-    message = refusal(tmp_path, names="[No, b]")
-    assert "names[0]: False was given" in message
+    message = refusal(tmp_path, names="[true, b]")
+    assert "names[0]: True was given" in message
     assert "quotes" in message
 
 

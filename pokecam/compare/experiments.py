@@ -18,6 +18,7 @@ from dvc_data.index import DataIndexDirError
 from pokecam import images
 from pokecam.errors import InputError, did_you_mean
 from pokecam.images import Packed
+from pokecam.params import load
 
 WORKSPACE = "workspace"  # what DVC calls the files that are not committed
 
@@ -83,7 +84,7 @@ def read(name: str, repository: Path) -> Experiment:
         return Experiment(
             name=name,
             title=titles[method],
-            params=yaml.safe_load(files.read_text("params.yaml")),
+            params=load(files.read_text("params.yaml")),
             classes=made["classes"],
             predictions=images.read_table(folder / "data/evaluation/predictions.csv"),
             maps=np.load(folder / f"data/cams/{method}.npy"),

@@ -14,7 +14,7 @@ import yaml
 from pydantic import AfterValidator, ConfigDict, Field, Strict, ValidationError
 
 from pokecam.errors import InputError, did_you_mean
-from pokecam.params import Settings
+from pokecam.params import Settings, load
 
 STYLES = ("flat", "outlined", "shaded", "sketch", "pixelated", "plush")
 BACKGROUNDS = ("plain", "gradient", "pattern", "clutter", "landscape", "creature")
@@ -85,7 +85,7 @@ class DrawnSettings(Settings):
 def read_settings(path: Path) -> DrawnSettings:
     """Read the settings file. Raises `InputError`, one line that names key, value and fault."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"cannot read the file {path}: {error}") from None
     if not isinstance(values, dict):

@@ -1,10 +1,10 @@
 """Which classes to use, and which of them look alike."""
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 
 from pokecam.errors import InputError, did_you_mean
+from pokecam.spelling import one_form
 
 # Two names as close as this differ by a typing error ("Pikachuu" 0.93, "Gengr" 0.91); names of
 # different species do not come near (Charmander and Charmeleon: 0.7).
@@ -18,8 +18,13 @@ def choose(classes: Sequence[str] | str, available: Iterable[str]) -> list[str]:
     than two.
     """
     known = sorted(available)
-    chosen = known if isinstance(classes, str) else [_same_form(name) for name in classes]
+    chosen = known if isinstance(classes, str) else [one_form(name) for name in classes]
     for name in chosen:
+        if "/" in name:
+            raise InputError(
+                f"classes: {name} holds a slash: a class is the name of the one folder that its "
+                f"pictures lie in, here {name.rpartition('/')[2] or name}, whatever is above it"
+            )
         if name not in known:
             raise InputError(
                 f"classes: the source has no {name}.{did_you_mean(name, known)} "
@@ -46,7 +51,7 @@ def alike(
     known = sorted(available)
     found = []
     for group in lookalikes:
-        names = [_same_form(name) for name in group]
+        names = [one_form(name) for name in group]
         for name in set(names).difference(known):
             for near in known:
                 if _is_typo(name, near):
@@ -60,8 +65,3 @@ def alike(
 def _is_typo(given: str, known: str) -> bool:
     a, b = given.casefold(), known.casefold()
     return SequenceMatcher(None, a, b).ratio() >= _TYPO
-
-
-def _same_form(name: str) -> str:
-    """Accents in one form: file names from a Mac have another than params.yaml."""
-    return unicodedata.normalize("NFC", name)

@@ -11,6 +11,7 @@ from pokecam.errors import InputError
 from pokecam.images import read_foreign, read_table
 from pokecam.packing.duplicates import Fingerprint
 from pokecam.packing.geometry import Fit
+from pokecam.spelling import one_form
 
 _CORNERS = ["xmin", "ymin", "xmax", "ymax"]
 _BOXES = "boxes.csv"  # the one table that a source other than `drawn` can bring along
@@ -63,9 +64,14 @@ def read(raw: ZipFile, name: str) -> pd.DataFrame | None:
     if name not in raw.namelist():
         return None
     if name == _BOXES:
-        return read_foreign(raw.read(name), _NAMED, ["image", "label", *_CORNERS])
+        boxes = read_foreign(raw.read(name), _NAMED, ["image", "label", *_CORNERS])
+        return boxes.assign(image=boxes.image.map(_in_one_form), label=boxes.label.map(one_form))
     with raw.open(name) as file:
         return read_table(file)
+
+
+def _in_one_form(file: str) -> str:
+    return "/".join(map(one_form, file.split("/")))
 
 
 def packed_boxes(

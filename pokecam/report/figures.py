@@ -4,6 +4,7 @@ Only matplotlib's objects are used, no pyplot: no state, no window system. Text 
 identifiers are salted, so the same numbers give the same bytes.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,7 @@ MEASURES_ACROSS = 4
 
 # With more classes than this, numbers and names would not be readable.
 READABLE_CLASSES = 40
+NAME_CHARACTERS = 30
 
 
 def curves(history: pd.DataFrame, path: Path) -> None:
@@ -93,8 +95,9 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: Pat
         if not readable:
             return
         # The names come from outside: no dollar sign starts mathematics.
-        axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", parse_math=False)
-        axes.set_yticks(range(len(classes)), classes, parse_math=False)
+        names = [_short(name) for name in classes]
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
+        axes.set_yticks(range(len(names)), names, parse_math=False)
         for i, j in np.argwhere(matrix > 0):
             colour = "white" if shares[i, j] > 0.6 else INK
             axes.text(j, i, str(matrix[i, j]), ha="center", va="center", color=colour)
@@ -137,10 +140,18 @@ def _bars(axes: Axes, found: pd.DataFrame, baselines: Sequence[bool]) -> None:
     axes.hlines(range(len(found)), found["low"], found["high"], color=INK, linewidth=1.3)
 
 
+def _short(name: str) -> str:
+    """A name as long as there is room for beside a matrix."""
+    return name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 1]}…"
+
+
 @contextmanager
 def _figure(path: Path, width_in: float, height_in: float) -> Iterator[Figure]:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         FigureCanvasSVG(figure)
         yield figure
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+        with warnings.catch_warnings():
+            # A letter that the font lacks is drawn as a box: nobody who runs this can change it.
+            warnings.filterwarnings("ignore", r"(Matplotlib|Glyph) .*(missing|support)")
+            figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})

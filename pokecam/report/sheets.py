@@ -3,6 +3,7 @@
 Panels lie on a grid of 16 px, the blocks of JPEG, so that none bleeds into its neighbour.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -51,14 +52,16 @@ def draw(heading: str, heads: Sequence[str], rows: Sequence[Sequence[Entry]]) ->
     """
     column_px = len(heads) * PITCH_PX + GAP_PX
     lines = [max(len(entry.lines) for entry in row) for row in rows]
-    width = max(len(row) for row in rows) * column_px
+    letters = font(24, bold=True)
+    across = max(len(row) for row in rows) * column_px
+    width = max(across, math.ceil(letters.getlength(heading)) + 2 * GAP_PX)
     image = Image.new("RGB", (width, HEADING_PX + sum(lines) * ROW_PX), PAPER)
     pen = ImageDraw.Draw(image)
-    pen.text((GAP_PX, 14), heading, INK, font(24, bold=True))
+    pen.text((GAP_PX, 14), heading, INK, letters)
     for column in range(max(len(row) for row in rows)):
         for at, head in enumerate(heads):
             left = GAP_PX + column * column_px + at * PITCH_PX
-            pen.text((left, 52), _fitting(head, font(13), PANEL_PX), FAINT, font(13))
+            pen.text((left, 52), fitting(head, font(13), PANEL_PX), FAINT, font(13))
     top = HEADING_PX
     for row, high in zip(rows, lines, strict=True):
         for column, entry in enumerate(row):
@@ -88,7 +91,7 @@ def _draw_entry(
         used = {at: panel for at, panel in enumerate(line.panels) if panel is not None}
         start = left + min(used) * PITCH_PX
         room = left + width - start
-        pen.text((start, below + 9), _fitting(line.caption, letters, room), INK, letters)
+        pen.text((start, below + 9), fitting(line.caption, letters, room), INK, letters)
         for at, panel in used.items():
             image.paste(Image.fromarray(panel), (left + at * PITCH_PX, below + CAPTION_PX))
     if entry.marked:
@@ -96,7 +99,8 @@ def _draw_entry(
         pen.rectangle((left - 8, top + 3, left + width + 7, bottom), outline=INK, width=3)
 
 
-def _fitting(text: str, letters: ImageFont.FreeTypeFont, width_px: int) -> str:
+def fitting(text: str, letters: ImageFont.FreeTypeFont, width_px: float) -> str:
+    """A text cut to a width, with an ellipsis if it is longer."""
     if letters.getlength(text) <= width_px:
         return text
     while text and letters.getlength(text + "…") > width_px:

@@ -225,6 +225,13 @@ window.pokecam = (() => {
 
   // ---- gallery ----------------------------------------------------------------------------------
 
+  // A name written from right to left would take the numbers beside it along. It gets a place of its
+  // own between U+2068 and U+2069; other names stay as they are, to be found and copied.
+  const TURNS = /[\u0590-\u08ff\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufeff\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+  const apart = (name) => TURNS.test(name) ? `\u2068${name}\u2069` : name;
+  const shownClasses = classes.map(apart);
+  const shownFile = (file) => file.split("/").map(apart).join("/");
+
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
   function element(tag, attributes = {}, ...children) {
@@ -255,7 +262,7 @@ window.pokecam = (() => {
 
   function verdict(picture) {
     const right = picture.label === picture.predicted;
-    return `${right ? "✓" : "✗"} ${right ? "" : "taken for "}${classes[picture.predicted]}`;
+    return `${right ? "✓" : "✗"} ${right ? "" : "taken for "}${shownClasses[picture.predicted]}`;
   }
 
   function card(picture) {
@@ -279,7 +286,7 @@ window.pokecam = (() => {
       ? [[pair.of[0]], [pair.of[1]], pair.of]
       : [[picture.predicted], ...(picture.label === picture.predicted ? [] : [[picture.label]])];
     // Where all of it is one class, its name is above.
-    const named = (want) => wants.length > 1 && want.map((i) => classes[i]).join(" − ");
+    const named = (want) => wants.length > 1 && want.map((i) => shownClasses[i]).join(" − ");
     const maps = wants.map(() => element("canvas", { className: "map", width: 1, height: 1 }));
     const plain = panel(named([picture.label]), tile(picture));
     plain.classList.add("plain");
@@ -288,7 +295,7 @@ window.pokecam = (() => {
       element("span", { className: "name" }, verdict(picture), sure),
       element("span", { className: "panels" }, plain,
         ...wants.map((want, i) => panel(named(want), tile(picture), maps[i]))),
-      element("span", { className: "file" }, picture.file));
+      element("span", { className: "file" }, shownFile(picture.file)));
     const number = painting;
     bundle(picture.bundle).then((data) => {
       if (number !== painting) return;
@@ -359,7 +366,7 @@ window.pokecam = (() => {
         last = made.picture.label;
         const own = pictures.filter(({ label }) => label === last);
         const right = own.filter(({ label, predicted }) => label === predicted).length;
-        nodes.push(element("h3", {}, classes[last],
+        nodes.push(element("h3", {}, shownClasses[last],
           element("span", { className: "count" }, ` ${right} of ${own.length} right`)));
       }
       nodes.push(made);
@@ -405,7 +412,7 @@ window.pokecam = (() => {
       element("span", { className: "panel plain" }, tile(picture), plain), element("figcaption", {}, "picture"));
     opened = { picture, data, panels, plain, inside: data.masks ? mask(data, picture.at, SIZE) : null };
     $("stage").replaceChildren(truth, ...panels.map(({ figure }) => figure));
-    $("viewer-title").textContent = picture.file;
+    $("viewer-title").textContent = shownFile(picture.file);
     $("viewer-verdict").textContent = `${verdict(picture)}, ${percent(picture.probability)}`;
     viewer.classList.toggle("wrong", picture.label !== picture.predicted);
     listClasses();
@@ -422,7 +429,7 @@ window.pokecam = (() => {
     $("classes").replaceChildren(...all.map(([share, i]) => {
       const stored = data.classes[picture.at].includes(i);
       const row = element("button", { type: "button", className: "class", disabled: !stored },
-        element("span", { className: "name" }, classes[i], i === picture.label ? element("em", {}, " true") : ""),
+        element("span", { className: "name" }, shownClasses[i], i === picture.label ? element("em", {}, " true") : ""),
         element("span", { className: "bar", style: `--share:${share}` }),
         element("span", { className: "probability" }, percent(share)));
       row.index = i;
@@ -490,7 +497,7 @@ window.pokecam = (() => {
       canvas.style.opacity = state.opacity / 100;
       const nowhere = large.every((value) => value === 0);
       const remark = !values ? " (no map stored)" : nowhere ? " (points nowhere)" : "";
-      caption.textContent = `${title}: ${classes[index]}${remark}`;
+      caption.textContent = `${title}: ${shownClasses[index]}${remark}`;
       const context = truth(drawn);
       if (level > 0 && !nowhere) {
         outline(context, (i) => large[i] >= level, SIZE, "#56b4e9");

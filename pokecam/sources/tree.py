@@ -21,6 +21,7 @@ from typing import IO
 
 from pokecam.errors import InputError
 from pokecam.formats import HEAD_BYTES, promises_picture, shows_picture
+from pokecam.spelling import one_form
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ def _named(pictures: list[Entry]) -> dict[str, Entry]:
     """Return "Class/name.ext" → entry: equal files once, unequal ones of one name told apart."""
     by_name: dict[str, list[Entry]] = defaultdict(list)
     for entry in pictures:
-        label, name = unicodedata.normalize("NFC", entry.path).split("/")[-2:]
+        label, name = map(one_form, entry.path.split("/")[-2:])
         by_name[f"{label}/{name}"].append(entry)
     named = {name: same_name[0] for name, same_name in by_name.items()}
     for name, same_name in by_name.items():

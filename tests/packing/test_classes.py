@@ -26,6 +26,11 @@ def test_accents_from_either_keyboard():
         (["pikachu", "Raichu"], "Did you mean Pikachu?"),
         (["Zubat", "Raichu"], "no Zubat. It has: Flab\u00e9b\u00e9, Gengar, Mr. Mime, Pikachu"),
         (["Raichu", "Raichu"], "Raichu is named 2 times"),
+        (["Flab\u00e9b\u00e9", "Flabe\u0301be\u0301"], "Flab\u00e9b\u00e9 is named 2 times"),
+        (
+            ["dex/Raichu", "Gengar"],
+            "dex/Raichu holds a slash: a class is the name of the one folder",
+        ),
         (["Raichu"], "at least two are needed, Raichu was given"),
         ([], "at least two are needed, none was given"),
     ],
@@ -61,12 +66,12 @@ def test_a_misspelt_lookalike_is_told(name):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("classes: [Pikachu, No]", "classes[1]: False was given"),
+        ("classes: [Pikachu, true]", "classes[1]: True was given"),
         ("classes: [1, 2]", "put quotes around a name"),
         ("classes: Pikachu", "classes: 'Pikachu' is neither a list of class names nor `all`"),
         ("classes:", "classes: None"),
         ("lookalikes: [Pikachu, Raichu]", "lookalikes[0]: 'Pikachu' was given"),
-        ("lookalikes: [[Pikachu, on]]", "put quotes around a name"),
+        ("lookalikes: [[Pikachu, null]]", "put quotes around a name"),
         ("image_size: 0", "image_size: 0 was given"),
         ("image_size: 224.5", "image_size: 224.5 was given"),
     ],
