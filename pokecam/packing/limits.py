@@ -1,8 +1,10 @@
 """What one picture file may cost: nothing that lies in a data set may stall the machine or fill it.
 
-Each limit refuses what would take over a second or two, or over some 600 MB, to decode; a file
-lies in memory beside that. Measured with Pillow 13 on two cores, before there were limits: 64 MB
-of EXIF segments took 30 s, a 2 MB icon 1.3 GB, 24 MB of empty PNG chunks 10 s.
+Each limit refuses what would take over some three seconds of one core, or over some 650 MB, to
+decode; a file lies in memory beside that. Measured with Pillow 13 before there were limits: 64 MB
+of EXIF segments took 30 s, a 2 MB icon 1.3 GB, 24 MB of empty PNG chunks 10 s. One case is left:
+libavif decodes an AVIF at the size of its coded picture, of up to 268 megapixels, whatever size
+the file tells.
 """
 
 import ctypes
