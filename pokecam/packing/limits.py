@@ -1,8 +1,10 @@
 """What one picture file may cost: nothing that lies in a data set may stall the machine or fill it.
 
-Each limit refuses what would take over a second or two, or over some 600 MB, to decode; a file
-lies in memory beside that. Measured with Pillow 13 on two cores, before there were limits: 64 MB
-of EXIF segments took 30 s, a 2 MB icon 1.3 GB, 24 MB of empty PNG chunks 10 s.
+Each limit refuses what would take over some three seconds of one core, or over some 650 MB, to
+decode; a file lies in memory beside that. Measured with Pillow 13 before there were limits: 64 MB
+of EXIF segments took 30 s, a 2 MB icon 1.3 GB, 24 MB of empty PNG chunks 10 s. One case is left:
+libavif decodes an AVIF at the size of its coded picture, of up to 268 megapixels, whatever size
+the file tells.
 """
 
 import ctypes
@@ -31,10 +33,12 @@ _HEADER_MIB_OF = {"TIFF": 6, "WEBP": 32}  # every number in a TIFF's tags become
 _INTERLACED_MEGAPIXELS = 20  # a PNG of seven passes takes twice as long
 _JPEG2000_MIB = 16  # 5 MB a second
 _MAX_PIECES = 10**6  # a chunk, a segment, a tag are two to four, of up to 3 µs
-_SLOW_MEGAPIXELS = 0.8  # where Pillow loops over pixels in Python: a read and 3 µs each
+# Where Pillow loops over pixels in Python: 3 µs each, or up to 0.2 where runs stand for many.
+_SLOW_MEGAPIXELS = {"ppm": 0.8, "ppm_plain": 0.8, "bmp_rle": 10}
+_MAX_COMMENTS = 1000  # for each, Pillow copies a megabyte
 _MAX_SCANS = 1000
-_MAX_SCANNED_MEGAPIXELS = 2000  # scans × pixels: 1 ms each
-_PROGRESSIVE_MIB = 64  # 20 to 30 MB a second
+_MAX_SCANNED_MEGAPIXELS = 1200  # scans × pixels: 1 to 2 ms each
+_PROGRESSIVE_MIB = 32  # 20 MB a second
 _MAX_MASK_SAMPLES = 160 * 10**6
 _MAX_COEFFICIENT_BYTES = 600 * 10**6  # of all scans, until the last is read
 _MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
@@ -96,7 +100,8 @@ def opened(data: bytes) -> tuple[Image.Image, int]:
     _check_size(image)
     jpeg_scans = scans(data) if found == "JPEG" else 0
     _check_scans(image, jpeg_scans, len(data))
-    _check_speed(image, len(data))
+    _check_interlaced(image)
+    _check_decoder(image, data)
     _check_tiff(image)
     file.begin()
     return image, 0 if jpeg_scans == 1 else image.width * image.height
@@ -112,6 +117,7 @@ def opened_mask(data: bytes) -> Image.Image:
             f"{image.width}×{image.height} px are too large: in grey or indexed colours, "
             f"{_MAX_MASK_SAMPLES // 10**6} megapixels are read"
         )
+    _check_interlaced(image)
     file.begin()
     return image
 
@@ -151,22 +157,28 @@ def _check_size(image: Image.Image) -> None:
         )
 
 
-def _check_speed(image: Image.Image, size_bytes: int) -> None:
-    if image.format == "JPEG2000" and size_bytes > _JPEG2000_MIB * 2**20:
-        raise UnusableError(f"too large: at most {_JPEG2000_MIB} MiB are read of a JPEG2000")
+def _check_interlaced(image: Image.Image) -> None:
     interlaced = image.format == "PNG" and image.info.get("interlace")
     if interlaced and image.width * image.height > _INTERLACED_MEGAPIXELS * 10**6:
         raise UnusableError(
             f"too slow: {image.width}×{image.height} px, interlaced; at most "
             f"{_INTERLACED_MEGAPIXELS} megapixels are read; save it again without"
         )
+
+
+def _check_decoder(image: Image.Image, data: bytes) -> None:
+    if image.format == "JPEG2000" and len(data) > _JPEG2000_MIB * 2**20:
+        raise UnusableError(f"too large: at most {_JPEG2000_MIB} MiB are read of a JPEG2000")
     tiles = getattr(image, "tile", None)
-    slow = tiles and tiles[0][0] in ("ppm", "ppm_plain")
-    if slow and image.width * image.height > _SLOW_MEGAPIXELS * 10**6:
+    decoder = tiles[0][0] if tiles else ""
+    most = _SLOW_MEGAPIXELS.get(decoder, MAX_MEGAPIXELS)
+    if image.width * image.height > most * 10**6:
         raise UnusableError(
-            f"too large: {image.width}×{image.height} px, at most {_SLOW_MEGAPIXELS} megapixels "
-            "are read of a PPM of this kind; save it again as PNG"
+            f"too slow: {image.width}×{image.height} px, at most {most} megapixels are read of "
+            f"a {image.format} of this kind; save it again as PNG"
         )
+    if decoder == "ppm_plain" and data.count(b"#") > _MAX_COMMENTS:
+        raise UnusableError(f"too slow: more than {_MAX_COMMENTS} comments; save it again as PNG")
 
 
 def _check_scans(image: Image.Image, number: int, size_bytes: int) -> None:

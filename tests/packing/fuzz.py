@@ -215,6 +215,8 @@ def bombs() -> dict[str, bytes]:
         ),
         "BMP of runs that lead nowhere": rle_bmp(b"\0\0" * 10**6),
         "PPM with a comment of 2 MB": b"P6 #" + b"x" * 2**21 + b"\n64 48 255\n" + bytes(9216),
+        "PPM of 500,000 comments": b"P3 64 48 255\n" + b"#\n" * 500_000 + b"1 " * 9216,
+        "BMP of runs of 20 megapixels": rle_bmp(b"\1\1\0\0" * 300, 312_500),
         "PPM of 16 bits and 2 megapixels": b"P6 1500 1500 65535\n" + bytes(1500 * 1500 * 6),
         "PPM of 65,535²": b"P6 65535 65535 255\n" + bytes(99),
     }
