@@ -32,6 +32,7 @@ from pokecam.params import Settings
 
 MIN_PICTURES = 3  # of each class: one to train, one to validate, one to test
 _AHEAD = 4  # files read and decoded ahead of the one being written, per worker
+_AHEAD_BYTES = 128 * 2**20  # and no more than so much of them, whatever their number
 
 log = logging.getLogger(__name__)
 
@@ -130,19 +131,26 @@ def _prepared(
 ) -> Iterator[Packable | Rejected]:
     """Decode and fit the files on all cores, in order, a few ahead of the one asked for."""
     masks = _masks(raw)
-    waiting: deque[Future[Packable | Rejected]] = deque()
+    waiting: deque[tuple[Future[Packable | Rejected], int]] = deque()
+    ahead_bytes = 0
     Image.init()  # the first `open` would load Pillow's plugins, and not safely in many threads
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")  # sizes and EXIF: judged in `decode`
         for file in tqdm(files, desc="select", unit=" pictures", disable=None):
+            size_bytes = raw.getinfo(f"images/{file}").file_size
+            while waiting and (
+                len(waiting) >= _AHEAD * workers or ahead_bytes + size_bytes > _AHEAD_BYTES
+            ):
+                done, done_bytes = waiting.popleft()
+                ahead_bytes -= done_bytes
+                yield done.result()
             data = raw.read(f"images/{file}")
             mask = f"masks/{file}.png"
             known = raw.read(mask) if mask in masks else None
-            waiting.append(pool.submit(_prepare, file, data, known, size_px))
-            if len(waiting) > _AHEAD * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            waiting.append((pool.submit(_prepare, file, data, known, size_px), size_bytes))
+            ahead_bytes += size_bytes
+        for done, _ in waiting:
+            yield done.result()
 
 
 def _prepare(file: str, data: bytes, mask_data: bytes | None, size_px: int) -> Packable | Rejected:

@@ -128,7 +128,14 @@ def test_select_names_each_damaged_file_once(tmp_path, capfd):
         files[f"images/{label}/{number}"] = fuzz.case(number, fuzz.seeds())
     raw.write(iter(files.items()), tmp_path / "raw.zip")
     out = tmp_path / "images"
-    pack(tmp_path / "raw.zip", out, classes="all", lookalikes=(), image_size=64)
+    pack(
+        tmp_path / "raw.zip",
+        out,
+        classes="all",
+        lookalikes=(),
+        image_size=64,
+        unfinished=tmp_path / "unfinished",
+    )
     used, quarantined = (read_table(out / f"{name}.csv") for name in ("manifest", "quarantine"))
     assert sorted([*used.file, *quarantined.file]) == sorted(
         name.removeprefix("images/") for name in files

@@ -13,6 +13,7 @@ from PIL import Image
 
 from pokecam.errors import InputError
 from pokecam.images import load, read_table
+from pokecam.packing import pack as module
 from pokecam.packing.pack import pack
 from pokecam.sources import raw
 from tests.conftest import PROJECT
@@ -83,8 +84,10 @@ def test_the_manifest_says_where_the_picture_lies(tmp_path):
     assert row.scale == 0.25
 
 
-def test_the_number_of_workers_changes_nothing(tmp_path):
+@pytest.mark.parametrize("ahead_bytes", [1, 2**27])
+def test_the_number_of_workers_changes_nothing(tmp_path, monkeypatch, ahead_bytes):
     """Pictures of unequal size, so that workers finish out of turn."""
+    monkeypatch.setattr(module, "_AHEAD_BYTES", ahead_bytes)
     files = members(Ant=12, Bee=12)
     files |= {f"images/Ant/large{i}.png": picture(50 + i, width=1500, height=900) for i in range(3)}
     files |= {"images/Bee/bad.png": b"no"}
