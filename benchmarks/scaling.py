@@ -3,11 +3,12 @@
     python benchmarks/scaling.py                                 # 10, 40, 150 classes × 60 pictures
     python benchmarks/scaling.py --classes 10 --sizes 112 224 448
     python benchmarks/scaling.py --pictures /tmp/chimeras        # drawn once, kept there
+    python benchmarks/scaling.py --classes 150 --epochs 0        # as many epochs as follow
 
 The pictures are chimeras (`pokecam.drawn.chimera`), as JPEG files in class folders; every setting
 is that of params.yaml but for the number of epochs, which follows from the number of pictures and
-is fixed here so that one epoch can be compared with another. Each stage runs as DVC runs it, as a
-process of its own; memory is sampled every 20 ms from /proc (Linux):
+is fixed here, unless asked for, so that one number of pictures can be compared with another. Each
+stage runs as DVC runs it, as a process of its own; memory is sampled every 20 ms from /proc (Linux):
 
     private   MB that are the process's own, at the highest, less what is so after importing the
               stage's libraries
@@ -34,7 +35,6 @@ from pokecam.pretraining import shipped_menagerie
 
 STAGES = ("download", "select", "split", "weights", "train", "evaluate", "cam", "judge", "report")
 SAMPLE_S = 0.02
-EPOCHS = 2
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=int, default=[224], help="image_size")
     parser.add_argument("--per-class", type=int, default=60)
     parser.add_argument("--pictures", type=Path, help="where drawn pictures are kept")
+    parser.add_argument("--epochs", type=int, default=2, help="0: what follows from the pictures")
     options = parser.parse_args()
     bare = {stage: imports(stage) for stage in STAGES}
     with tempfile.TemporaryDirectory() as temporary:
@@ -134,10 +135,11 @@ def main() -> None:
                     classes=[f"creature{number:03d}" for number in range(classes)],
                     lookalikes=[],
                     image_size=size_px,
-                    epochs=EPOCHS,
+                    epochs=options.epochs or None,
                 )
                 n = classes * options.per_class
-                print(f"\n{classes} classes, {n} pictures of {size_px} px, {EPOCHS} epochs")
+                epochs = f"{options.epochs} epochs" if options.epochs else "all epochs"
+                print(f"\n{classes} classes, {n} pictures of {size_px} px, {epochs}")
                 print(f"{'':9} {'s':>7} {'s / 1000':>9} {'private MB':>11} {'files MB':>9}")
                 for stage in STAGES:
                     command = [sys.executable, "-m", f"stages.{stage}"]
