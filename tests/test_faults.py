@@ -194,7 +194,10 @@ def test_experiments_in_a_queue_with_two_workers(repository):
     assert repository.repro() == []
 
 
-@pytest.mark.parametrize("damage", ["other bytes", "cut", "gone"])
+@pytest.mark.parametrize(
+    "damage",
+    ["other bytes", *(pytest.param(one, marks=pytest.mark.slow) for one in ("cut", "gone"))],
+)
 def test_a_damaged_cache_is_noticed_and_made_again(repository, damage):
     lock = repository.lock()
     outs = yaml.safe_load(lock)["stages"]["train"]["outs"]

@@ -104,11 +104,13 @@ def test_an_experiment_that_was_never_committed_is_pulled_and_applied(yours, sto
     assert mine.experiment(KNOWN_TO_DVC_ALONE) == ["report"]
 
 
+@pytest.mark.slow
 def test_without_a_pull_what_is_missing_is_fetched_as_it_is_needed(yours, filled, tmp_path):
     mine = clone(yours, tmp_path / "mine", filled)
     assert ran(mine.run("dvc", "exp", "run", "--pull", "-S", ONE)) == ["report"]
 
 
+@pytest.mark.slow
 def test_pictures_that_are_on_another_machine_are_not_needed(yours, filled, tmp_path):
     mine = clone(yours, tmp_path / "mine", filled)
     source = Path(yaml.safe_load((mine.path / "params.yaml").read_text())["source"])
@@ -122,7 +124,7 @@ def test_pictures_that_are_on_another_machine_are_not_needed(yours, filled, tmp_
         elsewhere.rename(source)
 
 
-@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("verify", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_changed_network_in_the_remote_is_refused_with_verify_only(
     yours, filled, tmp_path, verify
 ):
