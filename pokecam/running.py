@@ -78,7 +78,14 @@ def when_asked() -> Iterator[Callable[[], bool]]:
 def begin() -> None:
     """Prepare a process that DVC runs as a stage, before its imports, which take seconds: Ctrl-C
     ends it without a traceback, and so does the death of its DVC, which, killed outright, leaves
-    its stages running. Does nothing outside a stage."""
+    its stages running.
+
+    Outside a stage only this: threads that have nothing to do soon sleep, unless the environment
+    says otherwise. By default those of OpenMP spin for milliseconds, and where something else wants
+    one of two cores, all wait for the one that does not run.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     if DVC_STAGE not in os.environ:
         return
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
