@@ -20,9 +20,9 @@ examples:
   python -m pokecam explain picture.jpg
   python -m pokecam explain pictures/ --classes Pikachu Raichu --methods cam finer_cam
 
-Uses the network that the pipeline has trained (run `dvc repro` first).
+Uses the network that the pipeline has trained (run `dvc repro` first), or any --model FILE, which
+needs nothing beside it.
 """
-
 
 COMPARE_EXAMPLE = """\
 examples:
@@ -54,7 +54,12 @@ def _parser() -> argparse.ArgumentParser:
         "--classes", nargs="+", default=[], metavar="CLASS", help="default: the two most probable"
     )
     explain.add_argument(
-        "--methods", nargs="+", metavar="METHOD", help="default: cam_methods of params.yaml"
+        "--methods",
+        nargs="+",
+        default=[],
+        metavar="METHOD",
+        help="default: cam_methods of params.yaml, without that file cam, or grad_cam if the head "
+        "is not linear",
     )
     explain.add_argument("--out", type=Path, default=Path("explained"), help="default: %(default)s")
     explain.add_argument(
@@ -129,8 +134,10 @@ def _explain(arguments: argparse.Namespace) -> None:
     from pokecam.device import DeviceSettings, pick
     from pokecam.files import whole_file
 
-    settings = params.read(CamSettings)
-    methods = arguments.methods or settings.cam_methods
+    methods, layer, device = arguments.methods, None, "auto"
+    if Path("params.yaml").exists():
+        settings, device = params.read(CamSettings), params.read(DeviceSettings).device
+        methods, layer = methods or settings.cam_methods, settings.cam_layer
     for name in methods:
         if name not in METHODS:
             raise InputError(
@@ -139,10 +146,11 @@ def _explain(arguments: argparse.Namespace) -> None:
             )
     files = explain.find(arguments.pictures)
     names = dict(zip(files, explain.output_names(files), strict=True))
-    model = classifier.load(arguments.model).to(pick(params.read(DeviceSettings).device))
+    model = classifier.load(arguments.model).to(pick(device))
+    methods = methods or ["cam" if model.linear else "grad_cam"]
     unusable = 0
     for result in explain.explain(
-        files, model, classes=arguments.classes, methods=methods, layer=settings.cam_layer
+        files, model, classes=arguments.classes, methods=methods, layer=layer
     ):
         if not isinstance(result, explain.Explanation):
             print("{}: not used, {}".format(*result), file=sys.stderr)

@@ -337,6 +337,21 @@ def grid(backbone: str, features: Tensor) -> Tensor:
     return patches.unflatten(-1, (math.isqrt(patches.shape[-1]), -1))
 
 
+def steps(module: nn.Module, path: str = "") -> list[tuple[str, nn.Module]]:
+    """The modules of a body that run one after another, with their names: a plain `Sequential` is
+    taken apart, its subclasses, which torchvision uses for blocks, are not. Of a vision
+    transformer, the steps of its encoder."""
+    if isinstance(module, Tokens):
+        return steps(module.encoder, "encoder")
+    if type(module) is not nn.Sequential:
+        return [(path, module)]
+    return [
+        step
+        for child_name, child in module.named_children()
+        for step in steps(child, f"{path}.{child_name}" if path else child_name)
+    ]
+
+
 def imagenet_weights(backbone: str) -> WeightsEnum:
     """torchvision's official ImageNet weights: version 1 of each, or where there is none (the
     largest two) the linear classifier on SWAG's features.

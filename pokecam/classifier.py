@@ -2,10 +2,10 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -84,6 +84,12 @@ class Classifier(nn.Module):
         """Lay out what the body gave, (N, K, h, w) or tokens, or a gradient with respect to it,
         with any further dimensions before, as (…, K, h, w)."""
         return backbones.grid(self.backbone, features)
+
+    @property
+    def cam_layer(self) -> str:
+        """The layer that maps are made of, as torchvision calls it: the last of the body, and in a
+        vision transformer the block whose tokens the head reads."""
+        return backbones.steps(self.body)[-1][0]
 
     @property
     def linear(self) -> nn.Linear | None:
@@ -214,10 +220,27 @@ def predict(
     return team.gathered(torch.cat(logits), len(rows))
 
 
+def preprocessing(size_px: int) -> dict[str, Any]:
+    """What becomes of a picture before the network sees it (`packing.geometry.letterbox`, then
+    `prepare`), in words and numbers for whoever reads a model file with another program."""
+    return {
+        "colours": "RGB",
+        "size_px": size_px,
+        "fit": "letterbox",
+        "resampling": "bicubic",
+        "bars": "median colour of the two edges that touch them",
+        "range": [0, 1],
+        "mean": list(MEAN),
+        "std": list(STD),
+    }
+
+
 def save(classifier: Classifier, path: Path, *, weights: str) -> None:
     """Write weights and everything else that `load` needs as a safetensors file.
 
     weights: a word on where the fine-tuning started.
+
+    The metadata are described in docs/model-file.md.
     """
     metadata = {
         "backbone": classifier.backbone,
@@ -225,8 +248,8 @@ def save(classifier: Classifier, path: Path, *, weights: str) -> None:
         "classes": json.dumps(classifier.classes, ensure_ascii=False),
         "image_size": str(classifier.image_size),
         "feature_stride": str(classifier.feature_stride),
-        "mean": json.dumps(MEAN),
-        "std": json.dumps(STD),
+        "preprocessing": json.dumps(preprocessing(classifier.image_size)),
+        "cam_layer": classifier.cam_layer,
         "weights": weights,
     }
     state = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
@@ -244,16 +267,38 @@ def load(path: Path) -> Classifier:
         raise InputError(
             f"{path} is not a classifier of PokeCAM: it does not say its {', '.join(missing)}"
         )
-    with torch.device("meta"):  # no time spent on fresh weights that are replaced at once
-        classifier = build(
-            metadata["backbone"],
-            metadata["head"],
-            json.loads(metadata["classes"]),
-            int(metadata["image_size"]),
-            int(metadata["feature_stride"]),
-        )
+    try:
+        classifier = _described(metadata)
+    except ValueError as error:
+        raise InputError(
+            f"{path} describes a network that this version of PokeCAM does not know: {error}"
+        ) from None
+    shapes = {name: tensor.shape for name, tensor in state.items()}
+    if shapes != {name: tensor.shape for name, tensor in classifier.state_dict().items()}:
+        raise InputError(f"{path} says that it is a {classifier.backbone}, but its tensors are not")
     classifier.load_state_dict(state, assign=True)
     return classifier.to(memory_format=torch.channels_last).eval()
+
+
+def _described(metadata: Mapping[str, str]) -> Classifier:
+    """The network that the metadata describe, without content.
+
+    Raises `ValueError` for metadata that `save` would not write.
+    """
+    size_px, classes = int(metadata["image_size"]), json.loads(metadata["classes"])
+    # Files from before there was this key were prepared in the same way.
+    prepared = json.loads(metadata.get("preprocessing", json.dumps(preprocessing(size_px))))
+    for what, told, known in (
+        ("backbone", metadata["backbone"], metadata["backbone"] in BACKBONES),
+        ("head", metadata["head"], metadata["head"] in HEADS),
+        ("classes", classes, isinstance(classes, list)),
+        ("preprocessing", prepared, prepared == preprocessing(size_px)),
+    ):
+        if not known:
+            raise ValueError(f"{what} {told}")
+    with torch.device("meta"):  # no time spent on fresh weights that are replaced at once
+        stride = int(metadata["feature_stride"])
+        return build(metadata["backbone"], metadata["head"], classes, size_px, stride)
 
 
 def _gap_head(backbone: str, channels: int, n_classes: int) -> nn.Sequential:

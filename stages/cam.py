@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pokecam import classifier, device, images, layers, processes, splits
+from pokecam import classifier, device, images, processes, splits
 from pokecam.cam import store
 from pokecam.cam.methods import METHODS, CamSettings
 from pokecam.files import whole_folder, write_csv, write_json
@@ -30,7 +30,7 @@ def main(
     about = {
         "methods": {name: METHODS[name].title for name in methods},
         "classes": packed.classes,
-        "layer": settings.cam_layer or layers.name(model),
+        "layer": settings.cam_layer or model.cam_layer,
         "backbone": model.backbone,
         "image_size": model.image_size,
     }

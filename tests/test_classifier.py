@@ -1,6 +1,7 @@
 """The classifier: heads, preparation of pixels, saving and loading."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -125,7 +126,17 @@ def test_the_file_says_all_that_another_program_needs(tmp_path):
     classifier.save(build(), path, weights="drawn")
     _, metadata = tensors.read(path)
     assert json.loads(metadata["classes"]) == list(CLASSES)
-    assert json.loads(metadata["mean"]) == [0.485, 0.456, 0.406]
+    assert json.loads(metadata["preprocessing"]) == {
+        "colours": "RGB",
+        "size_px": SIZE_PX,
+        "fit": "letterbox",
+        "resampling": "bicubic",
+        "bars": "median colour of the two edges that touch them",
+        "range": [0, 1],
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+    }
+    assert metadata["cam_layer"] == "features.12"
     assert metadata["weights"] == "drawn"
     assert metadata["image_size"] == str(SIZE_PX)
 
@@ -156,6 +167,37 @@ def test_files_that_are_no_classifier_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(InputError, match="is not a whole safetensors file"):
         classifier.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "resnet999"}, "does not know: backbone resnet999"),
+        ({"head": "mlp"}, "does not know: head mlp"),
+        ({"classes": "Ant"}, "does not know: Expecting value"),
+        ({"classes": "3"}, "does not know: classes 3"),
+        ({"preprocessing": '{"fit": "crop"}'}, "preprocessing {'fit': 'crop'}"),
+        ({"backbone": "squeezenet1_0"}, "says that it is a squeezenet1_0, but its tensors are not"),
+        ({"classes": '["Ant"]'}, "but its tensors are not"),
+    ],
+)
+def test_files_of_another_network_are_refused_in_one_line(tmp_path, changes, message):
+    path = tmp_path / "classifier.safetensors"
+    classifier.save(build(), path, weights="none")
+    state, metadata = tensors.read(path)
+    tensors.write(path, state, metadata | changes)
+    with pytest.raises(InputError, match=re.escape(message)) as refusal:
+        classifier.load(path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_file_from_before_preprocessing_was_named_is_read(tmp_path):
+    path = tmp_path / "classifier.safetensors"
+    classifier.save(build(), path, weights="none")
+    state, metadata = tensors.read(path)
+    del metadata["preprocessing"], metadata["cam_layer"]
+    tensors.write(path, state, metadata)
+    assert classifier.load(path).cam_layer == "features.12"
 
 
 def test_global_average_is_the_mean():

@@ -60,6 +60,22 @@ def test_classes_and_methods_can_be_chosen(trained, monkeypatch, capsys):
     assert "%" in probabilities
 
 
+@pytest.mark.parametrize(("head", "title"), [("gap", "cam"), ("native", "grad_cam")])
+def test_the_model_file_is_all_that_is_needed(tmp_path, monkeypatch, head, title):
+    torch.manual_seed(0)
+    save(build("squeezenet1_1", head, CLASSES, 64), tmp_path / "a.safetensors", weights="none")
+    Image.new("RGB", (80, 40), "red").save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    whole = explain.explain
+    monkeypatch.setattr(
+        explain, "explain", lambda *a, **k: asked.append(k["methods"]) or whole(*a, **k)
+    )
+    command(monkeypatch, "a.png", "--model", "a.safetensors")
+    assert asked == [[title]]
+    assert Image.open("explained/a.png").height == 30 + 2 * (64 + 30 + 16)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -36,7 +36,7 @@ def test_grad_cam_of_an_earlier_layer_is_plain_autograd_there(layer):
 def test_the_default_is_the_network_itself():
     model = network()
     assert layers.at(model, None) is model
-    assert layers.at(model, layers.name(model)) is model
+    assert layers.at(model, model.cam_layer) is model
 
 
 def test_layers_that_there_are_not_are_refused():
@@ -58,7 +58,7 @@ def test_a_transformer_has_one_layer_to_use():
 )
 def test_the_layer_of_a_vision_transformer_has_its_name(head, layer):
     """What goes into the last of 12 blocks for the native head, what comes out for the other."""
-    assert layers.name(build("vit_b_32", head, ["a", "b"], 224)) == layer
+    assert build("vit_b_32", head, ["a", "b"], 224).cam_layer == layer
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from pokecam import classifier, images, layers
+from pokecam import classifier, images
 from pokecam.cam import store
 from pokecam.cam.core import capture, maps
 from pokecam.classifier import build, prepare, save
@@ -70,7 +70,7 @@ def test_batches_of_any_size_give_the_maps_of_the_chosen_rows(tmp_path, monkeypa
     ],
 )
 def test_layer_is_named_as_in_torchvision(backbone, layer):
-    assert layers.name(build(backbone, "gap", CLASSES, SIZE_PX)) == layer
+    assert build(backbone, "gap", CLASSES, SIZE_PX).cam_layer == layer
 
 
 def test_stage_writes_maps_of_the_test_part(run_folder):
