@@ -30,6 +30,13 @@ examples:
   python -m pokecam compare vgg16:cam alexnet:cam vgg19:grad_cam
 """
 
+EXPORT_EXAMPLE = """\
+example:
+  python -m pokecam export model.onnx
+
+What the file takes and gives is in docs/model-file.md. Needs onnx and onnxscript.
+"""
+
 
 def main() -> None:
     """Read the command line and do what it says."""
@@ -86,6 +93,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--out", type=Path, default=Path("compared"), help="default: %(default)s")
     compare.set_defaults(command=_compare)
+    export = commands.add_parser(
+        "export",
+        help="the trained network as an ONNX file, with its maps",
+        description="Write the network with the logits and the class activation maps of all "
+        "classes as outputs.",
+        epilog=EXPORT_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    export.add_argument("output", type=Path, help="the file to write, NAME.onnx")
+    export.add_argument(
+        "--model",
+        type=Path,
+        default=Path("models/classifier.safetensors"),
+        help="default: %(default)s",
+    )
+    export.set_defaults(command=_export)
     doctor = commands.add_parser(
         "doctor",
         help="what this machine can do, and what to do about what it cannot",
@@ -183,6 +206,24 @@ def _compare(arguments: argparse.Namespace) -> None:
         }
         page.write(found, packed, arguments.out)
     print(f"{arguments.out / 'index.html'}")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    if arguments.output.suffix != ".onnx":
+        raise InputError(f"{arguments.output} given, a name that ends in .onnx expected")
+    from pokecam import export
+    from pokecam.classifier import load
+
+    export.check()
+    model = load(arguments.model)
+    if export.export(model, arguments.output):
+        print(f"{arguments.output}: logits and cams")
+    else:
+        print(
+            f"{arguments.output}: logits, no cams: {model.backbone} with head: {model.head_kind} "
+            "is more than average pooling and one linear layer after the activations; head: gap "
+            "has them"
+        )
 
 
 def _doctor(_: argparse.Namespace) -> None:
