@@ -143,6 +143,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     pretrain.add_argument("--rounds", type=int, help="times each creature is shown")
     pretrain.set_defaults(command=_pretrain)
+    schema = commands.add_parser(
+        "schema", help="write params.schema.json, by which editors check params.yaml"
+    )
+    schema.set_defaults(command=_schema)
     sheet = commands.add_parser(
         "chimeras", help="draw a contact sheet of the creatures that networks are pretrained on"
     )
@@ -266,6 +270,16 @@ def _pretrain(arguments: argparse.Namespace) -> None:
         device=pick(arguments.device),
         workers=arguments.workers,
     )
+
+
+def _schema(_: argparse.Namespace) -> None:
+    from pokecam import schema
+    from pokecam.files import whole_file
+
+    written = schema.text(Path("params.yaml"))
+    with whole_file(schema.FILE) as temporary:
+        temporary.write_text(written, encoding="utf-8")
+    print(schema.FILE)
 
 
 def _chimeras(arguments: argparse.Namespace) -> None:
