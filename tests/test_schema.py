@@ -103,7 +103,9 @@ def test_a_misspelt_parameter_is_no_valid_file(tmp_path):
 
 
 def test_comments_are_read_beside_values_of_any_kind():
-    text = 'a: 1   # one\nb:   # a list\n- x  # no name\nc: "a # 1" # text\nd: 2\n# whole line: # no\n'
+    text = (
+        'a: 1   # one\nb:   # a list\n- x  # no name\nc: "a # 1" # text\nd: 2\n# whole line: # no\n'
+    )
     assert schema.explained(text) == {"a": "one", "b": "a list", "c": "text"}
 
 
