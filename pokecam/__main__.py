@@ -30,6 +30,13 @@ examples:
   python -m pokecam compare vgg16:cam alexnet:cam vgg19:grad_cam
 """
 
+EXPORT_EXAMPLE = """\
+example:
+  python -m pokecam export model.onnx
+
+What the file takes and gives is in docs/model-file.md. Needs onnx and onnxscript.
+"""
+
 
 def main() -> None:
     """Read the command line and do what it says."""
@@ -86,6 +93,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--out", type=Path, default=Path("compared"), help="default: %(default)s")
     compare.set_defaults(command=_compare)
+    export = commands.add_parser(
+        "export",
+        help="the trained network as an ONNX file, with its maps",
+        description="Write the network with the logits and the class activation maps of all "
+        "classes as outputs.",
+        epilog=EXPORT_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    export.add_argument("output", type=Path, help="the file to write, NAME.onnx")
+    export.add_argument(
+        "--model",
+        type=Path,
+        default=Path("models/classifier.safetensors"),
+        help="default: %(default)s",
+    )
+    export.set_defaults(command=_export)
     doctor = commands.add_parser(
         "doctor",
         help="what this machine can do, and what to do about what it cannot",
@@ -120,6 +143,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     pretrain.add_argument("--rounds", type=int, help="times each creature is shown")
     pretrain.set_defaults(command=_pretrain)
+    schema = commands.add_parser(
+        "schema", help="write params.schema.json, by which editors check params.yaml"
+    )
+    schema.set_defaults(command=_schema)
     sheet = commands.add_parser(
         "chimeras", help="draw a contact sheet of the creatures that networks are pretrained on"
     )
@@ -185,6 +212,24 @@ def _compare(arguments: argparse.Namespace) -> None:
     print(f"{arguments.out / 'index.html'}")
 
 
+def _export(arguments: argparse.Namespace) -> None:
+    if arguments.output.suffix != ".onnx":
+        raise InputError(f"{arguments.output} given, a name that ends in .onnx expected")
+    from pokecam import export
+    from pokecam.classifier import load
+
+    export.check()
+    model = load(arguments.model)
+    if export.export(model, arguments.output):
+        print(f"{arguments.output}: logits and cams")
+    else:
+        print(
+            f"{arguments.output}: logits, no cams: {model.backbone} with head: {model.head_kind} "
+            "is more than average pooling and one linear layer after the activations; head: gap "
+            "has them"
+        )
+
+
 def _doctor(_: argparse.Namespace) -> None:
     from pokecam.doctor import State, findings
 
@@ -225,6 +270,16 @@ def _pretrain(arguments: argparse.Namespace) -> None:
         device=pick(arguments.device),
         workers=arguments.workers,
     )
+
+
+def _schema(_: argparse.Namespace) -> None:
+    from pokecam import schema
+    from pokecam.files import whole_file
+
+    written = schema.text(Path("params.yaml"))
+    with whole_file(schema.FILE) as temporary:
+        temporary.write_text(written, encoding="utf-8")
+    print(schema.FILE)
 
 
 def _chimeras(arguments: argparse.Namespace) -> None:

@@ -29,8 +29,8 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
-# What the metadata of a file say of the network in it.
-_DESCRIPTION = ("backbone", "head", "classes", "image_size", "feature_stride")
+# Of `description`, what no file of ours was ever without.
+_NEEDED = ("backbone", "head", "classes", "image_size", "feature_stride")
 
 
 class Classifier(nn.Module):
@@ -235,14 +235,9 @@ def preprocessing(size_px: int) -> dict[str, Any]:
     }
 
 
-def save(classifier: Classifier, path: Path, *, weights: str) -> None:
-    """Write weights and everything else that `load` needs as a safetensors file.
-
-    weights: a word on where the fine-tuning started.
-
-    The metadata are described in docs/model-file.md.
-    """
-    metadata = {
+def description(classifier: Classifier) -> dict[str, str]:
+    """What a file says of the network in it; docs/model-file.md explains the keys."""
+    return {
         "backbone": classifier.backbone,
         "head": classifier.head_kind,
         "classes": json.dumps(classifier.classes, ensure_ascii=False),
@@ -250,8 +245,15 @@ def save(classifier: Classifier, path: Path, *, weights: str) -> None:
         "feature_stride": str(classifier.feature_stride),
         "preprocessing": json.dumps(preprocessing(classifier.image_size)),
         "cam_layer": classifier.cam_layer,
-        "weights": weights,
     }
+
+
+def save(classifier: Classifier, path: Path, *, weights: str) -> None:
+    """Write weights and everything else that `load` needs as a safetensors file.
+
+    weights: a word on where the fine-tuning started.
+    """
+    metadata = description(classifier) | {"weights": weights}
     state = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
     tensors.write(path, state, metadata)
 
@@ -262,7 +264,7 @@ def load(path: Path) -> Classifier:
     Raises `InputError` if the file is missing, damaged, or not one of ours.
     """
     state, metadata = tensors.read(path)
-    missing = [key for key in _DESCRIPTION if key not in metadata]
+    missing = [key for key in _NEEDED if key not in metadata]
     if missing:
         raise InputError(
             f"{path} is not a classifier of PokeCAM: it does not say its {', '.join(missing)}"

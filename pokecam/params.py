@@ -14,11 +14,20 @@ A key that no stage in dvc.yaml asks for is refused, so a misspelt one cannot pa
 
 import re
 from collections.abc import Collection, Hashable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+)
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_after_validator_function
 
 from pokecam.errors import InputError, did_you_mean
 
@@ -33,17 +42,27 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 
-def one_of(allowed: Collection[str]) -> AfterValidator:
+@dataclass(frozen=True)
+class one_of:  # noqa: N801 (it is used as a function)
     """Annotation for a text parameter whose value must be one of `allowed`."""
 
-    def check(value: str) -> str:
-        if value not in allowed:
+    allowed: Collection[str]
+
+    def __get_pydantic_core_schema__(self, kind: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_after_validator_function(self._check, handler(kind))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "enum": list(self.allowed)}
+
+    def _check(self, value: str) -> str:
+        if value not in self.allowed:
             raise ValueError(
-                f"is not known.{did_you_mean(value, allowed)} Allowed: {', '.join(allowed)}"
+                f"is not known.{did_you_mean(value, self.allowed)} "
+                f"Allowed: {', '.join(self.allowed)}"
             )
         return value
-
-    return AfterValidator(check)
 
 
 def read(

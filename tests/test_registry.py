@@ -7,7 +7,7 @@ import sys
 import pytest
 from PIL import Image
 
-from tests.repository import COLOURS, PROJECT, Repository
+from tests.repository import PROJECT, Repository
 
 MODEL = "models/classifier.safetensors"
 NAME = "classifier.safetensors"
@@ -48,18 +48,29 @@ def test_versions_and_stages_of_the_model_are_had_by_name(repository, elsewhere)
     assert (repository.path / MODEL).read_bytes() == versions["v1.1.0"]
 
 
-def test_the_script_in_the_docs_needs_nothing_but_the_file(finished, elsewhere):
+def test_the_scripts_in_the_docs_need_nothing_but_the_file_and_agree(finished, elsewhere):
+    """The second has never heard of this project."""
     text = (PROJECT / "docs" / "model-file.md").read_text(encoding="utf-8")
-    (script,) = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    assert sum("import" not in line for line in script.split("\n") if line) <= 10
+    ours, onnx = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    assert sum("import" not in line for line in ours.split("\n") if line) <= 10
     (elsewhere.path / NAME).write_bytes((finished.path / MODEL).read_bytes())
-    Image.new("RGB", (90, 60), COLOURS["Bee"]).save(elsewhere.path / "picture.jpg")
-    answer = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=elsewhere.path,
-        env={"PYTHONPATH": str(PROJECT)},
-        check=True,
-        capture_output=True,
-        text=True,
+    Image.open(finished.path.parent / "pictures" / "Bee" / "00.png").resize((90, 60)).save(
+        elsewhere.path / "picture.jpg"
     )
-    assert re.fullmatch(r"(Ant|Bee|Cat) (0|1)\.\d+ \(3, 3\)\n", answer.stdout), answer
+    command = (sys.executable, "-m", "pokecam", "export", "model.onnx", "--model", NAME)
+    assert "logits and cams" in script(elsewhere, *command, PYTHONPATH=str(PROJECT))
+    answers = [
+        script(elsewhere, sys.executable, "-c", ours, PYTHONPATH=str(PROJECT)),
+        script(elsewhere, sys.executable, "-c", onnx),
+    ]
+    (name, probability, shape), second = (answer.split(maxsplit=2) for answer in answers)
+    assert name in ("Ant", "Bee", "Cat")
+    assert (second[0], second[2]) == (name, shape) == (name, "(3, 3)\n")
+    assert float(second[1]) == pytest.approx(float(probability), abs=1e-3)
+
+
+def script(where: Repository, *command: str, **environment: str) -> str:
+    """What a command says that knows of the project only what the environment says."""
+    return subprocess.run(
+        command, cwd=where.path, env=environment, check=True, capture_output=True, text=True
+    ).stdout
