@@ -69,12 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         "is not linear",
     )
     explain.add_argument("--out", type=Path, default=Path("explained"), help="default: %(default)s")
-    explain.add_argument(
-        "--model",
-        type=Path,
-        default=Path("models/classifier.safetensors"),
-        help="default: %(default)s",
-    )
+    _take_model(explain)
     explain.set_defaults(command=_explain)
     compare = commands.add_parser(
         "compare",
@@ -102,12 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     export.add_argument("output", type=Path, help="the file to write, NAME.onnx")
-    export.add_argument(
-        "--model",
-        type=Path,
-        default=Path("models/classifier.safetensors"),
-        help="default: %(default)s",
-    )
+    _take_model(export)
     export.set_defaults(command=_export)
     doctor = commands.add_parser(
         "doctor",
@@ -153,6 +143,15 @@ def _parser() -> argparse.ArgumentParser:
     sheet.add_argument("--output", type=Path, default=Path("pretrained/chimeras.jpg"))
     sheet.set_defaults(command=_chimeras)
     return parser
+
+
+def _take_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--model",
+        type=Path,
+        default=Path("models/classifier.safetensors"),
+        help="default: %(default)s",
+    )
 
 
 def _explain(arguments: argparse.Namespace) -> None:
