@@ -7,7 +7,6 @@ The same number always gives the same file: `case(17)` makes the file of case 17
 
 import faulthandler
 import json
-import resource
 import struct
 import sys
 import time
@@ -25,6 +24,7 @@ from pokecam.packing.decode import UnusableError, decode
 from pokecam.packing.geometry import fit
 from pokecam.packing.pack import _mask
 from pokecam.packing.tables import Row
+from tests.memory import peak_bytes
 from tests.pictures import encoded, patches
 
 WIDTH, HEIGHT = 64, 48
@@ -359,9 +359,8 @@ def main(what: str, argument: str = "") -> None:
         outcome = judged_mask(data) if what == "mask" else judged(data)
         seconds = time.perf_counter() - start
         faulthandler.cancel_dump_traceback_later()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        peak *= 1 if sys.platform == "darwin" else 1024
-        print(json.dumps({"outcome": outcome, "seconds": seconds, "peak": peak}), flush=True)
+        told = {"outcome": outcome, "seconds": seconds, "peak": peak_bytes()}
+        print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":
