@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -10,6 +11,10 @@ from tests.repository import PROJECT, finished, repository  # noqa: F401 (fixtur
 # The same examples every time: a test that fails, fails for whoever looks into it, too.
 hypothesis.settings.register_profile("repeatable", derandomize=True)
 hypothesis.settings.load_profile("repeatable")
+
+# A run in the background ignores Ctrl-C, and so would every program that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL = PROJECT.parent / "shared" / "real"
 
