@@ -1,5 +1,6 @@
 """The code keeps what SECURITY.md promises, and `make audit` says so when nothing was checked."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -102,8 +103,15 @@ def audit(tmp_path):
             f"#!/bin/sh\necho \"$@\" > asked\ncat >&2 <<'.'\n{says}\n.\nexit {status}\n"
         )
         script.chmod(0o755)
+        # Inside `make test` an inner make would count itself in what it says.
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
         done = subprocess.run(
-            ["make", "--silent", "audit"], cwd=tmp_path, capture_output=True, text=True, check=False
+            ["make", "--silent", "audit"],
+            cwd=tmp_path,
+            env=outside,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         told = [line for line in done.stderr.splitlines() if not line.startswith("make: ***")]
         return done.returncode, done.stdout + "\n".join(told)
