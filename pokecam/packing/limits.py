@@ -2,9 +2,7 @@
 
 Each limit refuses what would take over some three seconds of one core, or over some 650 MB, to
 decode; a file lies in memory beside that. Measured with Pillow 13 before there were limits: 64 MB
-of EXIF segments took 30 s, a 2 MB icon 1.3 GB, 24 MB of empty PNG chunks 10 s. One case is left:
-libavif decodes an AVIF at the size of its coded picture, of up to 268 megapixels, whatever size
-the file tells.
+of EXIF segments took 30 s, a 2 MB icon 1.3 GB, 24 MB of empty PNG chunks 10 s, 2 kB of AVIF 568 MB.
 """
 
 import ctypes
@@ -21,6 +19,7 @@ import PIL
 from PIL import IcoImagePlugin, Image
 
 from pokecam.formats import HEAD_BYTES, READABLE, kind
+from pokecam.packing import av1
 
 MIN_SIDE_PX = 32
 GIANT_PX = 16 * 10**6  # more are decoded one at a time, and shrunk at once
@@ -103,6 +102,7 @@ def opened(data: bytes) -> tuple[Image.Image, int]:
     _check_interlaced(image)
     _check_decoder(image, data)
     _check_tiff(image)
+    _check_coded(image, data)
     file.begin()
     return image, 0 if jpeg_scans == 1 else image.width * image.height
 
@@ -225,6 +225,16 @@ def _check_tiff(image: Image.Image) -> None:
     for tag in _TIFF_MORE_TAGS:
         if tag in exif:
             exif.get_ifd(tag)
+
+
+def _check_coded(image: Image.Image, data: bytes) -> None:
+    """An AVIF is decoded at the size of what is coded in it, whatever size it tells."""
+    most = _MEGAPIXELS_OF["AVIF"]
+    if image.format == "AVIF" and (coded_px := av1.largest_px(data)) > most * 10**6:
+        raise UnusableError(
+            f"too large: {coded_px / 10**6:.0f} megapixels are coded in it, at most {most} are "
+            "read of an AVIF"
+        )
 
 
 @functools.cache
