@@ -15,8 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pokecam import device, running
+from pokecam.errors import InputError
 
 LAUNCH = "POKECAM_LAUNCH"  # options of `accelerate launch`; one process where it is not set
+_LAUNCHER = "POKECAM_LAUNCHER"  # set for the launcher, lest what it starts launches again
 CPU = torch.device("cpu")
 T = TypeVar("T")
 
@@ -97,12 +99,23 @@ ALONE = Team()
 def run(main: Callable[[], object]) -> None:
     """Run a stage that can be shared: in as many processes as `LAUNCH` asks for."""
     options = os.environ.get(LAUNCH, "").strip()
-    if options and not _launched():
+    if options and not _launched() and _LAUNCHER not in os.environ:
         stage = sys.modules["__main__"].__spec__.name  # type: ignore[union-attr]
         launcher = [sys.executable, "-m", "accelerate.commands.launch", *shlex.split(options)]
         sys.stderr.flush()
+        os.environ[_LAUNCHER] = "1"
         os.execv(sys.executable, [*launcher, "--module", stage])
-    running.run(main)
+    running.run(lambda: _joined(main, options))
+
+
+def _joined(main: Callable[[], object], options: str) -> None:
+    """Raises `InputError` in a process that was launched, but knows of no others."""
+    if options and not _launched():
+        raise InputError(
+            f"{LAUNCH}={options}: that is one process; for several, on CPUs too, it takes "
+            "--multi_gpu --num_processes N (for one, leave it unset)"
+        )
+    main()
 
 
 def team(device_name: str) -> Team:

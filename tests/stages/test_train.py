@@ -177,6 +177,13 @@ def test_two_processes_train_as_one(tmp_path):
     pd.testing.assert_frame_equal(*losses, atol=0, rtol=3e-3)
 
 
+def test_a_launcher_that_starts_one_process_is_refused(workplace):
+    """It started the stage anew without end."""
+    code, told = end_of(workplace.start("train", **{LAUNCH: "--cpu --num_processes 2"}))
+    assert code != 0
+    assert "error: POKECAM_LAUNCH=--cpu --num_processes 2: that is one process; for sev" in told
+
+
 def test_too_many_processes_for_a_step_are_refused(tmp_path):
     model = build("squeezenet1_1", "gap", ["a", "b"], 64)
     part = Pictures(np.zeros((4, 64, 64, 3), np.uint8), np.arange(4), np.arange(4) % 2)
