@@ -13,6 +13,7 @@ and their unit is the forward pass of one picture; their memory is measured with
 """
 
 import argparse
+import functools
 import os
 import statistics
 import subprocess
@@ -29,6 +30,7 @@ import torch
 import torchvision
 
 from pokecam.cam import core
+from pokecam.cam.anywhere import cut, heatmaps
 from pokecam.cam.display import display
 from pokecam.cam.gradient import grad_cam
 from pokecam.classifier import Classifier, build
@@ -62,6 +64,14 @@ def ours(method: str) -> Callable:
         core.maps(core.capture(network, x), method)
 
     return run
+
+
+divided = functools.cache(cut)
+
+
+def of_any_network(network: torch.nn.Module, x: torch.Tensor) -> None:
+    """As `theirs`, but of all classes; where the network is divided is found once, beforehand."""
+    heatmaps(divided(network, x, LAYER[type(network).__name__]), x)
 
 
 def theirs(name: str) -> Callable:
@@ -102,8 +112,11 @@ THINGS = {
     "Grad-CAM, ten classes": Thing(ours("grad_cam"), "native"),
     "pytorch-grad-cam, one class": Thing(theirs("GradCAM"), last=False),
     "the same, channels_last": Thing(theirs("GradCAM")),
+    "any network, ten classes, shown": Thing(of_any_network, last=False),
     "plain forward of one": Thing(plain, "native", **ONE),
     "torchvision's forward of one": Thing(plain, last=False, **ONE),
+    "any network, one picture": Thing(of_any_network, last=False, **ONE),
+    "pytorch-grad-cam, one picture": Thing(theirs("GradCAM"), last=False, **ONE),
     "Ablation-CAM": Thing(ours("ablation_cam"), "native", **ONE),
     "pytorch-grad-cam Ablation-CAM": Thing(theirs("AblationCAM"), last=False, **ONE),
     "Score-CAM, ten classes": Thing(ours("score_cam"), "native", folded=True, **ONE),

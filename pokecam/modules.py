@@ -26,10 +26,9 @@ def run_without_content(module: nn.Module, size_px: int) -> Tensor:
 
     Returns the result, as empty as the rest.
     """
-    state = {
-        name: torch.empty_like(tensor, device="meta")
-        for name, tensor in module.state_dict(keep_vars=True).items()
-    }
+    tensors = module.state_dict(keep_vars=True)
+    empty = {id(tensor): torch.empty_like(tensor, device="meta") for tensor in tensors.values()}
+    state = {name: empty[id(tensor)] for name, tensor in tensors.items()}  # what is shared stays so
     dtype = next(module.parameters()).dtype
     x = torch.empty(1, 3, size_px, size_px, dtype=dtype, device="meta")
     with evaluating(module), torch.no_grad():

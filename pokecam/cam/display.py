@@ -9,27 +9,29 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 
-def display(maps: Floats, size_px: int) -> Floats:
+def display(maps: Floats, size_px: int | tuple[int, int]) -> Floats:
     """Turn raw maps into maps in [0, 1] of the picture's size.
 
     ReLU comes before upsampling (after it, negative neighbours would eat into the positive
     regions), upsampling is bilinear with `align_corners=False`, and the maximum becomes 1. A map
     that says nothing (`is_constant`) becomes zero.
 
-    maps: (..., h, w), raw. Returns float32 (..., size_px, size_px).
+    maps: (..., h, w), raw. size_px: of a square, or height and width. Returns float32
+    (..., height, width).
     """
     maps = np.asarray(maps, dtype=np.float32)
     positive = np.maximum(maps, 0)
     positive[is_constant(maps)] = 0
-    large = upsampled(positive, size_px)  # (..., S, S)
+    large = upsampled(positive, size_px)
     highest = large.max(axis=(-2, -1), keepdims=True)
     return np.divide(large, highest, out=np.zeros_like(large), where=highest > 0)
 
 
-def upsampled(maps: Floats, size_px: int) -> Floats:
-    """Enlarge maps bilinearly, `align_corners=False`: (..., h, w) → (..., size_px, size_px)."""
+def upsampled(maps: Floats, size_px: int | tuple[int, int]) -> Floats:
+    """Enlarge maps bilinearly, `align_corners=False`: (..., h, w) → (..., height, width)."""
     *_, h, w = maps.shape
-    large = _upsampling(h, size_px) @ maps @ _upsampling(w, size_px).T
+    height, width = (size_px, size_px) if isinstance(size_px, int) else size_px
+    large = _upsampling(h, height) @ maps @ _upsampling(w, width).T
     return np.asarray(large, dtype=np.float32)
 
 
