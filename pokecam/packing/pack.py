@@ -77,9 +77,18 @@ def pack(
         chosen = choose(classes, files)
         groups_alike = alike(lookalikes, chosen, files)
         wanted = [file for label in sorted(chosen) for file in files[label]]
+        masks = {name for name in raw.namelist() if name.startswith("masks/")}
         place = _work_folder(unfinished, raw, wanted, image_size)
-        with whole_folder(out) as folder, Unfinished(place, image_size) as work:
-            _decode_the_rest(work, raw, wanted, image_size, workers)
+        with (
+            whole_folder(out) as folder,
+            Unfinished(place, image_size, masks=bool(masks)) as work,
+        ):
+            if work.done:
+                log.warning(
+                    "%d of %d pictures are decoded already: going on", work.done, len(wanted)
+                )
+            for item in _prepared(raw, masks, wanted[work.done :], image_size, workers):
+                work.add(item)
             rows = work.rows
             pairs = near_pairs([row.print for row in rows], workers)
             rejected = work.rejected + _filed_twice(rows, pairs)
@@ -89,7 +98,7 @@ def pack(
             write_json(folder / "classes.json", {"classes": chosen, "lookalikes": groups_alike})
             _write_tables(folder, rows, kept, pairs, rejected)
             _carry_tables(folder, raw, [rows[number] for number in kept], chosen, files)
-            work.move(kept, folder, masks=bool(_masks(raw)))
+            work.move(kept, folder)
 
 
 def _work_folder(parent: Path, raw: ZipFile, wanted: list[str], size_px: int) -> Path:
@@ -103,15 +112,6 @@ def _work_folder(parent: Path, raw: ZipFile, wanted: list[str], size_px: int) ->
     return place
 
 
-def _decode_the_rest(
-    work: Unfinished, raw: ZipFile, wanted: list[str], size_px: int, workers: int
-) -> None:
-    if work.done:
-        log.warning("%d of %d pictures are decoded already: going on", work.done, len(wanted))
-    for item in _prepared(raw, wanted[work.done :], size_px, workers):
-        work.add(item)
-
-
 def _files_by_class(raw: ZipFile) -> dict[str, list[str]]:
     """Return class → its files ("Class/name.ext"), both sorted."""
     files: dict[str, list[str]] = defaultdict(list)
@@ -122,15 +122,11 @@ def _files_by_class(raw: ZipFile) -> dict[str, list[str]]:
     return dict(files)
 
 
-def _masks(raw: ZipFile) -> set[str]:
-    return {name for name in raw.namelist() if name.startswith("masks/")}
-
-
 def _prepared(
-    raw: ZipFile, files: list[str], size_px: int, workers: int
+    raw: ZipFile, masks: set[str], files: list[str], size_px: int, workers: int
 ) -> Iterator[Packable | Rejected]:
-    """Decode and fit the files on all cores, in order, a few ahead of the one asked for."""
-    masks = _masks(raw)
+    """Decode and fit the files on all cores, in order, a few ahead of the one asked for. `masks`:
+    those that there are."""
     waiting: deque[tuple[Future[Packable | Rejected], int]] = deque()
     ahead_bytes = 0
     Image.init()  # the first `open` would load Pillow's plugins, and not safely in many threads

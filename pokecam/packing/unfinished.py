@@ -41,27 +41,29 @@ class Unfinished:
     process is killed. `rows` and `rejected` hold all that is done, by earlier runs, too.
     """
 
-    def __init__(self, folder: Path, size_px: int) -> None:
-        """Go on in `folder`, or begin; `size_px` is the side of the squares."""
+    def __init__(self, folder: Path, size_px: int, *, masks: bool) -> None:
+        """Go on in `folder`, or begin; `size_px` is the side of the squares, `masks` whether the
+        source has any."""
         folder.mkdir(parents=True, exist_ok=True)
         self.rows: list[Row] = []
         self.rejected: list[Rejected] = []
         self._folder = folder
         self._size_px = size_px
+        square = (size_px, size_px)
+        self._shapes = {"pixels": (*square, 3)} | ({"masks": square} if masks else {})
         self._journal = folder / "journal.jsonl"
         self._waiting: list[str] = []
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
         """Read what is there; a file that an earlier run had not handed over whole is cut off."""
-        shapes = {"pixels": (self._size_px, self._size_px, 3), "masks": (self._size_px,) * 2}
-        there = min(Rows.count(self._file(name), shape) for name, shape in shapes.items())
+        there = min(Rows.count(self._file(name), shape) for name, shape in self._shapes.items())
         known = list(_first(self._journal, there))
         usable = sum(len(line) == 3 for line in known)
-        self._pixels, self._masks = (
-            self._open.enter_context(Rows(self._file(name), shape, kept=usable))
-            for name, shape in shapes.items()
-        )
+        self._arrays = {
+            name: self._open.enter_context(Rows(self._file(name), shape, kept=usable))
+            for name, shape in self._shapes.items()
+        }
         self._lines = self._open.enter_context(self._journal.open("w", encoding="utf-8"))
         for line in known:
             self._take(line)
@@ -83,24 +85,23 @@ class Unfinished:
             self._note([item.file, item.reason])
         else:
             self.rows.append(item.row)
-            self._pixels.append(item.pixels[None])
-            self._masks.append(item.mask[None])
+            for name, array in self._arrays.items():
+                array.append((item.pixels if name == "pixels" else item.mask)[None])
             self._note([item.row.file, item.row.width, item.row.height])
         if len(self._waiting) >= _TOGETHER:
             self._hand_over()
 
-    def move(self, kept: Sequence[int], out: Path, *, masks: bool) -> None:
-        """Give the rows with these ascending numbers away as pixels.npy and, if wanted, masks.npy
-        in the folder `out`, and forget everything."""
+    def move(self, kept: Sequence[int], out: Path) -> None:
+        """Give the rows with these ascending numbers away as pixels.npy and, if there are masks,
+        masks.npy in the folder `out`, and forget everything."""
         self._hand_over()
         if len(kept) < len(self.rows):
             self._journal.unlink()  # from here on the arrays are not what it says
-        self._pixels.keep(kept)
-        self._masks.keep(kept)
+        for array in self._arrays.values():
+            array.keep(kept)
         self._open.close()
-        shutil.move(self._file("pixels"), out)
-        if masks:
-            shutil.move(self._file("masks"), out)
+        for name in self._arrays:
+            shutil.move(self._file(name), out)
         shutil.rmtree(self._folder)
 
     def _take(self, line: list) -> None:
@@ -110,7 +111,7 @@ class Unfinished:
         else:
             file, width, height = line
             place = fit(width, height, self._size_px)
-            fitted = self._pixels.row(len(self.rows))[inside(place)]
+            fitted = self._arrays["pixels"].row(len(self.rows))[inside(place)]
             row = Row(file, width, height, place, fingerprint(Image.fromarray(fitted)))
             self.rows.append(row)
         self._note(line)
@@ -120,8 +121,8 @@ class Unfinished:
 
     def _hand_over(self) -> None:
         if self._waiting:
-            self._pixels.flush()
-            self._masks.flush()
+            for array in self._arrays.values():
+                array.flush()
             self._lines.write("".join(self._waiting))
             self._lines.flush()
             self._waiting.clear()

@@ -9,7 +9,7 @@ from pokecam.packing import pack as module
 from pokecam.packing import unfinished
 from pokecam.packing.pack import pack
 from pokecam.sources import raw
-from tests.pictures import picture
+from tests.pictures import encoded, patches, picture
 
 SIZE_PX = 64
 FILES = {
@@ -19,6 +19,7 @@ FILES = {
 }
 FILES["images/A/03.png"] = b"no picture"
 FILES["images/B/08.png"] = FILES["images/A/01.png"]  # filed twice
+MASKS = {"masks/A/02.png.png": encoded(patches(5).convert("1"))}
 
 
 class Interrupted(BaseException):
@@ -27,7 +28,7 @@ class Interrupted(BaseException):
 
 @pytest.fixture
 def archive(tmp_path):
-    raw.write(iter(FILES.items()), tmp_path / "raw.zip")
+    raw.write(iter((FILES | MASKS).items()), tmp_path / "raw.zip")
     return tmp_path / "raw.zip"
 
 
@@ -110,15 +111,26 @@ def test_what_a_kill_or_a_power_cut_leaves_half_is_done_again(archive, decoded, 
 def test_the_journal_names_nothing_that_is_not_there(archive, decoded):
     """Without the end of the process in which files are closed, as after SIGKILL."""
     decoded.stop = 11
-    work = unfinished.Unfinished(archive.with_name("work"), SIZE_PX).__enter__()
+    work = unfinished.Unfinished(archive.with_name("work"), SIZE_PX, masks=True).__enter__()
+    files = [name.removeprefix("images/") for name in sorted(FILES)]
     with module.ZipFile(archive) as source, pytest.raises(Interrupted):
-        module._decode_the_rest(
-            work, source, [name.removeprefix("images/") for name in sorted(FILES)], SIZE_PX, 1
-        )
+        for item in module._prepared(source, set(MASKS), files, SIZE_PX, 1):
+            work.add(item)
     lines = [json.loads(line) for line in (archive.with_name("work") / "journal.jsonl").open()]
     pixels = (archive.with_name("work") / "pixels.npy").stat().st_size - 128
     assert len(lines) % 4 == 0
     assert sum(len(line) == 3 for line in lines) * 3 * SIZE_PX**2 <= pixels
+
+
+def test_without_masks_none_are_kept(archive, decoded):
+    raw.write(iter(FILES.items()), archive)
+    decoded.stop = 9
+    with pytest.raises(Interrupted):
+        run(archive)
+    (work,) = archive.with_name("unfinished").iterdir()
+    assert sorted(path.name for path in work.iterdir()) == ["journal.jsonl", "pixels.npy"]
+    decoded.stop = None
+    assert "masks.npy" not in run(archive)
 
 
 def test_other_settings_or_pictures_start_anew_and_forget_the_rest(archive, decoded):
