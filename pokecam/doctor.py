@@ -22,7 +22,7 @@ from pokecam.sources import kaggle
 
 KAGGLE_HOST = "www.kaggle.com"
 TIMEOUT_S = 3.0
-ROOM_GB = 2.0  # the default run leaves 0.3 GB in the cache, the Kaggle set 1.5
+ROOM_GB = 2.0  # the default run leaves 0.15 GB in the cache, the Kaggle set 1.5
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", flags=re.MULTILINE)
 
 

@@ -13,7 +13,7 @@ batch's. Nothing of the network is changed, and no hook is left in it.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -142,18 +142,12 @@ def cut(
     something else of the network is still read.
     """
     with evaluating(network), torch.no_grad():
-        two = torch.cat([x[:1], x[:1].flip(-1)])
-        logits = network(two)
-        if not isinstance(logits, Tensor) or logits.ndim != 2:
-            raise InputError(
-                f"network: gives {_kind(logits)}, not logits (N, C); wrap it in a module that does"
-            )
-        runs = _runs(network, two)
+        runs, logits = _runs(network, x[:1])
         layer = _last_map(network, runs) if layer is None else _found(layer, runs)
         body = _Body(network, layer)
-        A = body(two)
+        A = body(x[:1])
         laid = grid or _grid_of(layer, A)
-        head = _head(body, laid, two, A, logits)
+        head = _head(body, laid, x.shape[1:], A, logits)
     names = [str(c) for c in range(logits.shape[1])] if classes is None else classes
     return _Cut(body, head, laid, names, x.shape[-1])
 
@@ -176,40 +170,39 @@ def heatmaps(
     return display(raw.float().cpu().numpy(), (x.shape[-2], x.shape[-1]))
 
 
-def _head(body: _Body, grid: Grid, x: Tensor, A: Tensor, logits: Tensor) -> nn.Module:
-    """What follows the layer: in the cheapest form that gives the network's logits (n, C) for
-    pictures x (n, 3, H, W), from what the layer gives for them, A."""
+def _head(body: _Body, grid: Grid, shape: torch.Size, A: Tensor, logits: Tensor) -> nn.Module:
+    """What follows the layer, in the cheapest form that does the same.
+
+    shape: (3, H, W). A, logits: (1, …), what the layer and the network give for a picture.
+    """
+    far = _FAR * torch.randn(A.shape, generator=torch.Generator().manual_seed(0)).to(A)
+    tried = torch.cat([A, far, torch.zeros_like(A)])
     for alone in (True, False):
-        head = _Head(body, x.shape[1:], alone)
+        head = _Head(body, shape, alone)
         try:
-            given = head(A)
+            given = head(tried)
         except RuntimeError:  # it has the number of pictures from elsewhere
             continue
-        if _same(given, logits):
-            break
-    else:
-        raise InputError(
-            f"layer: what follows {body.layer} reads more than what it gives, as within a block "
-            "with a shortcut; take the block, or a layer after it"
-        )
-    return _linear_head(body.network, head, grid, A, logits) or head
+        if len(given) == len(tried) and _same(given[:1], logits):
+            return _linear_head(body.network, grid, tried, given) or head
+    raise InputError(
+        f"layer: what follows {body.layer} reads more than what it gives, as within a block "
+        "with a shortcut; take the block, or a layer after it"
+    )
 
 
-def _linear_head(
-    network: nn.Module, head: nn.Module, grid: Grid, A: Tensor, logits: Tensor
-) -> nn.Module | None:
-    """The same as `head`, if that is average pooling and one of the network's linear layers."""
-    shape = (logits.shape[1], grid(A).shape[1])
-    far = _FAR * torch.randn(A.shape, generator=torch.Generator().manual_seed(0)).to(A)
-    zero = torch.zeros_like(A)
-    change = head(far) - head(zero)
-    if not change.any():  # all pictures are alike to it, and nothing can be told
+def _linear_head(network: nn.Module, grid: Grid, tried: Tensor, given: Tensor) -> nn.Module | None:
+    """Average pooling and one of the network's linear layers, if that is what gives these logits
+    (3, C) for activations (3, …) of a picture, far from any, and zero."""
+    shape = (given.shape[1], grid(tried).shape[1])
+    if given[1].equal(given[2]):  # all pictures are alike to it, and nothing can be told
         return None
     for layer in network.modules():
         if isinstance(layer, nn.Linear) and layer.weight.shape == shape:
             layout = [] if grid is _as_it_is else [Apply(grid)]
             pooled = nn.Sequential(*layout, GlobalAverage(), _another(layer))
-            if _same(pooled(A), logits) and _same(pooled(far) - pooled(zero), change):
+            logits = pooled(tried)
+            if _same(logits[0], given[0]) and _same(logits[1] - logits[2], given[1] - given[2]):
                 return pooled
     return None
 
@@ -226,24 +219,23 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool((a - b).abs().max() <= _TOLERANCE * b.abs().max())
 
 
-def _runs(network: nn.Module, x: Tensor) -> dict[str, list[torch.Size | None]]:
-    """The shape of what each module gives every time it runs, None if that is no tensor; those
-    that end first before the others."""
+def _runs(network: nn.Module, x: Tensor) -> tuple[dict[str, list[torch.Size | None]], Tensor]:
+    """Return the shape of what each module gives every time it runs, None if that is no tensor;
+    those that end first before the others; and the logits."""
     runs: dict[str, list[torch.Size | None]] = {}
-    hooks = []
-    try:
+
+    def note(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        runs.setdefault(name, []).append(output.shape if isinstance(output, Tensor) else None)
+
+    with ExitStack() as hooks:
         for name, module in network.named_modules():
-
-            def note(_module: nn.Module, _inputs: Any, output: Any, name: str = name) -> None:
-                shape = output.shape if isinstance(output, Tensor) else None
-                runs.setdefault(name, []).append(shape)
-
-            hooks.append(module.register_forward_hook(note))
-        network(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return runs
+            hooks.callback(module.register_forward_hook(partial(note, name)).remove)
+        logits = network(x)
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        raise InputError(
+            f"network: gives {_kind(logits)}, not logits (N, C); wrap it in a module that does"
+        )
+    return runs, logits
 
 
 @contextmanager

@@ -211,7 +211,7 @@ class Dictionary(Own):
         (own(), "lats", "no layer lats that runs. Did you mean last?"),
         (own(), "block", "no layer block that runs"),
         (own(), "block.b", "what follows block.b reads more than what it gives"),
-        (own(), "out", r"out gives \(2, 4\), neither a map \(N, K, h, w\) nor tokens"),
+        (own(), "out", r"out gives \(1, 4\), neither a map \(N, K, h, w\) nor tokens"),
         (Dictionary(), None, r"network: gives a dict, not logits \(N, C\); wrap it"),
         (nn.Sequential(nn.Conv2d(3, 4, (40, 56)), nn.Flatten()), None, "does not end in a map"),
         (torchvision.models.resnet18(), "layer4.1.relu", "layer4.1.relu runs 2 times a picture"),

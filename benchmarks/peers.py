@@ -1,0 +1,196 @@
+"""The same work with this project and with the libraries that people would use instead.
+
+    python benchmarks/peers.py              # n = 5 rounds; ROAD, of which a round takes a minute, 3
+    python benchmarks/peers.py --rounds 1
+
+torchvision's resnet18 as it comes (untrained: that does not change the time), ten classes, pictures
+of 224 px, one thread. In every round each does the work once, in turns:
+
+    Grad-CAM               maps of all ten classes of 8 pictures, in the picture's size: ours by
+                           `cam.anywhere`, with the network divided beforehand and then, pytorch-
+                           grad-cam, torchcam and captum (whose maps are enlarged by torch)
+    deletion, insertion    areas of both curves, 14 steps, of 8 maps: ours, torchcam
+    ROAD                   combined score, nine shares of the pixels, of 2 maps: ours,
+                           pytorch-grad-cam
+
+Shown are seconds (median, smallest, largest) and the median of each round's ratio to ours.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np
+import pytorch_grad_cam
+import torch
+import torch.nn.functional as F
+import torchcam.methods
+import torchvision
+from captum.attr import LayerGradCam
+from pytorch_grad_cam.metrics.road import ROADCombined
+from pytorch_grad_cam.utils.model_targets import (
+    ClassifierOutputSoftmaxTarget,
+    ClassifierOutputTarget,
+)
+from torchcam.metrics import DeletionInsertionMetric
+
+from pokecam import faithfulness
+from pokecam.cam.anywhere import cut, heatmaps
+from pokecam.classifier import Classifier
+
+CLASSES, SIDE_PX, LAYER = 10, 224, "layer4"
+
+
+def our_maps(network: torch.nn.Module, x: torch.Tensor) -> None:
+    heatmaps(cut(network, x, LAYER), x, "grad_cam")
+
+
+def our_maps_of_a_divided_network(seen: Classifier, x: torch.Tensor) -> None:
+    heatmaps(seen, x, "grad_cam")
+
+
+def pytorch_grad_cams_maps(network: torch.nn.Module, x: torch.Tensor) -> None:
+    made = pytorch_grad_cam.GradCAM(network, [network.get_submodule(LAYER)])
+    for c in range(CLASSES):
+        made(x, [ClassifierOutputTarget(c)] * len(x))
+
+
+def torchcams_maps(network: torch.nn.Module, x: torch.Tensor) -> None:
+    with torchcam.methods.GradCAM(network, LAYER) as made:
+        logits = network(x)
+        for c in range(CLASSES):
+            (maps,) = made([c] * len(x), logits, retain_graph=True)
+            F.interpolate(maps[:, None], x.shape[-2:], mode="bilinear")
+
+
+def captums_maps(network: torch.nn.Module, x: torch.Tensor) -> None:
+    made = LayerGradCam(network, network.get_submodule(LAYER))
+    for c in range(CLASSES):
+        maps = made.attribute(x, c, relu_attributions=True)
+        LayerGradCam.interpolate(maps, tuple(x.shape[-2:]), "bilinear")
+
+
+class Given:
+    """What torchcam takes for an extractor: a network and a map that is there already."""
+
+    def __init__(self, model: torch.nn.Module, shown: torch.Tensor) -> None:
+        self.model, self.shown = model, shown
+
+    def __call__(self, *_: object, **__: object) -> list[torch.Tensor]:
+        return [self.shown]
+
+    def fuse_cams(self, cams: list[torch.Tensor]) -> torch.Tensor:
+        return cams[0]
+
+    def _hooks_off(self) -> nullcontext:
+        return nullcontext()
+
+
+class Maps:
+    """Pictures with a map of class 0 each, and the network that they are of."""
+
+    def __init__(self, network: torch.nn.Module, x: torch.Tensor) -> None:
+        self.network, self.x = network, x
+        self.shown = heatmaps(cut(network, x, LAYER), x, "grad_cam")[:, :1]  # (N, 1, S, S)
+        self.target = torch.zeros(len(x), dtype=torch.long)
+
+    def probabilities(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return self.network(x).softmax(dim=1)
+
+
+def our_curves(case: Maps) -> None:
+    order = faithfulness.order(case.shown)
+    curves = faithfulness.deletion_insertion(case.probabilities, case.x, case.target, order)
+    for curve in (curves.deletion, curves.insertion):
+        faithfulness.area(curve)
+
+
+def torchcams_curves(case: Maps) -> None:
+    softmax, steps = partial(torch.softmax, dim=-1), faithfulness.STEPS
+    given = Given(case.network, torch.from_numpy(case.shown[:, 0]))
+    deletion = DeletionInsertionMetric(given, softmax, steps=steps)
+    insertion = DeletionInsertionMetric(given, softmax, steps=steps, baseline=faithfulness.blur)
+    for metric in (deletion, insertion):
+        metric.update(case.x, case.target.tolist())
+        metric.summary()
+
+
+def our_road(case: Maps) -> None:
+    order = faithfulness.order(case.shown)
+    seeds = range(len(case.x))
+    faithfulness.road(case.probabilities, case.x, case.target, order, seeds).combined.mean()
+
+
+def pytorch_grad_cams_road(case: Maps) -> None:
+    wanted = [ClassifierOutputSoftmaxTarget(0)] * len(case.x)
+    ROADCombined()(case.x, np.ascontiguousarray(case.shown[:, 0]), wanted, case.network)
+
+
+def compare(title: str, works: dict[str, Callable[[], None]], rounds: int) -> None:
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 1):  # the first only warms up
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            if number:
+                taken[name].append(time.perf_counter() - started)
+    print(f"{title}, n = {rounds}")
+    for name, seconds in taken.items():
+        ratio = statistics.median(t / o for t, o in zip(seconds, taken["ours"], strict=True))
+        middle = statistics.median(seconds)
+        print(
+            f"  {name:18} {middle:8.3f} s ({min(seconds):.3f} to {max(seconds):.3f})"
+            f"   {ratio:6.2f} × ours",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network = torchvision.models.resnet18(num_classes=CLASSES).eval()
+    x = torch.randn(8, 3, SIDE_PX, SIDE_PX)
+    print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
+    seen = cut(network, x, LAYER)
+    of_maps = {
+        "ours, divided then": our_maps,
+        "pytorch-grad-cam": pytorch_grad_cams_maps,
+        "torchcam": torchcams_maps,
+        "captum": captums_maps,
+    }
+    compare(
+        "Grad-CAM of ten classes, 8 pictures",
+        {"ours": partial(our_maps_of_a_divided_network, seen, x)}
+        | {name: partial(work, network, x) for name, work in of_maps.items()},
+        options.rounds,
+    )
+    eight, two = Maps(network, x), Maps(network, x[:2])
+    compare(
+        "deletion and insertion, 8 maps",
+        {"ours": partial(our_curves, eight), "torchcam": partial(torchcams_curves, eight)},
+        options.rounds,
+    )
+    compare(
+        "ROAD, 2 maps",
+        {"ours": partial(our_road, two), "pytorch-grad-cam": partial(pytorch_grad_cams_road, two)},
+        min(options.rounds, 3),
+    )
+
+
+if __name__ == "__main__":
+    main()
