@@ -19,11 +19,19 @@ def test_nothing_changed_nothing_runs(repository):
     ("change", "expected"),
     [
         ({"backbone": "alexnet"}, "weights train evaluate cam judge report"),
-        ({"classes": ["Ant", "Bee", "Dog"]}, "select split train evaluate cam judge report"),
-        ({"split_seed": 7}, "split train evaluate cam judge report"),
-        ({"seed": 7}, "train evaluate cam judge report"),
         ({"cam_methods": ["grad_cam"]}, "cam judge report"),
         ({"judge_pictures": 2}, "judge report"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                (
+                    {"classes": ["Ant", "Bee", "Dog"]},
+                    "select split train evaluate cam judge report",
+                ),
+                ({"split_seed": 7}, "split train evaluate cam judge report"),
+                ({"seed": 7}, "train evaluate cam judge report"),
+            )
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -44,6 +52,7 @@ def test_a_parameter_reruns_what_depends_on_it_and_back_only_the_report(
     assert repository.run("git", "status", "--porcelain", "reports", "dvc.lock") == ""
 
 
+@pytest.mark.slow
 def test_experiments_there_and_back_run_only_the_report(repository):
     """A → B → A, as one types `dvc exp run -S`."""
     assert set(repository.experiment("seed=7")) == {"train", "evaluate", "cam", "judge", "report"}
@@ -58,6 +67,7 @@ def test_template_and_style_rerun_only_the_report(repository, name):
     assert repository.repro() == ["report"]
 
 
+@pytest.mark.slow
 def test_a_new_torch_reruns_the_stages_whose_numbers_it_decides(repository):
     path = repository.path / "requirements.txt"
     text, count = re.subn(r"^torch==\S+", "torch==99.0.0", path.read_text(), flags=re.MULTILINE)
@@ -118,6 +128,7 @@ def test_bad_parameters_are_told_in_one_line(repository, changes, expected):
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_metrics_and_plots_compare_in_a_clone_without_a_cache(repository, tmp_path):
     repository.experiment("seed=7")
     repository.commit("second run")
@@ -166,6 +177,7 @@ def test_two_clones_write_the_same_lock(finished, tmp_path):
     assert clone.run("git", "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_a_copy_of_the_repository_runs_experiments_elsewhere(repository):
     """`--temp` runs in a copy without untracked files: everything needed must be in git."""
     assert set(ran(repository.run("dvc", "exp", "run", "--temp", "-S", "seed=3"))) == {

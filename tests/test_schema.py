@@ -109,6 +109,7 @@ def test_comments_are_read_beside_values_of_any_kind():
     assert schema.explained(text) == {"a": "one", "b": "a list", "c": "text"}
 
 
+@pytest.mark.slow
 def test_the_line_for_editors_stays_where_dvc_writes_params_yaml(repository):
     assert PARAMS.read_text(encoding="utf-8").startswith(MODELINE + "\n")
     repository.experiment("judge_pictures=2")

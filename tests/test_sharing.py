@@ -39,7 +39,8 @@ def yours(finished, tmp_path_factory) -> Repository:
 
 
 @pytest.fixture(
-    scope="module", params=["directory", "s3", pytest.param("ssh", marks=pytest.mark.slow)]
+    scope="module",
+    params=["directory", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("s3", "ssh"))],
 )
 def store(request, yours, tmp_path_factory) -> Iterator[Store]:
     """A remote to which `yours` has pushed all there is."""

@@ -72,7 +72,9 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(undisturbed, workp
     assert not workplace.checkpoints()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_asked_to_stop_it_saves_in_the_middle_of_an_epoch(undisturbed, workplace, number):
     process = workplace.start("train")
     wait_for(workplace.checkpoints)
