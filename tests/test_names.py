@@ -145,6 +145,7 @@ def test_new_pictures_are_explained_by_class(finished, tmp_path):
     assert "the classifier knows no 1e4. Did you mean 1e3?" in told
 
 
+@pytest.mark.slow
 def test_an_experiment_takes_names_in_quotes(finished):
     names = ["No", "1", "1e3", "null", "Farfetch'd", "Type: Null", " leading", "a,b", "ant", "Ant"]
     told = finished.run("dvc", "exp", "run", "-S", f"classes={json.dumps(names)}", "split")
