@@ -18,7 +18,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 import torchvision
 
+from benchmarks.rounds import in_turns
 from pokecam.cam import core
 from pokecam.cam.anywhere import cut, heatmaps
 from pokecam.cam.display import display
@@ -150,13 +150,7 @@ def prepared(backbone: str, name: str, pictures: int | None = None) -> Callable[
 def times(backbone: str, rounds: int, only: list[str]) -> None:
     names = [name for name in THINGS if name in {*only, *UNITS}]
     calls = {name: prepared(backbone, name) for name in names if backbone in THINGS[name].networks}
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(rounds + 1):  # the first only warms up
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if number:
-                taken[name].append(time.perf_counter() - start)
+    taken = in_turns(calls, rounds)
     print(f"{'':50} in plain forwards            in torchvision's forwards")
     for name, seconds in taken.items():
         columns = []

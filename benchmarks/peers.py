@@ -20,10 +20,8 @@ import argparse
 import os
 import statistics
 import sys
-import time
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -44,19 +42,16 @@ from pytorch_grad_cam.utils.model_targets import (
 )
 from torchcam.metrics import DeletionInsertionMetric
 
+from benchmarks.rounds import in_turns
 from pokecam import faithfulness
 from pokecam.cam.anywhere import cut, heatmaps
-from pokecam.classifier import Classifier
+from tests.given import Given
 
 CLASSES, SIDE_PX, LAYER = 10, 224, "layer4"
 
 
 def our_maps(network: torch.nn.Module, x: torch.Tensor) -> None:
     heatmaps(cut(network, x, LAYER), x, "grad_cam")
-
-
-def our_maps_of_a_divided_network(seen: Classifier, x: torch.Tensor) -> None:
-    heatmaps(seen, x, "grad_cam")
 
 
 def pytorch_grad_cams_maps(network: torch.nn.Module, x: torch.Tensor) -> None:
@@ -80,28 +75,13 @@ def captums_maps(network: torch.nn.Module, x: torch.Tensor) -> None:
         LayerGradCam.interpolate(maps, tuple(x.shape[-2:]), "bilinear")
 
 
-class Given:
-    """What torchcam takes for an extractor: a network and a map that is there already."""
-
-    def __init__(self, model: torch.nn.Module, shown: torch.Tensor) -> None:
-        self.model, self.shown = model, shown
-
-    def __call__(self, *_: object, **__: object) -> list[torch.Tensor]:
-        return [self.shown]
-
-    def fuse_cams(self, cams: list[torch.Tensor]) -> torch.Tensor:
-        return cams[0]
-
-    def _hooks_off(self) -> nullcontext:
-        return nullcontext()
-
-
 class Maps:
-    """Pictures with a map of class 0 each, and the network that they are of."""
+    """Pictures with a map of class 0 each, and the network that they are of, whole and divided."""
 
     def __init__(self, network: torch.nn.Module, x: torch.Tensor) -> None:
         self.network, self.x = network, x
-        self.shown = heatmaps(cut(network, x, LAYER), x, "grad_cam")[:, :1]  # (N, 1, S, S)
+        self.seen = cut(network, x, LAYER)
+        self.shown = heatmaps(self.seen, x)[:, :1]  # (N, 1, S, S)
         self.target = torch.zeros(len(x), dtype=torch.long)
 
     def probabilities(self, x: torch.Tensor) -> torch.Tensor:
@@ -118,7 +98,7 @@ def our_curves(case: Maps) -> None:
 
 def torchcams_curves(case: Maps) -> None:
     softmax, steps = partial(torch.softmax, dim=-1), faithfulness.STEPS
-    given = Given(case.network, torch.from_numpy(case.shown[:, 0]))
+    given = Given(case.network, case.shown[:, 0])
     deletion = DeletionInsertionMetric(given, softmax, steps=steps)
     insertion = DeletionInsertionMetric(given, softmax, steps=steps, baseline=faithfulness.blur)
     for metric in (deletion, insertion):
@@ -137,14 +117,8 @@ def pytorch_grad_cams_road(case: Maps) -> None:
     ROADCombined()(case.x, np.ascontiguousarray(case.shown[:, 0]), wanted, case.network)
 
 
-def compare(title: str, works: dict[str, Callable[[], None]], rounds: int) -> None:
-    taken: dict[str, list[float]] = {name: [] for name in works}
-    for number in range(rounds + 1):  # the first only warms up
-        for name, work in works.items():
-            started = time.perf_counter()
-            work()
-            if number:
-                taken[name].append(time.perf_counter() - started)
+def compare(title: str, works: dict[str, Callable[[], object]], rounds: int) -> None:
+    taken = in_turns(works, rounds)
     print(f"{title}, n = {rounds}")
     for name, seconds in taken.items():
         ratio = statistics.median(t / o for t, o in zip(seconds, taken["ours"], strict=True))
@@ -166,7 +140,7 @@ def main() -> None:
     network = torchvision.models.resnet18(num_classes=CLASSES).eval()
     x = torch.randn(8, 3, SIDE_PX, SIDE_PX)
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
-    seen = cut(network, x, LAYER)
+    eight, two = Maps(network, x), Maps(network, x[:2])
     of_maps = {
         "ours, divided then": our_maps,
         "pytorch-grad-cam": pytorch_grad_cams_maps,
@@ -175,11 +149,10 @@ def main() -> None:
     }
     compare(
         "Grad-CAM of ten classes, 8 pictures",
-        {"ours": partial(our_maps_of_a_divided_network, seen, x)}
+        {"ours": partial(heatmaps, eight.seen, x)}
         | {name: partial(work, network, x) for name, work in of_maps.items()},
         options.rounds,
     )
-    eight, two = Maps(network, x), Maps(network, x[:2])
     compare(
         "deletion and insertion, 8 maps",
         {"ours": partial(our_curves, eight), "torchcam": partial(torchcams_curves, eight)},

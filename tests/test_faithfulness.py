@@ -1,6 +1,5 @@
 """Faithfulness, on networks whose answer can be worked out by hand."""
 
-from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -13,6 +12,7 @@ from torchcam.metrics import ClassificationMetric, DeletionInsertionMetric
 
 from pokecam import faithfulness
 from pokecam.faithfulness import area, blur, deletion_insertion, order, road, seen_through
+from tests.given import Given
 
 SIZE_PX = 8
 OBJECT = np.zeros((SIZE_PX, SIZE_PX), bool)
@@ -158,22 +158,6 @@ def test_deletion_and_insertion_against_a_plain_loop(small):
                 for picture_, curve in ((gone, curves.deletion), (come, curves.insertion)):
                     expected = network(picture_[None])[0, target[n]].item()
                     assert curve[n, m, i] == pytest.approx(expected, abs=1e-5)
-
-
-class Given:
-    """What torchcam takes for an extractor: a network and maps that are there already."""
-
-    def __init__(self, model, maps):
-        self.model, self.maps = model, torch.from_numpy(maps)
-
-    def __call__(self, *_, **__):
-        return [self.maps]
-
-    def fuse_cams(self, cams):
-        return cams[0]
-
-    def _hooks_off(self):
-        return nullcontext()
 
 
 def test_deletion_and_insertion_against_torchcam(small):
