@@ -331,9 +331,13 @@ def split(backbone: str, n_classes: int, *, pooled: bool = False) -> tuple[nn.Mo
 def grid(backbone: str, features: Tensor) -> Tensor:
     """What the body gives → activations A (…, K, h, w): tokens (…, T, K) without the class token
     in rows of a square; anything else as it is."""
-    if not BACKBONES[backbone].tokens:
-        return features
-    patches = features[..., 1:, :].transpose(-1, -2)  # (…, K, h · w)
+    return square_of(features, before=1) if BACKBONES[backbone].tokens else features
+
+
+def square_of(tokens: Tensor, before: int) -> Tensor:
+    """Tokens (…, T, K) → activations A (…, K, h, h), in rows, without the `before` tokens that
+    come before the picture's."""
+    patches = tokens[..., before:, :].transpose(-1, -2)  # (…, K, h · h)
     return patches.unflatten(-1, (math.isqrt(patches.shape[-1]), -1))
 
 

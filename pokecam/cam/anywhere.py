@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pokecam.backbones import Apply, GlobalAverage
+from pokecam.backbones import Apply, GlobalAverage, square_of
 from pokecam.cam.core import capture, maps
 from pokecam.cam.display import Floats, display
 from pokecam.classifier import Classifier
@@ -104,11 +104,10 @@ class _Cut(Classifier):
             classes=classes,
             image_size=image_size,
         )
-        self._network = [body.network]
         self._grid = grid
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._network[0](x)
+        return self.get_submodule("body.network")(x)
 
     def grid(self, features: Tensor) -> Tensor:
         return self._grid(features)
@@ -285,7 +284,7 @@ def _grid_of(layer: str, A: Any) -> Grid:
     if isinstance(A, Tensor) and A.ndim == 3:
         for before in (0, 1):
             if math.isqrt(A.shape[1] - before) ** 2 == A.shape[1] - before:
-                return partial(_rows_of_tokens, before=before)
+                return partial(square_of, before=before)
     raise InputError(
         f"layer: {layer} gives {_kind(A)}, neither a map (N, K, h, w) nor tokens (N, T, K) in rows "
         "of a square; name another, or say with `grid` how it is laid out"
@@ -294,12 +293,6 @@ def _grid_of(layer: str, A: Any) -> Grid:
 
 def _as_it_is(A: Tensor) -> Tensor:
     return A
-
-
-def _rows_of_tokens(tokens: Tensor, before: int) -> Tensor:
-    """(…, T, K) → (…, K, h, h), without the tokens that come before the picture's."""
-    patches = tokens[..., before:, :].transpose(-1, -2)
-    return patches.unflatten(-1, (math.isqrt(patches.shape[-1]), -1))
 
 
 def _kind(given: Any) -> str:
