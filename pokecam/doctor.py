@@ -1,6 +1,7 @@
 """What this machine can do for the pipeline, and what to do about what it cannot."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -107,6 +108,7 @@ def _cache(project: Path) -> Iterator[Finding]:
     if not (project / ".dvc").is_dir():
         yield Finding("DVC", State.FAULT, f"{project.resolve()} has no .dvc", "clone with git")
         return
+    yield from written_in_place(project)
     told = _told(["dvc", "cache", "dir"], project)
     cache = Path(told.strip()) if told else project / ".dvc" / "cache"
     link = _link(cache, project)
@@ -121,6 +123,28 @@ def _cache(project: Path) -> Iterator[Finding]:
     if waiting:
         found = f"{len(waiting)} interrupted trainings in checkpoints/"
         yield Finding("checkpoints", State.HINT, found, "`dvc repro` goes on; old ones may go")
+
+
+def written_in_place(project: Path) -> Iterator[Finding]:
+    """The two files that DVC writes in place, without a temporary file: one that is killed
+    meanwhile leaves them empty or cut short, and then DVC does nothing any more (seen with 3.67).
+    Nothing is lost with them: the results are in the cache, by what they were made from."""
+    # Asked of DVC itself, which reads dvc.lock by its own rules.
+    listing = subprocess.run(
+        ["dvc", "stage", "list"], cwd=project, capture_output=True, text=True, check=False
+    )
+    if listing.returncode and "dvc.lock" in listing.stderr:
+        found = listing.stderr.removeprefix("ERROR: ").strip().partition("\n")[0]
+        advice = "a dvc was killed while it wrote it: `git checkout dvc.lock`, then `dvc repro`"
+        yield Finding("dvc.lock", State.FAULT, found, advice)
+    locks = project / ".dvc" / "tmp" / "rwlock"
+    try:
+        json.loads(locks.read_bytes())
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        advice = f"a dvc was killed while it wrote it: `rm {locks.relative_to(project)}`"
+        yield Finding("DVC's locks", State.FAULT, f"{locks.name} cannot be read: {error}", advice)
 
 
 def _link(cache: Path, project: Path) -> str:

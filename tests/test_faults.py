@@ -20,6 +20,7 @@ import psutil
 import pytest
 import yaml
 
+from pokecam import doctor
 from pokecam.files import _LEFT_OVER
 from tests.repository import ALL, Repository, ran
 
@@ -95,6 +96,14 @@ def half_written(repository: Repository) -> list[Path]:
     ]
 
 
+def do_as_the_doctor_says(repository: Repository) -> list[str]:
+    """What a user is told to do about the files of a DVC that was killed while it wrote them."""
+    findings = list(doctor.written_in_place(repository.path))
+    for one in findings:
+        repository.run(*re.search("`(.+?)`", one.advice)[1].split())
+    return [one.about for one in findings]
+
+
 def check_recovers(repository: Repository, lock: bytes) -> None:
     """The next run ends as an undisturbed one, and leaves nothing behind."""
     repository.run("dvc", "repro")
@@ -117,16 +126,40 @@ def test_killed_at_random_moments_the_next_run_ends_as_an_undisturbed_one(
 ):
     lock = repository.lock()
     chance = random.Random(times)
-    killed = 0
+    killed, mended = 0, []
     for number, stage in enumerate(stages):
         for turn in range(times):
             victim = ["both", "stage", "dvc"][(number + turn) % 3]
             after_s = chance.uniform(0, SECONDS.get(stage, 1.5))
             killed += kill(repository, stage, victim, after_s)
+            mended += do_as_the_doctor_says(repository)
         repository.run("dvc", "repro", "--force", "--single-item", stage)  # not from the cache
     check_recovers(repository, lock)
-    print(f"{killed} of {times * len(stages)} were killed before they ended")
+    print(f"{killed} of {times * len(stages)} were killed before they ended; mended: {mended}")
     assert killed >= times * len(stages) / 2
+
+
+@pytest.mark.parametrize(
+    ("file", "bytes_kept", "about"),
+    [
+        ("dvc.lock", 0, "dvc.lock"),
+        ("dvc.lock", 40, "dvc.lock"),
+        (".dvc/tmp/rwlock", 0, "DVC's locks"),
+    ],
+    ids=["lock emptied", "lock cut", "locks emptied"],
+)
+def test_dvc_killed_while_it_writes_in_place(repository, file, bytes_kept, about):
+    """DVC then refuses in a line, and what the doctor says brings everything back."""
+    lock = repository.lock()
+    os.truncate(repository.path / file, bytes_kept)
+    told = repository.run("dvc", "repro", ok=False)
+    assert Path(file).name in told
+    assert "Traceback" not in told
+    told = repository.pokecam("doctor", ok=False)
+    assert re.search(f"FAULT +{about}: .*\n? *.*a dvc was killed while it wrote it", told), told
+    assert do_as_the_doctor_says(repository) == [about]
+    check_recovers(repository, lock)
+    assert do_as_the_doctor_says(repository) == []
 
 
 @pytest.mark.slow
