@@ -13,6 +13,7 @@ from pokecam import parts
 from pokecam.case import Case
 from pokecam.faithfulness import order
 from pokecam.imputation import impute, noise
+from pokecam.progress import counting
 
 REMOVED = 0.05  # of the pixels, Zhang et al. 2025
 
@@ -100,7 +101,9 @@ def look_alikes(
                     case.methods, [margins[n]] * shown.shape[1], drops[n], differing, strict=True
                 )
             ]
+            count(1)
 
-    case.in_batches(case.rows[which], run)
+    with counting("look-alikes", len(which), "pairs") as count:
+        case.in_batches(case.rows[which], run)
     rows = [row for number in sorted(found) for row in found[number]]
     return pd.DataFrame(rows, columns=columns)

@@ -17,6 +17,7 @@ from pokecam import faithfulness, localization, parts
 from pokecam.case import Case, Floats, Numbers, Truth, chosen
 from pokecam.device import shared_out
 from pokecam.params import Settings, one_of
+from pokecam.progress import counting
 
 ALWAYS = "always"
 GROUPS = (
@@ -149,8 +150,10 @@ def score(case: Case, settings: JudgeSettings, redrawing: parts.Redrawing | None
             hits[some], counts[some] = hit[:, twin], counted[:, twin]
             for name, figures in found.items():
                 values[name][some] = figures[:, twin]
+        count(len(x))
 
-    case.in_batches(case.rows, run)
+    with counting("maps and boxes", N) as count:
+        case.in_batches(case.rows, run)
     drops = _run_often(case, settings, redrawing, values)
     return Scores(values, hits, counts, drops)
 
@@ -185,10 +188,14 @@ def _run_often(
         shown = case.of_predicted(numbers, x)
         one_by_one = (numbers.tolist(), x.split(1), np.split(shown, len(shown)))
         for _ in pool.map(judge, *one_by_one):
-            pass
+            count(1)
 
-    if {"faithfulness", "parts"} & set(settings.judge_measures):
-        with shared_out(next(case.network.parameters()).device) as pool:
+    wanted = [name for name in ("faithfulness", "parts") if name in settings.judge_measures]
+    if wanted:
+        with (
+            shared_out(next(case.network.parameters()).device) as pool,
+            counting(", ".join(wanted), len(asked)) as count,
+        ):
             case.in_batches(case.rows[asked], run)
     names = ["file", "label", "part", "area_px", "drop", *case.methods]
     rows = [row for number in sorted(drops) for row in drops[number]]

@@ -1,11 +1,57 @@
-"""Progress that a person can read: a bar per epoch on a terminal, one line per epoch elsewhere."""
+"""Progress that a person can read: a bar on a terminal, a line now and then elsewhere."""
 
 import shutil
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from tqdm import tqdm
+
+LINE_EVERY_S = 30.0
+WORTH_A_LINE_S = 5.0
+
+
+@contextmanager
+def counting(
+    what: str, total: int | None, unit: str = "pictures", *, shown: bool = True
+) -> Iterator[Callable[[int], object]]:
+    """Show how far `what` is: the function given is told how many more of `total` are done, None
+    where that is not known before.
+
+    Elsewhere than on a terminal there is a line every `LINE_EVERY_S`, and one at the end unless it
+    came within `WORTH_A_LINE_S`. shown: False keeps silent.
+    """
+    on_terminal = sys.stderr.isatty()
+    began = told = time.monotonic()
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done, told
+        done += more
+        bar.update(more)
+        now = time.monotonic()
+        if not on_terminal and now - told >= LINE_EVERY_S:
+            told = now
+            of = (
+                f"/{total}, {_duration((now - began) / done * (total - done))} left"
+                if total
+                else ""
+            )
+            say(f"{done}{of}")
+
+    def say(text: str) -> None:
+        if shown:
+            tqdm.write(f"{what}: {text}", file=sys.stderr)
+
+    with tqdm(
+        total=total, desc=what, unit=f" {unit}", disable=not (shown and on_terminal), leave=False
+    ) as bar:
+        yield count
+    took = time.monotonic() - began
+    if took >= WORTH_A_LINE_S:
+        say(f"{done} {unit} in {_duration(took)}")
 
 
 class Progress:

@@ -39,6 +39,10 @@ def run(main: Callable[[], object]) -> None:
         for folder in WRITTEN:
             sweep(Path(folder))
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads what we print has enough, as `| head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
+        sys.exit(1)
     except InputError as error:
         sys.exit("error: " + " ".join(str(error).split()))
     except OSError as error:

@@ -28,6 +28,7 @@ from pokecam.cam.display import display
 from pokecam.cam.methods import METHODS
 from pokecam.case import Case
 from pokecam.classifier import Classifier, in_batches
+from pokecam.progress import counting
 
 HEAD = "head"
 SHUFFLED = "shuffled labels"
@@ -152,10 +153,11 @@ def after_randomisation(case: Case, asked: NDArray[np.intp], seed: int) -> pd.Da
     the network at all; asked of the last block, the whole network, and so the same in every row of
     a method.
     """
-    steps = [
-        _compared(case, asked, fresh).assign(block=block)
-        for block, fresh in randomised(case.classifier, seed)
-    ]
+    steps = []
+    with counting("networks made fresh", None, "steps") as count:
+        for block, fresh in randomised(case.classifier, seed):
+            steps.append(_compared(case, asked, fresh).assign(block=block))
+            count(1)
     last = steps[-1].set_index("method").unchanged
     table = pd.concat(steps)
     return table.assign(unchanged=table.method.map(last))[COLUMNS]

@@ -42,6 +42,15 @@ def test_a_machine_that_refuses_is_told_in_one_line(tmp_path):
     )
 
 
+def test_a_reader_that_has_enough_is_no_defect():
+    program = "from pokecam.running import run; run(lambda: [print('x' * 99) for _ in range(9999)])"
+    for lines in (0, 1):
+        pipe = f'{sys.executable} -c "{program}" | head -n {lines}'
+        ended = subprocess.run(["bash", "-c", pipe], cwd=PROJECT, capture_output=True, text=True)
+        assert ended.stdout == "x" * 99 * lines + "\n" * lines
+        assert ended.stderr == ""
+
+
 PROGRAM = """
 import sys, time
 from pathlib import Path

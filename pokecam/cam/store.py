@@ -15,6 +15,7 @@ from pokecam.classifier import Classifier, batch_size, in_batches
 from pokecam.device import inference_precision
 from pokecam.folding import folded
 from pokecam.processes import ALONE, Team
+from pokecam.progress import counting
 from pokecam.rows import Rows
 
 
@@ -49,7 +50,7 @@ def write(
         return {method: compute(captured, method, alike).cpu() for method in methods}
 
     at_once = batch_size(classifier) * team.count
-    with ExitStack() as files:
+    with ExitStack() as files, counting("maps", len(rows), shown=team.leads) as count:
         arrays: dict[str, Rows] = {}
         for start in range(0, len(rows), at_once):
             some = rows[start : start + at_once]
@@ -67,3 +68,4 @@ def write(
                     array = Rows(folder / f"{method}.npy", values.shape[1:], np.float32)
                     arrays[method] = files.enter_context(array)
                 arrays[method].append(values)
+            count(len(some))

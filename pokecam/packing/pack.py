@@ -16,7 +16,6 @@ import pandas as pd
 import PIL
 from PIL import Image
 from pydantic import BeforeValidator, Field
-from tqdm import tqdm
 
 from pokecam import cores, resuming
 from pokecam.errors import InputError
@@ -29,6 +28,7 @@ from pokecam.packing.geometry import fit, letterbox, letterbox_mask
 from pokecam.packing.tables import Row
 from pokecam.packing.unfinished import Packable, Rejected, Unfinished
 from pokecam.params import Settings
+from pokecam.progress import counting
 
 MIN_PICTURES = 3  # of each class: one to train, one to validate, one to test
 _AHEAD = 4  # files read and decoded ahead of the one being written, per worker
@@ -87,8 +87,11 @@ def pack(
                 log.warning(
                     "%d of %d pictures are decoded already: going on", work.done, len(wanted)
                 )
-            for item in _prepared(raw, masks, wanted[work.done :], image_size, workers):
-                work.add(item)
+            left = wanted[work.done :]
+            with counting("select", len(left)) as count:
+                for item in _prepared(raw, masks, left, image_size, workers):
+                    work.add(item)
+                    count(1)
             rows = work.rows
             pairs = near_pairs([row.print for row in rows], workers)
             rejected = work.rejected + _filed_twice(rows, pairs)
@@ -132,7 +135,7 @@ def _prepared(
     Image.init()  # the first `open` would load Pillow's plugins, and not safely in many threads
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")  # sizes and EXIF: judged in `decode`
-        for file in tqdm(files, desc="select", unit=" pictures", disable=None):
+        for file in files:
             size_bytes = raw.getinfo(f"images/{file}").file_size
             while waiting and (
                 len(waiting) >= _AHEAD * workers or ahead_bytes + size_bytes > _AHEAD_BYTES

@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
-from tqdm import tqdm
-
 from pokecam.files import whole_file
+from pokecam.progress import counting
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
 _UNIX = 3
@@ -20,11 +19,16 @@ def write(members: Iterable[tuple[str, bytes]], path: Path) -> int:
     memory at a time. Raises `InputError` if the disk is full; whatever `members` raises passes
     through and leaves no file.
     """
-    with whole_file(path) as temporary, ZipFile(temporary, "w", ZIP_STORED) as archive:
-        for name, data in tqdm(members, desc="download", unit=" files", disable=None):
+    with (
+        whole_file(path) as temporary,
+        ZipFile(temporary, "w", ZIP_STORED) as archive,
+        counting("download", None, "files") as count,
+    ):
+        for name, data in members:
             info = ZipInfo(name, _EPOCH)
             info.create_system = _UNIX
             info.external_attr = _MODE
             archive.writestr(info, data)
+            count(1)
         archive.filelist.sort(key=lambda info: info.filename)
         return len(archive.filelist)
