@@ -31,9 +31,8 @@ def impute(x: Tensor, removed: Tensor, noise: Tensor | float = 0.0) -> Tensor:
     x: (N, 3, S, S). removed: bool (N, S, S). noise: what to add to removed pixels, (N, 3, S, S).
     Returns (N, 3, S, S); a picture without a single pixel left becomes 0 and noise.
     """
-    hole = removed[:, None]
-    filled = _solve(torch.where(hole, 0, x), ~hole)
-    return torch.where(hole, filled + noise, x)
+    unknown = removed[:, None].to(x.dtype)
+    return _solve(x * (1 - unknown), unknown).add_(noise * unknown)
 
 
 def noise(like: Tensor, seed: int) -> Tensor:
@@ -42,28 +41,55 @@ def noise(like: Tensor, seed: int) -> Tensor:
     return NOISE * torch.randn(like.shape, generator=generator).to(like)
 
 
-def _solve(values: Tensor, known: Tensor) -> Tensor:
-    """values (N, C, h, w), 0 where not known (N, 1, h, w) bool → the same with the solution."""
+# Masks are numbers and are multiplied by; whatever crosses rows or columns is a sum of slices. On a
+# CPU `torch.where` with a mask for all channels takes 15 times as long as the product, and pooling
+# and interpolation 5 to 10 times as long as the sums (torch 2.14).
+def _solve(values: Tensor, unknown: Tensor) -> Tensor:
+    """values (N, C, h, w), 0 where unknown (N, 1, h, w) is 1 → the same with the solution there."""
     h, w = values.shape[2:]
+    known = 1 - unknown
     if min(h, w) >= COARSEST_PX:
-        share = F.avg_pool2d(known.to(values.dtype), 2, ceil_mode=True)
-        means = F.avg_pool2d(values, 2, ceil_mode=True) / share.clamp(min=0.25)
-        guess = F.interpolate(_solve(means, share > 0), (h, w), mode="bilinear")
+        count = _halved(known)
+        means = _halved(values).div_(count.clamp(min=1))
+        guess = _doubled(_solve(means, (count == 0).to(values.dtype)), h, w)
     else:
-        n_known = known.sum(dim=(2, 3), keepdim=True).clamp(min=1)
-        guess = (values.sum(dim=(2, 3), keepdim=True) / n_known).expand_as(values)
+        count = known.sum(dim=(2, 3), keepdim=True)
+        guess = values.sum(dim=(2, 3), keepdim=True) / count.clamp(min=1)
     side = max(h, w)
     steps = next((n for largest, n in STEPS.items() if side <= largest), STEPS_BEYOND)
     # The spectral radius of plain steps on an empty square decides how much each overshoots.
     overshoot = min(2 / (1 + math.sin(math.pi / side)), OVERSHOOT)
-    weight_sums = _sums(torch.ones(1, 1, h, w, dtype=values.dtype, device=values.device))
-    before = now = torch.where(known, values, guess)
+    shares = unknown / _sums(torch.ones(1, 1, h, w, dtype=values.dtype, device=values.device))
+    before = now = torch.addcmul(values, guess, unknown)
     for step in range(steps):
-        after = _sums(now).div_(weight_sums)
+        after = _sums(now).mul_(shares).add_(values)
         if step:
             after = torch.lerp(before, after, overshoot)
-        before, now = now, torch.where(known, values, after)
+        before, now = now, after
     return now
+
+
+def _halved(values: Tensor) -> Tensor:
+    """Sums over squares of 2 × 2, (…, h, w) → (…, ⌈h / 2⌉, ⌈w / 2⌉)."""
+    h, w = values.shape[-2:]
+    if h % 2 or w % 2:
+        values = F.pad(values, (0, w % 2, 0, h % 2))
+    pairs = values[..., ::2, :] + values[..., 1::2, :]
+    return pairs[..., ::2] + pairs[..., 1::2]
+
+
+def _doubled(values: Tensor, h: int, w: int) -> Tensor:
+    """The grid of half the side, (…, ⌈h / 2⌉, ⌈w / 2⌉), interpolated: (…, h, w). Bilinear between
+    the middles of its cells: 3/4 of the nearest and 1/4 of the next, along each axis."""
+    for dim in (-2, -1):
+        length = values.shape[dim]
+        first, last = values.narrow(dim, 0, 1), values.narrow(dim, length - 1, 1)
+        around = torch.cat([first, values, last], dim=dim)
+        nearest = 0.75 * values
+        sides = (torch.add(nearest, around.narrow(dim, i, length), alpha=0.25) for i in (0, 2))
+        # before and after in turns: the new axis lies behind the old one and is merged with it
+        values = torch.stack(tuple(sides), dim=values.dim() + dim + 1).flatten(dim - 1, dim)
+    return values[..., :h, :w]
 
 
 def _sums(values: Tensor) -> Tensor:
@@ -71,5 +97,5 @@ def _sums(values: Tensor) -> Tensor:
     padded = F.pad(values, (1, 1, 1, 1))
     sides, middle = padded[..., :-2] + padded[..., 2:], padded[..., 1:-1]  # (…, h + 2, w)
     corners = sides[..., :-2, :] + sides[..., 2:, :]
-    direct = middle[..., :-2, :] + middle[..., 2:, :] + sides[..., 1:-1, :]
+    direct = (middle[..., :-2, :] + middle[..., 2:, :]).add_(sides[..., 1:-1, :])
     return corners.add_(direct, alpha=2)

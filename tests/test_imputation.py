@@ -6,7 +6,7 @@ import torch
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 
 from pokecam.cam.display import display
-from pokecam.imputation import impute
+from pokecam.imputation import _doubled, _halved, impute
 
 
 def smooth_picture(size_px, seed=0):
@@ -68,6 +68,15 @@ def test_as_the_direct_solution(share, tolerance):
     plain = expected.abs()[:, removed[0]].mean()
     assert error < tolerance
     assert plain > 3 * tolerance
+
+
+def test_grids_of_half_the_side():
+    x = torch.arange(15.0).view(1, 1, 3, 5)  # rows 0–4, 5–9, 10–14
+    assert _halved(x).tolist() == [[[[12, 20, 13], [21, 25, 14]]]]
+    y = torch.randn(2, 3, 7, 10)
+    expected = torch.nn.functional.interpolate(y, (14, 20), mode="bilinear")
+    torch.testing.assert_close(_doubled(y, 14, 20), expected)
+    torch.testing.assert_close(_doubled(y, 13, 19), expected[..., :13, :19])
 
 
 def test_pictures_do_not_mix_and_stay_as_they_are():
