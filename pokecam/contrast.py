@@ -13,7 +13,6 @@ from pokecam import parts
 from pokecam.case import Case
 from pokecam.faithfulness import order
 from pokecam.imputation import impute, noise
-from pokecam.progress import counting
 
 REMOVED = 0.05  # of the pixels, Zhang et al. 2025
 
@@ -81,7 +80,8 @@ def look_alikes(
     which, of, against = np.array(tasks).T
     found: dict[int, list[tuple]] = {}
 
-    def run(x: Tensor, some: slice) -> None:
+    def compare(n: int, x: Tensor) -> None:
+        some = np.array([n])
         shown = case.of_difference(which[some], x, of[some], against[some])
         margins, drops = margin_drops(
             case.logits,
@@ -91,19 +91,15 @@ def look_alikes(
             shown,
             (seed + which[some]).tolist(),
         )
-        for n, (i, own, other) in enumerate(tasks[some]):
-            differing = np.full(shown.shape[1], np.nan)
-            if redrawing is not None:
-                differing = parts.on_differing(case, redrawing, i, classes[other], shown[n])
-            found[some.start + n] = [
-                (case.files[i], classes[own], classes[other], method, *figures)
-                for method, *figures in zip(
-                    case.methods, [margins[n]] * shown.shape[1], drops[n], differing, strict=True
-                )
-            ]
-            count(1)
+        i, own, other = tasks[n]
+        differing = np.full(shown.shape[1], np.nan)
+        if redrawing is not None:
+            differing = parts.on_differing(case, redrawing, i, classes[other], shown[0])
+        found[n] = [
+            (case.files[i], classes[own], classes[other], method, margins[0], *figures)
+            for method, *figures in zip(case.methods, drops[0], differing, strict=True)
+        ]
 
-    with counting("look-alikes", len(which), "pairs") as count:
-        case.in_batches(case.rows[which], run)
+    case.each(compare, case.rows[which], "look-alikes", "pairs")
     rows = [row for number in sorted(found) for row in found[number]]
     return pd.DataFrame(rows, columns=columns)

@@ -15,9 +15,7 @@ from torch import Tensor
 
 from pokecam import faithfulness, localization, parts
 from pokecam.case import Case, Floats, Numbers, Truth, chosen
-from pokecam.device import shared_out
 from pokecam.params import Settings, one_of
-from pokecam.progress import counting
 
 ALWAYS = "always"
 GROUPS = (
@@ -140,8 +138,9 @@ def score(case: Case, settings: JudgeSettings, redrawing: parts.Redrawing | None
     hits = np.full((N, M, len(localization.DELTAS), len(localization.THRESHOLDS)), np.nan)
     counts = np.full((N, M, 2, localization.BINS + 1), np.nan)
 
-    def run(x: Tensor, some: slice) -> None:
-        shown = case.of_predicted(np.arange(N)[some], x)
+    def look(i: int, x: Tensor) -> None:
+        some = np.array([i])
+        shown = case.of_predicted(some, x)
         values["constant"][some] = (shown.max(axis=(2, 3)) == shown.min(axis=(2, 3))).astype(float)
         truth = case.truth(some) if "localization" in groups else None
         if truth is not None:
@@ -150,10 +149,8 @@ def score(case: Case, settings: JudgeSettings, redrawing: parts.Redrawing | None
             hits[some], counts[some] = hit[:, twin], counted[:, twin]
             for name, figures in found.items():
                 values[name][some] = figures[:, twin]
-        count(len(x))
 
-    with counting("maps and boxes", N) as count:
-        case.in_batches(case.rows, run)
+    case.each(look, case.rows, "maps and boxes")
     drops = _run_often(case, settings, redrawing, values)
     return Scores(values, hits, counts, drops)
 
@@ -165,15 +162,13 @@ def _run_often(
     values: dict[str, Numbers],
 ) -> pd.DataFrame:
     """Take the measures that run the network many times a picture, of some pictures; return what
-    was found for every part, as `Scores.drops`.
-
-    Pictures are shared out over the cores, each on one of them: that is faster than all cores on
-    one small batch, and the same to the bit with any number of them.
-    """
+    was found for every part, as `Scores.drops`."""
     asked = np.flatnonzero(chosen(case.labels, settings.judge_pictures))
     drops: dict[int, list[dict]] = {}
 
-    def judge(number: int, x: Tensor, shown: Floats) -> None:
+    def judge(i: int, x: Tensor) -> None:
+        number = int(asked[i])
+        shown = case.of_predicted(asked[[i]], x)
         if "faithfulness" in settings.judge_measures:
             kept, twin = distinct(shown)
             target = torch.from_numpy(case.predicted[[number]])
@@ -183,20 +178,9 @@ def _run_often(
         if "parts" in settings.judge_measures and redrawing is not None:
             values["parts"][number], drops[number] = parts.ask(case, redrawing, number, shown[0])
 
-    def run(x: Tensor, some: slice) -> None:
-        numbers = asked[some]
-        shown = case.of_predicted(numbers, x)
-        one_by_one = (numbers.tolist(), x.split(1), np.split(shown, len(shown)))
-        for _ in pool.map(judge, *one_by_one):
-            count(1)
-
     wanted = [name for name in ("faithfulness", "parts") if name in settings.judge_measures]
     if wanted:
-        with (
-            shared_out(next(case.network.parameters()).device) as pool,
-            counting(", ".join(wanted), len(asked)) as count,
-        ):
-            case.in_batches(case.rows[asked], run)
+        case.each(judge, case.rows[asked], ", ".join(wanted))
     names = ["file", "label", "part", "area_px", "drop", *case.methods]
     rows = [row for number in sorted(drops) for row in drops[number]]
     return pd.DataFrame(rows, columns=names)
