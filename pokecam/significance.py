@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,14 +43,21 @@ def interval(
     estimate = float(statistic(known.mean(axis=0, keepdims=True))[0])
     if n == 1:
         return Interval(estimate, np.nan, np.nan, 1)
-    chance = np.random.default_rng(seed)
-    parts = []
-    for _ in range(RESAMPLES // AT_ONCE):
-        times = chance.multinomial(n, np.full(n, 1 / n), size=AT_ONCE)  # (R, n)
-        parts.append(statistic(np.tensordot(times / n, known, axes=1)))
-    drawn = np.concatenate(parts)
+    drawn = np.concatenate(
+        [statistic(np.tensordot(times / n, known, axes=1)) for times in _resamples(n, seed)]
+    )
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(estimate, float(low), float(high), n)
+
+
+@lru_cache(maxsize=8)  # all measures of as many pictures ask for the same, which takes longest
+def _resamples(n: int, seed: int) -> tuple[NDArray[np.uint16], ...]:
+    """How often each of n pictures is in a resampling: (AT_ONCE, n) each, `RESAMPLES` in all."""
+    chance, shares = np.random.default_rng(seed), np.full(n, 1 / n)
+    return tuple(
+        chance.multinomial(n, shares, size=AT_ONCE).astype(np.uint16)
+        for _ in range(RESAMPLES // AT_ONCE)
+    )
 
 
 def p_paired(differences: Floats) -> float:
