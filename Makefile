@@ -18,7 +18,8 @@ TEST := OMP_NUM_THREADS=1 python -m pytest -n 2 --dist worksteal
 repro: .venv/installed
 	@echo "Running the stages of dvc.yaml: 2 to 3 minutes on two cores the first time, afterwards only what has changed"
 	dvc repro
-	@echo "Done. Look at reports/index.html; the figures in numbers: dvc metrics show"
+	@echo "Done: reports/index.html is made. Your clone came with it, so git shows what differs from the"
+	@echo "committed run, if anything. Next: . .venv/bin/activate, then the commands of README, \"Every day\""
 
 test: .venv/installed-dev
 	$(TEST)

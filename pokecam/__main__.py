@@ -1,12 +1,18 @@
-"""Commands beside the pipeline: `python -m pokecam pretrain --backbone resnet18`, for one."""
+"""Commands beside the pipeline: `python -m pokecam explain picture.jpg`, for one."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from pokecam import cores
-from pokecam.errors import InputError, did_you_mean
-from pokecam.running import run
+try:
+    from pokecam import cores
+    from pokecam.errors import InputError, unknown
+    from pokecam.running import run
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {error.name} is not installed in {sys.executable}: run `make`, then "
+        "`. .venv/bin/activate`"
+    )
 
 PRETRAIN_EXAMPLE = """\
 example:
@@ -65,8 +71,9 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="METHOD",
-        help="default: cam_methods of params.yaml, without that file cam, or grad_cam if the head "
-        "is not linear",
+        help="which maps; README lists the methods. Finer-CAM's are against the other classes of a "
+        "look-alike group, or else the three most probable. Default: cam_methods of params.yaml; "
+        "without that file cam, or grad_cam if the head is not linear",
     )
     explain.add_argument("--out", type=Path, default=Path("explained"), help="default: %(default)s")
     _take_model(explain)
@@ -134,13 +141,26 @@ def _parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--rounds", type=int, help="times each creature is shown")
     pretrain.set_defaults(command=_pretrain)
     schema = commands.add_parser(
-        "schema", help="write params.schema.json, by which editors check params.yaml"
+        "schema",
+        help="write params.schema.json, by which editors check params.yaml",
+        description="Write params.schema.json anew, after a parameter of the code has changed.",
+        epilog="example:\n  python -m pokecam schema\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     schema.set_defaults(command=_schema)
     sheet = commands.add_parser(
-        "chimeras", help="draw a contact sheet of the creatures that networks are pretrained on"
+        "chimeras",
+        help="draw a contact sheet of the creatures that networks are pretrained on",
+        description="Draw six families of the random creatures of `pretrain`, three views of each.",
+        epilog="example:\n  python -m pokecam chimeras --output chimeras.jpg\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    sheet.add_argument("--output", type=Path, default=Path("pretrained/chimeras.jpg"))
+    sheet.add_argument(
+        "--output",
+        type=Path,
+        default=Path("pretrained/chimeras.jpg"),
+        help="the JPEG file to write (default: %(default)s)",
+    )
     sheet.set_defaults(command=_chimeras)
     return parser
 
@@ -152,6 +172,15 @@ def _take_model(command: argparse.ArgumentParser) -> None:
         default=Path("models/classifier.safetensors"),
         help="default: %(default)s",
     )
+
+
+def _model(arguments: argparse.Namespace) -> Path:
+    if not arguments.model.exists():
+        raise InputError(
+            f"--model: {arguments.model} does not exist here: run `dvc repro` in the top folder of "
+            "the project, or give the path of a model file"
+        )
+    return arguments.model
 
 
 def _explain(arguments: argparse.Namespace) -> None:
@@ -166,13 +195,10 @@ def _explain(arguments: argparse.Namespace) -> None:
         methods, layer = methods or settings.cam_methods, settings.cam_layer
     for name in methods:
         if name not in METHODS:
-            raise InputError(
-                f"--methods: {name} is not known.{did_you_mean(name, METHODS)} "
-                f"Allowed: {', '.join(METHODS)}"
-            )
+            raise InputError(f"--methods: {name} {unknown(name, METHODS)}")
     files = explain.find(arguments.pictures)
     names = dict(zip(files, explain.output_names(files), strict=True))
-    model = classifier.load(arguments.model).to(pick(device))
+    model = classifier.load(_model(arguments)).to(pick(device))
     methods = methods or ["cam" if model.linear else "grad_cam"]
     unusable = 0
     for result in explain.explain(
@@ -218,7 +244,7 @@ def _export(arguments: argparse.Namespace) -> None:
     from pokecam.classifier import load
 
     export.check()
-    model = load(arguments.model)
+    model = load(_model(arguments))
     if export.export(model, arguments.output):
         print(f"{arguments.output}: logits and cams")
     else:
@@ -253,8 +279,7 @@ def _pretrain(arguments: argparse.Namespace) -> None:
 
     if arguments.backbone not in BACKBONES:
         raise InputError(
-            f"--backbone: {arguments.backbone} is not known."
-            f"{did_you_mean(arguments.backbone, BACKBONES)} Allowed: {', '.join(BACKBONES)}"
+            f"--backbone: {arguments.backbone} {unknown(arguments.backbone, BACKBONES)}"
         )
     for option in ("workers", "rounds"):
         number = getattr(arguments, option)

@@ -179,6 +179,8 @@ def _run_often(
             values["parts"][number], drops[number] = parts.ask(case, redrawing, number, shown[0])
 
     wanted = [name for name in ("faithfulness", "parts") if name in settings.judge_measures]
+    if redrawing is None and "parts" in wanted:
+        wanted.remove("parts")
     if wanted:
         case.each(judge, case.rows[asked], ", ".join(wanted))
     names = ["file", "label", "part", "area_px", "drop", *case.methods]

@@ -29,7 +29,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_after_validator_function
 
-from pokecam.errors import InputError, did_you_mean
+from pokecam.errors import InputError, did_you_mean, unknown
 
 
 class Settings(BaseModel):
@@ -58,10 +58,7 @@ class one_of:  # noqa: N801 (it is used as a function)
 
     def _check(self, value: str) -> str:
         if value not in self.allowed:
-            raise ValueError(
-                f"is not known.{did_you_mean(value, self.allowed)} "
-                f"Allowed: {', '.join(self.allowed)}"
-            )
+            raise ValueError(unknown(value, self.allowed))
         return value
 
 

@@ -1,5 +1,7 @@
 """The commands beside the pipeline: what they say to bad input and what they pass on."""
 
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 
 from pokecam import __main__, pretraining
 from pokecam.errors import InputError
+from tests.conftest import PROJECT
 
 
 def command(monkeypatch, *words: str) -> None:
@@ -14,10 +17,40 @@ def command(monkeypatch, *words: str) -> None:
     __main__.main()
 
 
-def test_help_shows_an_example(monkeypatch, capsys):
+COMMANDS = ("explain", "compare", "export", "doctor", "pretrain", "schema", "chimeras")
+
+
+def test_no_command_is_forgotten_here(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="0"):
-        command(monkeypatch, "pretrain", "--help")
-    assert "python -m pokecam pretrain --backbone resnet18" in capsys.readouterr().out
+        command(monkeypatch, "--help")
+    assert set(re.findall("(?m)^    ([a-z]+) ", capsys.readouterr().out)) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_an_example(monkeypatch, capsys, name):
+    with pytest.raises(SystemExit, match="0"):
+        command(monkeypatch, name, "--help")
+    told = capsys.readouterr().out
+    assert re.search(f"examples?:\n  python -m pokecam {name}", told)
+    assert "\033" not in told
+
+
+@pytest.mark.parametrize("words", [["explain", "a.jpg"], ["export", "a.onnx"]])
+def test_a_model_that_is_not_there(monkeypatch, tmp_path, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(InputError, match=r"classifier\.safetensors does not exist here: run `dvc"):
+        command(monkeypatch, *words)
+
+
+def test_without_the_environment_it_says_what_to_do():
+    """`-S`: Python without installed packages, as outside the virtual environment."""
+    program = [sys.executable, "-S", "-m", "pokecam", "doctor"]
+    run = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert re.fullmatch(
+        "error: .+ is not installed in .+: run `make`, then .+activate`\n", run.stderr
+    )
 
 
 @pytest.mark.parametrize(

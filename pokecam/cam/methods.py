@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from pokecam.errors import InputError
+from pokecam.errors import InputError, unknown
 from pokecam.params import Settings, one_of
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ def check(names: Iterable[str], classifier: "Classifier") -> None:
     """Raise `InputError`, with the reason and what would fit, if a method does not fit the
     classifier's network. Fast: looks at modules, at most runs the network on empty tensors."""
     for name in names:
+        if name not in METHODS:
+            raise InputError(f"cam_methods: {name} {unknown(name, METHODS)}")
         method = METHODS[name]
         if method.linear_head and classifier.linear is None:
             fitting = [other for other in METHODS if not METHODS[other].linear_head]

@@ -104,7 +104,10 @@ def _maps(trust: Trust) -> Iterator[Headline]:
     if not compared:
         return
     better = sum(row.cells[0].beats for row in compared)
-    note = f"measures in which {trust.columns[0].title} is better than every baseline, for certain"
+    note = (
+        f"of the measures that can be tested, those in which {trust.columns[0].title} is better "
+        "than every baseline, for certain"
+    )
     yield Headline("Maps", f"{better} of {len(compared)}", note)
 
 

@@ -22,7 +22,7 @@ def write(members: Iterable[tuple[str, bytes]], path: Path) -> int:
     with (
         whole_file(path) as temporary,
         ZipFile(temporary, "w", ZIP_STORED) as archive,
-        counting("download", None, "files") as count,
+        counting("raw.zip", None, "members") as count,
     ):
         for name, data in members:
             info = ZipInfo(name, _EPOCH)

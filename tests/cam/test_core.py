@@ -384,3 +384,9 @@ def test_activations_beyond_float16_are_computed_again(pictures):
     assert captured.precision == torch.float32
     assert captured.features.max() > torch.finfo(torch.float16).max
     assert torch.equal(captured.features, capture(network, pictures).features)
+
+
+def test_an_unknown_method_is_told_with_the_nearest():
+    captured = capture(build("resnet18", "gap", ["a", "b"], 64), torch.zeros(1, 3, 64, 64))
+    with pytest.raises(InputError, match=r"gradcam is not known\. Did you mean grad_cam\?"):
+        maps(captured, "gradcam")

@@ -122,7 +122,8 @@ def test_nothing_about_this_machine(out, run_folder):
 def test_pictures_have_alternatives(html):
     images = [attributes for tag, attributes in html.elements if tag == "img"]
     assert all(attributes["alt"] for attributes in images)
-    assert len(images) == 2  # the contact sheet, where there is no script, and the curves
+    # The look-alikes, the contact sheet, where there is no script, and the curves.
+    assert len(images) == 3
 
 
 def test_tables_for_dvc(out):
