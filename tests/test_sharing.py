@@ -16,7 +16,7 @@ from tests.repository import Repository, ran
 from tests.stores import Store
 
 EVERYTHING = ("--run-cache", "--all-commits")
-BOTH, ONE = "cam_methods=[cam,grad_cam]", "cam_methods=[grad_cam]"
+BOTH, ONE = "cam_methods=[cam,finer_cam]", "cam_methods=[grad_cam]"
 KNOWN_TO_DVC_ALONE = "judge_pictures=2"
 
 
