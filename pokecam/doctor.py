@@ -130,10 +130,8 @@ def written_in_place(project: Path) -> Iterator[Finding]:
     meanwhile leaves them empty or cut short, and then DVC does nothing any more (seen with 3.67).
     Nothing is lost with them: the results are in the cache, by what they were made from."""
     # Asked of DVC itself, which reads dvc.lock by its own rules.
-    listing = subprocess.run(
-        ["dvc", "stage", "list"], cwd=project, capture_output=True, text=True, check=False
-    )
-    if listing.returncode and "dvc.lock" in listing.stderr:
+    listing = _ran(["dvc", "stage", "list"], project)
+    if listing and listing.returncode and "dvc.lock" in listing.stderr:
         found = listing.stderr.removeprefix("ERROR: ").strip().partition("\n")[0]
         advice = "a dvc was killed while it wrote it: `git checkout dvc.lock`, then `dvc repro`"
         yield Finding("dvc.lock", State.FAULT, found, advice)
@@ -194,20 +192,23 @@ def _weights(project: Path) -> Iterator[Finding]:
 
 def _told(command: list[str], folder: Path) -> str:
     """What a command prints; "" if it fails or does not exist."""
-    try:
-        run = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, check=True, timeout=60
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return run.stdout
+    run = _ran(command, folder)
+    return "" if run is None or run.returncode else run.stdout
 
 
 def _succeeds(command: list[str]) -> bool:
+    run = _ran(command, Path())
+    return run is not None and run.returncode == 0
+
+
+def _ran(command: list[str], folder: Path) -> subprocess.CompletedProcess[str] | None:
+    """A command that has run in a folder; None if it does not exist or takes a minute."""
     try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
-        return False
+        return subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, check=False, timeout=60
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 LOOKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (

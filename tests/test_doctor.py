@@ -82,6 +82,11 @@ def test_a_missing_package_is_a_fault_and_another_version_a_hint(project, monkey
     assert "numpy 0.1 (locked: " in told[1].found
 
 
+def test_without_dvc_and_git_it_still_looks_at_the_rest(project, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert "weights: imagenet" in found(project)
+
+
 def test_a_full_disk_and_missing_weights(project, monkeypatch):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 8, 1))
     (project / "pretrained" / "resnet18.safetensors").unlink()
