@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pokecam.compare.experiments import Experiment
 from pokecam.errors import InputError
 from pokecam.report.inputs import own_probabilities
+from pokecam.report.page import in_words
 from pokecam.report.trust import CERTAIN
 from pokecam.significance import Interval, holm, interval, p_paired
 
@@ -98,8 +99,12 @@ def others(values: NDArray[np.float64]) -> range:
 def differing(experiments: Sequence[Experiment]) -> dict[str, list[str]]:
     """The parameters that are not the same in all experiments: name → values as text."""
     names = dict.fromkeys(name for one in experiments for name in one.params)
-    values = {name: [str(one.params.get(name, "–")) for one in experiments] for name in names}
-    return {name: told for name, told in values.items() if len(set(told)) > 1}
+    values = {name: [one.params.get(name, "–") for one in experiments] for name in names}
+    return {
+        name: [in_words(value) if isinstance(value, list) else str(value) for value in some]
+        for name, some in values.items()
+        if len(set(map(str, some))) > 1
+    }
 
 
 def _by_file(one: Experiment, files: Sequence[str]) -> pd.DataFrame:

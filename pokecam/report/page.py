@@ -76,7 +76,7 @@ def build(inputs: Inputs) -> Page:
     """Collect what the page shows from the outputs of the stages before."""
     classes = inputs.packed.classes
     judged = trust.build(inputs.judgement)
-    parameters = {key: _in_words(value) for key, value in inputs.params.items()}
+    parameters = {key: in_words(value) for key, value in inputs.params.items()}
     counts = inputs.confusion.pivot(index="label", columns="predicted", values="count")
     return Page(
         title=f"{len(classes)} classes, {parameters['backbone']}",
@@ -153,7 +153,7 @@ def _records(frame: pd.DataFrame, kind: type) -> list[dict[str, Any]]:
     return frame[[field.name for field in fields(kind)]].to_dict("records")
 
 
-def _in_words(value: Any) -> str:
+def in_words(value: Any) -> str:
     """A parameter as text. Of a path only the last part: the rest is about this machine."""
     if isinstance(value, list):
         return ", ".join(

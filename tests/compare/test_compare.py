@@ -106,6 +106,14 @@ def test_only_parameters_that_differ_are_told():
     assert told == {"epochs": ["3", "5"], "more": ["–", "None"]}
 
 
+def test_lists_are_told_in_words():
+    one, other = (
+        experiment("one", cam_methods=["cam"]),
+        experiment("b", cam_methods=["cam", "edges"]),
+    )
+    assert numbers.differing([one, other]) == {"cam_methods": ["cam", "cam, edges"]}
+
+
 def test_pictures_that_all_have_in_the_order_of_the_first():
     one, other = experiment("one"), experiment("other")
     fewer = replace(other, predictions=other.predictions.iloc[[7, 2]])
