@@ -164,23 +164,22 @@ def _run_often(
     """Take the measures that run the network many times a picture, of some pictures; return what
     was found for every part, as `Scores.drops`."""
     asked = np.flatnonzero(chosen(case.labels, settings.judge_pictures))
+    able = ["faithfulness"] if redrawing is None else ["faithfulness", "parts"]
+    wanted = [name for name in able if name in settings.judge_measures]
     drops: dict[int, list[dict]] = {}
 
     def judge(i: int, x: Tensor) -> None:
         number = int(asked[i])
         shown = case.of_predicted(asked[[i]], x)
-        if "faithfulness" in settings.judge_measures:
+        if "faithfulness" in wanted:
             kept, twin = distinct(shown)
             target = torch.from_numpy(case.predicted[[number]])
             found = _faithful(case.probability, x, target, shown[:, kept], settings.seed + number)
             for name, figures in found.items():
                 values[name][number] = figures[0, twin]
-        if "parts" in settings.judge_measures and redrawing is not None:
+        if redrawing is not None and "parts" in wanted:
             values["parts"][number], drops[number] = parts.ask(case, redrawing, number, shown[0])
 
-    wanted = [name for name in ("faithfulness", "parts") if name in settings.judge_measures]
-    if redrawing is None and "parts" in wanted:
-        wanted.remove("parts")
     if wanted:
         case.each(judge, case.rows[asked], ", ".join(wanted))
     names = ["file", "label", "part", "area_px", "drop", *case.methods]

@@ -34,12 +34,12 @@ def counting(
         now = time.monotonic()
         if not on_terminal and now - told >= LINE_EVERY_S:
             told = now
-            of = (
-                f"/{total}, {_duration((now - began) / done * (total - done))} left"
-                if total
-                else ""
-            )
-            say(f"{done}{of}")
+            say(f"{done}{left(now)}")
+
+    def left(now: float) -> str:
+        if not total:
+            return ""
+        return f"/{total}, {_duration((now - began) / done * (total - done))} left"
 
     def say(text: str) -> None:
         if shown:

@@ -32,9 +32,7 @@ SMALL = {
 def commands_of_readme() -> list[str]:
     lines = in_blocks((PROJECT / "README.md").read_text(encoding="utf-8"))
     typed = [re.sub(r" {2,}#.*", "", line[4:]).strip() for line in lines]
-    return [
-        one for one in typed if re.match(r"(make|\. |dvc |git |touch |python )", one)
-    ]
+    return [one for one in typed if re.match(r"(make|\. |dvc |git |touch |python )", one)]
 
 
 class Reader:
