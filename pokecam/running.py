@@ -52,6 +52,11 @@ def run(main: Callable[[], object]) -> None:
         sys.exit(f"error: {where}: {error.strerror}: make that possible and run again")
     except KeyboardInterrupt as interrupt:
         sys.exit(f"interrupted{f': {interrupt}' if str(interrupt) else ''}")
+    finally:
+        # What Python and its libraries still tidy up would print a traceback at one more Ctrl-C.
+        for number in SIGNALS:
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

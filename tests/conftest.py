@@ -6,6 +6,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from pokecam.running import SIGNALS
 from tests.repository import PROJECT, finished, repository  # noqa: F401 (fixtures)
 
 # The same examples every time: a test that fails, fails for whoever looks into it, too.
@@ -17,6 +18,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL = PROJECT.parent / "shared" / "real"
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """A command that a test runs in this process ends it for the system, signals included."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

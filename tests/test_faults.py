@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from dvc.utils.serialize import modify_yaml
 
 from pokecam import doctor
 from pokecam.files import _LEFT_OVER
@@ -177,19 +178,26 @@ def test_the_whole_pipeline_killed_in_a_clone_without_a_cache(finished, tmp_path
     check_recovers(clone, lock)
 
 
-@pytest.mark.parametrize("after_s", [0.1, 3.0], ids=["in its imports", "later"])
-def test_ctrl_c_and_once_more(repository, after_s):
+@pytest.mark.parametrize("when", ["in its imports", "between epochs"])
+def test_ctrl_c_and_once_more(repository, when):
     """The first asks, the second does not wait; a terminal sends both to dvc and the stage."""
     lock = repository.lock()
+    with modify_yaml(repository.path / "params.yaml") as params:
+        params["epochs"] = 500
     with started(repository, "dvc", "repro", "--force", "--single-item", "train") as dvc:
-        wait_for(lambda: program_of("train", dvc), 60, "train did not start")
-        time.sleep(after_s)
+        train = wait_for(lambda: program_of("train", dvc), 60, "train did not start")
+        if when == "in its imports":
+            wait_for(lambda: train.num_threads() > 1, 60, "train does not watch its dvc")
+        else:
+            saved = repository.path / "checkpoints"
+            wait_for(lambda: list(saved.glob("*.pt")), 60, "train saved no epoch")
         for _ in range(2):
             os.killpg(dvc.pid, signal.SIGINT)
             time.sleep(0.3)
         told = dvc.communicate(timeout=60)[0]
     assert dvc.returncode != 0
     assert "Traceback" not in told
+    repository.run("git", "checkout", "params.yaml")
     check_recovers(repository, lock)
 
 

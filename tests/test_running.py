@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_a_reader_that_has_enough_is_no_defect():
 
 
 PROGRAM = """
-import sys, time
+import atexit, sys, time
 from pathlib import Path
 from pokecam.files import whole_file
 from pokecam.running import run, when_asked
@@ -68,6 +69,9 @@ def patient():
         print("asked", flush=True)
         if "again" in sys.argv:
             time.sleep(60)
+def tidying():
+    atexit.register(time.sleep, 60)
+    print("ready", flush=True)
 run(globals()[sys.argv[1]])
 """
 
@@ -104,6 +108,15 @@ def test_patient_work_ends_by_itself_and_a_second_signal_ends_it_at_once(tmp_pat
     assert process.stdout.readline() == "asked\n"
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=30)[1] == "interrupted\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_python_tidies_up_ends_it_without_a_traceback(tmp_path, number):
+    process = started(tmp_path, "tidying")
+    time.sleep(0.3)
+    process.send_signal(number)
+    assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == -number
 
 
 def test_signals_are_handled_as_before_when_the_work_is_done():
