@@ -224,7 +224,10 @@ def _compare(arguments: argparse.Namespace) -> None:
     from pokecam.compare import experiments, page
 
     if len(arguments.experiments) < 2:
-        raise InputError("one experiment given, at least two are needed to compare")
+        raise InputError(
+            f"{arguments.experiments[0]} alone: at least two experiments are needed to compare, "
+            "such as main and workspace"
+        )
     here = Path()
     found = [experiments.read(name, here) for name in arguments.experiments]
     experiments.check(found)

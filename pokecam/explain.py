@@ -106,8 +106,8 @@ def draw(explanation: Explanation) -> Image.Image:
     size = (MARGIN_PX + across * (1 + len(methods)), CAPTION_PX + down * len(classes))
     image = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(image)
-    for column, title in enumerate(["picture", *(METHODS[method].title for method in methods)]):
-        pen.text((MARGIN_PX + column * across, 10), title, FAINT, font(14))
+    for column, title in enumerate(["picture", *map(_title, methods)]):
+        pen.text((MARGIN_PX + column * across, 10), fitting(title, font(14), side), FAINT, font(14))
     image.paste(Image.fromarray(explanation.pixels), (MARGIN_PX, CAPTION_PX + CAPTION_PX))
     for row, name in enumerate(classes):
         top = CAPTION_PX + row * down
@@ -122,6 +122,11 @@ def draw(explanation: Explanation) -> Image.Image:
             if (name, method) in explanation.silent:
                 pen.text((place[0] + 8, place[1] + 8), "points nowhere", PAPER, font(14))
     return image
+
+
+def _title(method: str) -> str:
+    asked = METHODS[method]
+    return f"{asked.title}, against likely others" if asked.finer else asked.title
 
 
 def find(given: Iterable[Path]) -> list[Path]:

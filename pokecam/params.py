@@ -16,7 +16,7 @@ import re
 from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -73,7 +73,7 @@ def read(
     try:
         return settings.model_validate(read_all(path, pipeline))
     except ValidationError as error:
-        raise InputError(f"{path}: {_explain(error)}") from None
+        raise InputError(f"{path}: {_explain(error, settings)}") from None
 
 
 def read_all(path: Path = Path("params.yaml"), pipeline: Path = Path("dvc.yaml")) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _declared_keys(pipeline: Path) -> set[str]:
     return {key for stage in stages for key in stage.get("params", []) if isinstance(key, str)}
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, settings: type[Settings]) -> str:
     """The first fault in one line: key, value, what was expected."""
     fault = error.errors(include_url=False)[0]
     # After the key come list positions and, in a union, pydantic's own names of the branches.
@@ -130,6 +130,10 @@ def _explain(error: ValidationError) -> str:
             " (YAML reads true, false, null and bare numbers as values: put quotes around a name)"
         )
     expected = fault["msg"].removeprefix("Input should be ")
+    if len(fault["loc"]) == 1 + len(steps) and type(None) in get_args(
+        settings.model_fields[str(key)].annotation
+    ):
+        expected += " or null"
     return f"{where}: {value!r} was given, {expected} is needed{hint}"
 
 

@@ -34,7 +34,7 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a whole safetensors file: {error}") from None
+        raise InputError(f"{path} is no safetensors file, or not a whole one: {error}") from None
 
 
 def _sort_header(path: Path) -> None:

@@ -128,7 +128,8 @@ def test_a_mark_at_the_start_and_other_ends_of_lines_change_nothing(tmp_path, ma
 
 
 def test_wrong_type_names_key_and_value(tmp_path):
-    assert "epochs: 'many' was given" in refusal(tmp_path, epochs="many")
+    message = "epochs: 'many' was given, a valid integer or null is needed"
+    assert message in refusal(tmp_path, epochs="many")
     assert "epochs: 2.5 was given" in refusal(tmp_path, epochs="2.5")
 
 

@@ -152,7 +152,7 @@ def test_experiments_are_compared_from_the_cache(repository):
     assert "other:cam" in page
     assert repository.run("git", "status", "--porcelain", "compared") == ""
     for given, expected in (
-        (["HEAD"], "one experiment given, at least two are needed to compare"),
+        (["HEAD"], "HEAD alone: at least two experiments are needed to compare"),
         (["HEAD", "nowhere"], "nowhere: unknown Git revision"),
         (["HEAD", "other:camm"], "has no maps by camm. Did you mean cam?"),
     ):

@@ -7,8 +7,10 @@ from markupsafe import Markup
 
 from pokecam.report.headlines import percent
 
-# What Markdown or HTML would take for more than text.
-SPECIAL = {ord(letter): f"&#{ord(letter)};" for letter in "\\`*_[]#!|~$@:<>&\"'"}
+# What Markdown or HTML would take for more than text. A backslash is easier to read over, but not
+# all that git hosts add to Markdown (names after @, emoji) heeds it.
+SPECIAL = {ord(letter): f"\\{letter}" for letter in "\\`*_[]#!|~$"}
+SPECIAL |= {ord(letter): f"&#{ord(letter)};" for letter in "@:<>&\"'"}
 
 
 def environment(*folders: Path) -> jinja2.Environment:

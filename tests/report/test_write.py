@@ -146,9 +146,9 @@ def test_summary_shows_names_as_they_are_on_git_hosts(out):
 
 def test_markdown_and_html_in_a_name_are_only_text():
     plain = environment().filters["plain"]
-    assert plain("<b>*|[x](y)") == "&#60;b&#62;&#42;&#124;&#91;x&#93;(y)"
+    assert plain("<b>*|[x](y)") == r"&#60;b&#62;\*\|\[x\](y)"
     hard = 'Ash\'s "x" & <y> #1'
-    assert unescape(plain(hard)) == hard
+    assert re.sub(r"\\(\W)", r"\1", unescape(plain(hard))) == hard
 
 
 def test_no_file_of_the_report_names_a_class_as_it_comes(out):
