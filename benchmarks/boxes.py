@@ -33,7 +33,7 @@ from pokecam.case import Case
 from pokecam.significance import interval
 from pokecam.sources import folder, raw
 
-METHODS = ["cam", "finer_cam", "layer_cam", "grad_cam_plus_plus"]
+METHODS = ["cam", "refined_cam", "finer_cam", "layer_cam", "grad_cam_plus_plus"]
 MEASURES = ["max_box_acc_v2", "pointing", "energy"]
 LABEL = "Bulbasaur"  # of all boxes
 MOST = 0.5  # of the picture that the object takes

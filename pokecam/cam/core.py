@@ -17,7 +17,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from pokecam.cam import activation, baselines, gradient, guided, perturbation
+from pokecam.cam import activation, baselines, gradient, guided, perturbation, refined
 from pokecam.cam.methods import METHODS, check
 from pokecam.classifier import Classifier
 from pokecam.modules import evaluating
@@ -38,6 +38,7 @@ _FAMILIES = {
     "gradient": gradient,
     "guided": guided,
     "perturbation": perturbation,
+    "refined": refined,
 }
 
 

@@ -33,7 +33,7 @@ class Method:
     """
 
     title: str
-    module: Literal["activation", "gradient", "perturbation", "guided", "baselines"]
+    module: Literal["activation", "gradient", "perturbation", "guided", "refined", "baselines"]
     function: str = ""
     linear_head: bool = False
     relu_only: bool = False
@@ -54,6 +54,8 @@ METHODS = {
     "ablation_cam": Method("Ablation-CAM", "perturbation"),
     "finer_cam": Method("Finer-CAM", "activation", "cam", linear_head=True, finer=True),
     "finer_grad_cam": Method("Finer-CAM (Grad-CAM)", "gradient", "grad_cam", finer=True),
+    "refined_cam": Method("CAM + PAMR", "refined", linear_head=True),
+    "refined_grad_cam": Method("Grad-CAM + PAMR", "refined"),
     "guided_grad_cam": Method("Guided Grad-CAM", "guided", relu_only=True),
     "counterfactual": Method("Counterfactual", "gradient", against=True),
     "random": Method("Random", "baselines", per_class=False),

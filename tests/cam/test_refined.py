@@ -1,0 +1,92 @@
+"""Maps fitted to the picture: against the definition written out, and by what must hold."""
+
+import numpy as np
+import pytest
+import torch
+
+from pokecam.cam import refined
+from pokecam.cam.core import capture, maps
+from pokecam.cam.refined import DILATIONS, SIDE_PX, TEMPERATURE, refine
+from pokecam.classifier import build
+
+LEFT = np.s_[..., :, :10]
+
+
+def two_colours(side: int = 20) -> torch.Tensor:
+    """A picture whose left half has one colour and the right another."""
+    x = torch.zeros(1, 3, side, side)
+    x[LEFT] = torch.tensor([1.0, -0.5, 2.0])[:, None, None]
+    return x
+
+
+def written_out(x: np.ndarray, m: np.ndarray, steps: int) -> np.ndarray:
+    """The definition, pixel by pixel: x (3, H, W), m (H, W)."""
+    H, W = m.shape
+    offsets = [(dy, dx) for d in DILATIONS for dy in (-d, 0, d) for dx in (-d, 0, d) if dy or dx]
+    for _ in range(steps):
+        result = np.empty_like(m)
+        for i in range(H):
+            for j in range(W):
+                near = [
+                    (min(max(i + dy, 0), H - 1), min(max(j + dx, 0), W - 1)) for dy, dx in offsets
+                ]
+                colours = np.array([x[:, a, b] for a, b in near])  # (J, 3)
+                spread = np.vstack([colours, x[:, i, j]]).std(axis=0, ddof=1)
+                alike = np.exp(-(np.abs(colours - x[:, i, j]) / (TEMPERATURE * spread)).mean(1))
+                result[i, j] = alike @ [m[a, b] for a, b in near] / alike.sum()
+        m = result
+    return m
+
+
+def test_as_the_definition_written_out(monkeypatch):
+    monkeypatch.setattr(refined, "STEPS", 3)
+    chance = np.random.default_rng(1)
+    x, m = chance.normal(size=(3, 7, 9)), chance.random((7, 9))
+    found = refine(torch.tensor(x)[None], torch.tensor(m)[None, None])
+    np.testing.assert_allclose(found[0, 0].numpy(), written_out(x, m, steps=3), rtol=1e-6)
+
+
+def test_what_one_colour_has_stays_in_it_and_is_shared_there():
+    m = torch.zeros(1, 1, 20, 20)
+    m[0, 0, 8:12, 3:6] = 1
+    found = refine(two_colours(), m)[0, 0]
+    assert found[LEFT].min() > 0.5 * found[LEFT].max() > 0
+    assert found[:, 10:].max() < 1e-3 * found[LEFT].min()
+
+
+def test_a_picture_of_one_colour_only_blurs():
+    """All neighbours count the same: one step is their plain mean."""
+    x = torch.ones(1, 3, 5, 5)
+    alpha = refined._affinities(x)
+    torch.testing.assert_close(alpha, torch.full_like(alpha, 1 / (8 * len(DILATIONS))))
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0, 0.3])
+def test_a_map_that_points_nowhere_goes_on_pointing_nowhere(value):
+    found = refine(torch.rand(2, 3, 30, 30), torch.full((2, 4, 3, 3), value))
+    assert (found == max(value, 0)).all()
+
+
+def test_it_is_a_mean_and_turns_with_the_picture():
+    x, m = torch.rand(2, 3, 48, 48), torch.randn(2, 3, 6, 6)
+    found = refine(x, m)
+    assert found.min() >= 0
+    assert (found.amax((2, 3)) <= m.relu().amax((2, 3)) + 1e-6).all()
+    torch.testing.assert_close(refine(x.flip(3), m.flip(3)), found.flip(3))
+
+
+@pytest.mark.parametrize(
+    ("picture", "size"),
+    [((112, 224), (28, SIDE_PX)), ((20, 30), (20, 30)), ((1000, 10), (SIDE_PX, 1))],
+)
+def test_the_size_is_in_proportion_to_the_picture_and_no_larger(picture, size):
+    assert refine(torch.rand(1, 3, *picture), torch.rand(1, 2, 4, 4)).shape == (1, 2, *size)
+
+
+def test_every_class_of_every_picture_by_itself():
+    torch.manual_seed(1)
+    captured = capture(build("resnet18", "gap", ["Ant", "Bee"], 64), torch.rand(3, 3, 64, 64))
+    for method in ("cam", "grad_cam"):
+        found = maps(captured, f"refined_{method}")
+        one = refine(captured.x[1:2], maps(captured, method)[1:2, 1:2])
+        torch.testing.assert_close(found[1:2, 1:2], one)
