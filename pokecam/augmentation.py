@@ -12,6 +12,8 @@ from pokecam.classifier import MEAN, STD
 AREA = (0.25, 1.0)  # fraction of the picture that a view shows
 ASPECT = (3 / 4, 4 / 3)  # width : height of that part
 COLOUR = 0.2  # brightness, contrast and saturation are multiplied by 1 ± up to this much
+ZOOMED = (0.4, 0.9)  # side of a view that is shown smaller : side of what is trained on
+GROUND_CELLS = 4  # to a side, of another picture that is blurred to be a ground
 LUMA = (0.299, 0.587, 0.114)  # grey from red, green, blue (ITU-R BT.601)
 
 
@@ -26,16 +28,22 @@ class Views:
     scale: Tensor  # (n, 2), x before y
     shift: Tensor  # (n, 2)
     colours: Tensor  # (n, 3): factors of saturation, contrast, brightness
+    zoomed: Tensor  # (n,): side it is shown at : side of what is trained on; 1 as it is
+    place: Tensor  # (n, 2) in [0, 1]: where on its ground, from the left and top to the right end
+    ground: Tensor  # (n, 3): colour in [0, 255]; NaN: another picture, blurred
 
     def __len__(self) -> int:
         return len(self.scale)
 
     def __getitem__(self, rows: slice) -> "Views":
-        return Views(self.scale[rows], self.shift[rows], self.colours[rows])
+        return Views(**{name: values[rows] for name, values in vars(self).items()})
 
 
-def draw(n: int, generator: torch.Generator) -> Views:
-    """n random views; `generator`, on the CPU so that all devices draw alike, decides all."""
+def draw(n: int, generator: torch.Generator, zoom_out: float = 0.0) -> Views:
+    """n random views; `generator`, on the CPU so that all devices draw alike, decides all.
+
+    zoom_out: the share of them that are shown smaller, on a ground that is not theirs.
+    """
     area = _uniform((n,), AREA, generator)
     aspect = _uniform((n,), (math.log(ASPECT[0]), math.log(ASPECT[1])), generator).exp()
     width = (area * aspect).sqrt().clamp(max=1)
@@ -44,12 +52,20 @@ def draw(n: int, generator: torch.Generator) -> Views:
     shift = room * _uniform((n, 2), (-1, 1), generator)
     mirror = torch.randint(0, 2, (n,), generator=generator) * 2 - 1
     scale = torch.stack([width * mirror, height], dim=1)
-    return Views(scale, shift, _uniform((n, 3), (1 - COLOUR, 1 + COLOUR), generator))
+    colours = _uniform((n, 3), (1 - COLOUR, 1 + COLOUR), generator)
+    if zoom_out == 0:
+        return Views(scale, shift, colours, torch.ones(n), torch.zeros(n, 2), torch.zeros(n, 3))
+    smaller = torch.rand(n, generator=generator) < zoom_out
+    zoomed = torch.where(smaller, _uniform((n,), ZOOMED, generator), 1.0)
+    place = torch.rand((n, 2), generator=generator)
+    ground = _uniform((n, 3), (0, 255), generator)
+    ground[torch.rand(n, generator=generator) < 0.5] = torch.nan
+    return Views(scale, shift, colours, zoomed, place, ground)
 
 
 def augment(pixels: Tensor, views: Views, size_px: int) -> Tensor:
     """One view of every picture: cropped and stretched to a square, mirrored or not, its colours
-    changed a little.
+    changed a little; some shown smaller, on a plain ground or on the picture before, blurred.
 
     pixels: (N, S, S, 3) uint8. views: N of them.
     size_px: side T of the views.
@@ -61,7 +77,32 @@ def augment(pixels: Tensor, views: Views, size_px: int) -> Tensor:
     grid = sampling_grid(views.scale.to(pixels.device), views.shift.to(pixels.device), size_px)
     shown = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
     changed = change_colours(shown, views.colours.to(pixels.device))
+    _zoom_out(changed, views)
     return changed.contiguous(memory_format=torch.channels_last)
+
+
+def _zoom_out(shown: Tensor, views: Views) -> None:
+    """Show those of network input (N, 3, T, T) smaller that are to be, in place.
+
+    A network that has seen objects fill the picture does not know small ones (Touvron et al. 2019,
+    arXiv 1906.06423), and what it sees around them must not matter.
+    """
+    if (views.zoomed == 1).all():
+        return
+    size_px = shown.shape[-1]
+    before = shown.roll(1, dims=0).float()  # from bfloat16 there is no antialiasing
+    plain = (views.ground / 255 - torch.tensor(MEAN)) / torch.tensor(STD)  # (N, 3)
+    for i in torch.nonzero(views.zoomed < 1).flatten().tolist():
+        side = max(1, round(size_px * float(views.zoomed[i])))
+        left, top = ((size_px - side) * views.place[i]).round().int().tolist()
+        whole = shown[i : i + 1].float()
+        smaller = F.interpolate(whole, (side, side), mode="bilinear", antialias=True)
+        if plain[i].isnan().any():
+            cells = F.adaptive_avg_pool2d(before[i : i + 1], GROUND_CELLS)
+            shown[i] = F.interpolate(cells, (size_px, size_px), mode="bilinear")[0]
+        else:
+            shown[i] = plain[i, :, None, None].to(shown)
+        shown[i, :, top : top + side, left : left + side] = smaller[0]
 
 
 def sampling_grid(scale: Tensor, shift: Tensor, size_px: int) -> Tensor:

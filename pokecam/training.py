@@ -74,6 +74,7 @@ class Recipe(Settings):
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    zoom_out: Annotated[float, Field(ge=0, le=1)]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -137,6 +138,7 @@ def fit(
     label_smoothing: float,
     seed: int,
     pretrained: bool,
+    zoom_out: float = 0.0,
     freeze: str = freezing.NONE,
     team: Team = ALONE,
     checkpoint: Checkpoint | None = None,
@@ -151,6 +153,7 @@ def fit(
         times that.
     pretrained: whether the body has learnt something. Then the last layer is fitted first, and the
         weights are averaged; from scratch they change so fast that averages lag behind.
+    zoom_out: share of the views that show their picture smaller, as in `augmentation.draw`.
     freeze: as in `freezing.freeze`; `early` layers are left as they are if they have learnt
         something, and learn otherwise.
     team: the processes that train together; each is given all pictures.
@@ -176,6 +179,7 @@ def fit(
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         label_smoothing=label_smoothing,
+        zoom_out=zoom_out,
         seed=seed,
         pretrained=pretrained,
         team=team,
@@ -306,6 +310,7 @@ class _Course:
         learning_rate: float,
         weight_decay: float,
         label_smoothing: float,
+        zoom_out: float,
         seed: int,
         pretrained: bool,
         team: Team,
@@ -318,6 +323,7 @@ class _Course:
         self.learning_rate = learning_rate * pace(classifier)
         self.view_px = view_size(classifier)
         self.label_smoothing = label_smoothing
+        self.zoom_out = zoom_out
         self.seed = seed
         self.team = team
         self.checkpoint = checkpoint
@@ -426,7 +432,7 @@ class _Course:
         generator = torch.Generator().manual_seed(int(chance.integers(2**63)))
         seeds = chance.integers(2**63, size=self.steps).tolist()
         order = chance.permutation(len(self.train))
-        views = draw(len(order), generator)
+        views = draw(len(order), generator, self.zoom_out)
         ends = [len(order) * step // self.steps for step in range(self.steps + 1)]
         spans = [slice(start, end) for start, end in pairwise(ends)]
         return [(order[span], views[span], seed) for span, seed in zip(spans, seeds, strict=True)]

@@ -1,5 +1,7 @@
 """Random views against torchvision's own functions and against what they must not change."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -110,3 +112,62 @@ def test_some_of_the_views_are_those_of_some_of_the_pictures():
     whole = augment(pixels, views, 16)
     torch.testing.assert_close(augment(pixels[1:3], views[1:3], 16), whole[1:3])
     assert len(views[1:3]) == 2
+
+
+def test_zooming_out_changes_nothing_else_about_the_views():
+    plain, some = draw(2000, generator()), draw(2000, generator(), zoom_out=0.3)
+    for name in ("scale", "shift", "colours"):
+        assert torch.equal(getattr(plain, name), getattr(some, name))
+    assert (plain.zoomed == 1).all()
+    smaller = some.zoomed[some.zoomed < 1]
+    assert len(smaller) / 2000 == pytest.approx(0.3, abs=0.03)
+    assert smaller.aminmax() == pytest.approx(augmentation.ZOOMED, abs=0.01)
+    assert some.ground.isnan().all(dim=1).float().mean() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.usefixtures("whole_pictures", "true_colours")
+@pytest.mark.parametrize("place", [(0, 1), (1, 0), (0.5, 0.5)])
+def test_a_picture_shown_smaller_by_hand(place):
+    """Half as wide, on a ground of one colour; the other picture stays as it is."""
+    pixels = some_pixels(2)
+    views, colour = draw(2, generator()), torch.tensor([10.0, 200.0, 70.0])
+    whole = augment(pixels, views, 24)
+    one = replace(
+        views,
+        zoomed=torch.tensor([1.0, 0.5]),
+        place=torch.tensor([(0.0, 0.0), place]),
+        ground=colour.expand(2, 3),
+    )
+    shown = augment(pixels, one, 24)
+    torch.testing.assert_close(shown[0], whole[0])
+    left, top = (round(12 * share) for share in place)
+    inside = shown[1, :, top : top + 12, left : left + 12].clone()
+    # Of the four pixels around it, each pixel of the half takes these shares along a side.
+    halves = torch.zeros(12, 26)
+    for i in range(12):
+        halves[i, 2 * i : 2 * i + 4] = torch.tensor([1.0, 3, 3, 1])
+    halves = F.normalize(halves[:, 1:-1], p=1, dim=1)
+    torch.testing.assert_close(inside, halves @ whole[1] @ halves.T, atol=1e-5, rtol=1e-5)
+    shown[1, :, top : top + 12, left : left + 12] = torch.nan
+    normal = ((colour / 255 - torch.tensor(MEAN)) / torch.tensor(STD))[:, None]
+    outside = shown[1].flatten(1)
+    outside = outside[:, ~outside[0].isnan()]
+    torch.testing.assert_close(outside, normal.expand_as(outside))
+
+
+@pytest.mark.usefixtures("whole_pictures", "true_colours")
+def test_another_picture_as_ground_is_blurred():
+    pixels = torch.full((2, 24, 24, 3), 90, dtype=torch.uint8)
+    pixels[1] = 200
+    views = replace(
+        draw(2, generator()),
+        zoomed=torch.tensor([1.0, 0.5]),
+        ground=torch.full((2, 3), torch.nan),
+    )
+    shown = augment(pixels, views, 24)
+    bright, dark = prepare(pixels)[[1, 0], :, 0, 0]
+    torch.testing.assert_close(shown[1, :, :12, :12], bright[:, None, None].expand(3, 12, 12))
+    torch.testing.assert_close(shown[1, :, 12:], dark[:, None, None].expand(3, 12, 24))
+    # The batch goes round: the picture before the first is the last.
+    first = augment(pixels, replace(views, zoomed=torch.tensor([0.5, 1.0])), 24)
+    torch.testing.assert_close(first[0, :, 12:], bright[:, None, None].expand(3, 12, 24))

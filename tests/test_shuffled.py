@@ -37,7 +37,7 @@ def trained(packed, weights, **changed):
     network = {"backbone": "mobilenet_v3_small", "head": "gap", "feature_stride": 32}
     recipe = {
         **{"freeze": "none", "epochs": 2, "batch_size": 8, "learning_rate": 1e-3},
-        **{"weight_decay": 0.0, "label_smoothing": 0.0, "seed": 3},
+        **{"weight_decay": 0.0, "label_smoothing": 0.0, "zoom_out": 0.0, "seed": 3},
     }
     return shuffled.train(
         packed,

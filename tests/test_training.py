@@ -11,7 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from pokecam import classifier, logistic, training
+from pokecam import augmentation, classifier, logistic, training
 from pokecam.checkpoints import Checkpoint
 from pokecam.classifier import Classifier, GlobalAverage, prepare
 from pokecam.errors import InputError
@@ -115,6 +115,19 @@ def test_an_epoch_shows_every_picture_once(monkeypatch):
         seen = {picture.numpy().tobytes() for picture in torch.cat(epoch)}
         assert seen == {picture.tobytes() for picture in part.pixels}
     assert not torch.equal(shown[0], shown[3])
+
+
+def test_a_share_of_the_views_is_zoomed_out(monkeypatch):
+    seen = []
+
+    def record(pixels, views, size_px):
+        seen.append(views.zoomed)
+        return augmentation.augment(pixels, views, size_px)
+
+    monkeypatch.setattr(training, "augment", record)
+    fitted(zoom_out=0.5, epochs=10)
+    zoomed = torch.cat(seen)
+    assert (zoomed < 1).float().mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_only_the_rows_of_a_part_are_read_from_a_read_only_map(tmp_path):

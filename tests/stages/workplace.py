@@ -26,6 +26,7 @@ PARAMETERS = {
     "learning_rate": 1e-3,
     "weight_decay": 0.02,
     "label_smoothing": 0.1,
+    "zoom_out": 0.0,
     "seed": 1,
     "device": "cpu",
     "cam_layer": None,
