@@ -74,7 +74,9 @@ def main() -> None:
         name: yaml.safe_load(value) for name, value in (s.split("=") for s in options.setting)
     }
     settings = read(TrainSettings, params).model_copy(update={"backbone": options.backbone})
-    recipe = read(Recipe, params).model_copy(update=changed)
+    if wrong := changed.keys() - Recipe.model_fields.keys():
+        parser.error(f"--setting: {', '.join(wrong)} is no parameter of the recipe")
+    recipe = Recipe.model_validate(read(Recipe, params).model_dump() | changed)
     values = yaml.safe_load(params.read_text())
     classes, size_px = values["classes"], values["image_size"]
     state = pretrained.fetch(options.weights, options.backbone)

@@ -65,7 +65,8 @@ def draw(n: int, generator: torch.Generator, zoom_out: float = 0.0) -> Views:
 
 def augment(pixels: Tensor, views: Views, size_px: int) -> Tensor:
     """One view of every picture: cropped and stretched to a square, mirrored or not, its colours
-    changed a little; some shown smaller, on a plain ground or on the picture before, blurred.
+    changed a little; some shown smaller, on a plain ground or on the view before, blurred. Before
+    the first comes the last of `pixels`, so that what is shown depends on what is shown together.
 
     pixels: (N, S, S, 3) uint8. views: N of them.
     size_px: side T of the views.
@@ -98,7 +99,8 @@ def _zoom_out(shown: Tensor, views: Views) -> None:
         whole = shown[i : i + 1].float()
         smaller = F.interpolate(whole, (side, side), mode="bilinear", antialias=True)
         if plain[i].isnan().any():
-            cells = F.adaptive_avg_pool2d(before[i : i + 1], GROUND_CELLS)
+            # On the CPU: not every device averages over areas of any size.
+            cells = F.adaptive_avg_pool2d(before[i : i + 1].cpu(), GROUND_CELLS).to(before.device)
             shown[i] = F.interpolate(cells, (size_px, size_px), mode="bilinear")[0]
         else:
             shown[i] = plain[i, :, None, None].to(shown)

@@ -126,7 +126,7 @@ def draw(explanation: Explanation) -> Image.Image:
 
 def _title(method: str) -> str:
     asked = METHODS[method]
-    return f"{asked.title}, against likely others" if asked.finer else asked.title
+    return f"{asked.title} − others" if asked.finer else asked.title
 
 
 def find(given: Iterable[Path]) -> list[Path]:

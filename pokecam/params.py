@@ -130,9 +130,8 @@ def _explain(error: ValidationError, settings: type[Settings]) -> str:
             " (YAML reads true, false, null and bare numbers as values: put quotes around a name)"
         )
     expected = fault["msg"].removeprefix("Input should be ")
-    if len(fault["loc"]) == 1 + len(steps) and type(None) in get_args(
-        settings.model_fields[str(key)].annotation
-    ):
+    in_list = any(isinstance(step, int) for step in steps)
+    if not in_list and type(None) in get_args(settings.model_fields[str(key)].annotation):
         expected += " or null"
     return f"{where}: {value!r} was given, {expected} is needed{hint}"
 

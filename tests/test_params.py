@@ -218,3 +218,14 @@ def test_yaml_never_builds_python_objects(tmp_path):
     path.write_text("a: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(InputError, match="not valid YAML"):
         read_all(path)
+
+
+def test_null_is_offered_for_the_whole_value_only(tmp_path):
+    class Lists(Settings):
+        sizes: list[int] | None
+
+    path = tmp_path / "params.yaml"
+    for text, told in (("[a]", r"sizes\[0\]: 'a' .* integer is needed$"), ("a", "list or null is")):
+        path.write_text(f"sizes: {text}\n")
+        with pytest.raises(InputError, match=told):
+            read(Lists, path, pipeline=tmp_path / "none.yaml")

@@ -6,7 +6,8 @@ is recorded for gradients. Every method and every class then starts from that ca
     captured = capture(classifier, prepare(pixels))
     maps(captured, "grad_cam")  # (N, C, h, w)
 
-Maps are raw: of the feature layer's resolution, float32, signed where the method is signed.
+Maps are raw: float32, signed where the method is signed, and of the feature layer's resolution,
+but for methods that look at the picture (edges, guided, refined), whose functions say theirs.
 `display` turns them into what is shown and scored.
 """
 
@@ -143,7 +144,7 @@ def compute(captured: Capture, method: str, alike: Sequence[Sequence[int]] = ())
     logits = captured.logits.detach()
     wanted = finer_targets(logits, alike) if entry.finer else targets(logits)
     at_once = len(wanted) if entry.per_class else 1
-    if entry.module == "gradient":
+    if entry.module in ("gradient", "refined"):
         at_once = max(1, GRADIENT_BYTES // captured.features.nbytes)
     if not entry.per_class:
         wanted = wanted[:1]

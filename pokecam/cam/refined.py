@@ -53,8 +53,9 @@ def refine(x: Tensor, maps: Tensor) -> Tensor:
     positive = maps.relu()
     shrunk = min(1.0, SIDE_PX / max(x.shape[-2:]))
     size = [max(1, round(side * shrunk)) for side in x.shape[-2:]]
-    alpha = _affinities(F.interpolate(x, size, mode="area").to(maps.dtype))
-    result = F.interpolate(positive, size, mode="bilinear")
+    # On the CPU: not every device averages over areas of any size.
+    alpha = _affinities(F.interpolate(x.cpu(), size, mode="area").to(maps))
+    result = F.interpolate(positive, size, mode="bilinear", antialias=True)
     for _ in range(STEPS):
         spread = torch.zeros_like(result)
         for weight, neighbour in zip(alpha.unbind(1), _neighbours(result), strict=True):
@@ -77,8 +78,9 @@ def _neighbours(values: Tensor) -> Iterator[Tensor]:
     """The eight neighbours of every pixel of (N, K, H, W) at each dilation, in turn; beyond the
     border it goes on as it ends."""
     H, W = values.shape[-2:]
+    margin = max(DILATIONS)
+    padded = F.pad(values, (margin,) * 4, mode="replicate")
     for by in DILATIONS:
-        padded = F.pad(values, (by,) * 4, mode="replicate")
-        for dy, dx in product((0, by, 2 * by), repeat=2):
-            if (dy, dx) != (by, by):
+        for dy, dx in product((margin - by, margin, margin + by), repeat=2):
+            if (dy, dx) != (margin, margin):
                 yield padded[..., dy : dy + H, dx : dx + W]

@@ -12,6 +12,11 @@ from pokecam.classifier import build
 LEFT = np.s_[..., :, :10]
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(1)
+
+
 def two_colours(side: int = 20) -> torch.Tensor:
     """A picture whose left half has one colour and the right another."""
     x = torch.zeros(1, 3, side, side)
@@ -84,9 +89,16 @@ def test_the_size_is_in_proportion_to_the_picture_and_no_larger(picture, size):
 
 
 def test_every_class_of_every_picture_by_itself():
-    torch.manual_seed(1)
     captured = capture(build("resnet18", "gap", ["Ant", "Bee"], 64), torch.rand(3, 3, 64, 64))
     for method in ("cam", "grad_cam"):
         found = maps(captured, f"refined_{method}")
         one = refine(captured.x[1:2], maps(captured, method)[1:2, 1:2])
         torch.testing.assert_close(found[1:2, 1:2], one)
+
+
+@pytest.mark.parametrize("at", [0, 111, 222])
+def test_a_map_finer_than_the_result_loses_no_peak(at):
+    """Of the gradients of an early layer, say."""
+    m = torch.zeros(1, 1, 224, 224)
+    m[0, 0, at, at] = 1
+    assert refine(torch.ones(1, 3, 224, 224), m).max() > 0
