@@ -62,7 +62,7 @@ def _solve(values: Tensor, unknown: Tensor) -> Tensor:
     shares = unknown / _sums(torch.ones(1, 1, h, w, dtype=values.dtype, device=values.device))
     before = now = torch.addcmul(values, guess, unknown)
     for step in range(steps):
-        after = _sums(now).mul_(shares).add_(values)
+        after = torch.addcmul(values, _sums(now), shares)
         if step:
             after = torch.lerp(before, after, overshoot)
         before, now = now, after
@@ -80,15 +80,30 @@ def _halved(values: Tensor) -> Tensor:
 
 def _doubled(values: Tensor, h: int, w: int) -> Tensor:
     """The grid of half the side, (…, ⌈h / 2⌉, ⌈w / 2⌉), interpolated: (…, h, w). Bilinear between
-    the middles of its cells: 3/4 of the nearest and 1/4 of the next, along each axis."""
+    the middles of its cells: 3/4 of the nearest and 1/4 of the next, along each axis; at the border
+    the nearest alone."""
     for dim in (-2, -1):
         length = values.shape[dim]
-        first, last = values.narrow(dim, 0, 1), values.narrow(dim, length - 1, 1)
-        around = torch.cat([first, values, last], dim=dim)
-        nearest = 0.75 * values
-        sides = (torch.add(nearest, around.narrow(dim, i, length), alpha=0.25) for i in (0, 2))
-        # before and after in turns: the new axis lies behind the old one and is merged with it
-        values = torch.stack(tuple(sides), dim=values.dim() + dim + 1).flatten(dim - 1, dim)
+        nearest, next_ = 0.75 * values, 0.25 * values
+        shape = list(values.shape)
+        shape[dim] = 2 * length
+        doubled = values.new_empty(shape)
+        # What lies before the middle of a cell, and what behind: views, written without a copy.
+        before, behind = doubled.unflatten(dim, (length, 2)).unbind(dim)
+        inner = length - 1
+        torch.add(
+            nearest.narrow(dim, 1, inner),
+            next_.narrow(dim, 0, inner),
+            out=before.narrow(dim, 1, inner),
+        )
+        torch.add(
+            nearest.narrow(dim, 0, inner),
+            next_.narrow(dim, 1, inner),
+            out=behind.narrow(dim, 0, inner),
+        )
+        before.select(dim, 0).copy_(values.select(dim, 0))
+        behind.select(dim, inner).copy_(values.select(dim, inner))
+        values = doubled
     return values[..., :h, :w]
 
 
