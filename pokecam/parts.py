@@ -6,7 +6,7 @@ worth in a map is the map's mass on it. "Single deletion" of Hesse et al. 2023 (
 2308.06248), §4.2.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +42,17 @@ class Redrawing:
         """The parts of a species; part i has number i + 1 in masks."""
         return [part.name for part in self.catalogue[label].parts]
 
-    def picture(self, label: str, seed: int, without: frozenset[str] = frozenset()) -> np.ndarray:
-        """The picture of a species with this seed, uint8 (S, S, 3), some parts left out."""
+    def pictures(self, label: str, seed: int, left_out: Sequence[frozenset[str]]) -> np.ndarray:
+        """The picture of a species with this seed, once without each of n sets of parts: uint8
+        (n, S, S, 3)."""
         one = scene.sample(self.catalogue[label], seed, self.settings)
-        jpeg = render.finish(render.picture(one, self.settings.picture_px, without), one)
-        decoded, width, height = decode(jpeg, self.size_px)
-        return letterbox(decoded, fit(width, height, self.size_px))[1]
+
+        def without(some: frozenset[str]) -> np.ndarray:
+            jpeg = render.finish(render.picture(one, self.settings.picture_px, some), one)
+            decoded, width, height = decode(jpeg, self.size_px)
+            return letterbox(decoded, fit(width, height, self.size_px))[1]
+
+        return np.stack([without(some) for some in left_out])
 
     def differences(self, label: str, other: str, seed: int) -> dict[str, float]:
         """How far each part of a species differs from the same part of another: in this very
@@ -114,8 +119,8 @@ def ask(
     if not regions:
         return np.full(len(shown), np.nan), []
     left_out = [frozenset[str](), *(frozenset({name}) for name in regions)]
-    pictures = [redrawing.picture(label, seed, some) for some in left_out]
-    logits = predict(case.network, np.stack(pictures), np.arange(len(pictures))).double().numpy()
+    pictures = redrawing.pictures(label, seed, left_out)
+    logits = predict(case.network, pictures, np.arange(len(pictures))).double().numpy()
     of_class = logits[:, case.predicted[i]]
     drops = of_class[0] - of_class[1:]
     mass = masses(shown, regions)  # (M, parts)

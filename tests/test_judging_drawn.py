@@ -57,9 +57,8 @@ def test_a_parts_worth_is_the_fall_of_the_logit_of_the_predicted_class(case, red
     for i, file in enumerate(asked):
         number, label = ROWS[i], case.labels[i]
         for row in table[table.file == file].itertuples():
-            without = frozenset({row.part})
-            picture = redrawing.picture(label, int(case.seeds[file]), without)
-            both = np.stack([case.packed.pixels[number], picture])
+            (without,) = redrawing.pictures(label, int(case.seeds[file]), [frozenset({row.part})])
+            both = np.stack([case.packed.pixels[number], without])
             logits = predict(case.network, both, np.arange(2))[:, case.predicted[i]]
             assert row.drop == pytest.approx((logits[0] - logits[1]).item(), abs=1e-4)
             index = redrawing.parts(label).index(row.part) + 1
