@@ -56,13 +56,38 @@ class Removal:
 
 def order(shown: Floats) -> Places:
     """The pixels of every map from the most salient to the least; of equals the first in reading
-    order comes first. (…, S, S) → int (…, S²), places in the flattened picture."""
-    flat = shown.reshape(*shown.shape[:-2], -1)
-    return np.argsort(-flat, axis=-1, kind="stable")
+    order comes first. (…, S, S) → int (…, S²), places in the flattened picture.
+
+    shown: in [0, 1]; compared as float32.
+    """
+    flat = shown.reshape(*shown.shape[:-2], -1).astype(np.float32)
+    # The bits of floats from 0 up are in the order of their values. With its place behind it every
+    # key is unique, so that a sort of numbers will do: a fifteenth to three fifths of the time of a
+    # stable argsort (NumPy 2.4, AVX-512).
+    keys = (~(flat + np.float32(0)).view(np.uint32)).astype(np.uint64) << 32  # + 0: no -0.0
+    keys |= np.arange(flat.shape[-1], dtype=np.uint64)
+    keys.sort(axis=-1)
+    return (keys & 0xFFFFFFFF).astype(np.intp)
+
+
+def blur(x: Tensor, size_px: int = BLUR_PX, sigma_px: float = BLUR_SIGMA_PX) -> Tensor:
+    """x (N, 3, S, S) under a Gaussian, cut to a square of `size_px`, the border repeated."""
+    radius = size_px // 2
+    distance = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
+    weights = torch.exp(-(distance**2) / (2 * sigma_px**2))
+    weights = (weights / weights.sum()).repeat(x.shape[1], 1, 1, 1)  # (3, 1, 1, size_px)
+    padded = F.pad(x, (radius,) * 4, mode="replicate")
+    across = F.conv2d(padded, weights, groups=x.shape[1])
+    return F.conv2d(across, weights.mT, groups=x.shape[1])
 
 
 def deletion_insertion(
-    network: Network, x: Tensor, target: Tensor, pixels: Places, steps: int = STEPS
+    network: Network,
+    x: Tensor,
+    target: Tensor,
+    pixels: Places,
+    steps: int = STEPS,
+    first: Callable[[Tensor], Tensor] = blur,
 ) -> Curves:
     """Probability of the class while the most salient pixels are replaced by 0 (the mean colour),
     and while they are revealed over a blurred picture.
@@ -71,24 +96,24 @@ def deletion_insertion(
     arXiv 1806.07421, §4.2; there steps are of 224 pixels each.
 
     x: (N, 3, S, S), network input. target: int (N,), the class. pixels: (N, M, S²), as `order`
-    gives them.
+    gives them. first: makes the pictures (N, 3, S, S) that insertion begins with of x.
     """
     N, M, P = pixels.shape
     ends = [P * i // steps for i in range(steps + 1)]
-    whole, blurred = _flat(x), _flat(blur(x))
+    whole, dimmed = _flat(x), _flat(first(x))
     nothing = torch.zeros_like(whole[0])
     curves = np.empty((2, N, M, steps + 1))
     for n in range(N):
         probe = _Probe(network, x)
-        for picture in (nothing, whole[n], blurred[n]):
+        for picture in (nothing, whole[n], dimmed[n]):
             probe.add(picture)
         at = torch.from_numpy(pixels[n]).to(x.device)
-        for before, after in ((whole[n], nothing), (blurred[n], whole[n])):
+        for before, after in ((whole[n], nothing), (dimmed[n], whole[n])):
             for m in range(M):
                 now = before.clone()
                 for start, end in pairwise(ends[:-1]):
                     changed = at[m, start:end]
-                    now[changed] = after[changed]
+                    now.index_copy_(0, changed, after.index_select(0, changed))
                     probe.add(now)
         empty, full, dim, *given = probe.probabilities()[:, int(target[n])]
         curves[:, n, :, 0] = [[full], [dim]]
@@ -176,17 +201,6 @@ def flip_share(flipped: NDArray[np.bool_], percentiles: tuple[int, ...] = PERCEN
     shares = np.array([*percentiles, 100]) / 100
     ever = np.concatenate([flipped, np.ones((*flipped.shape[:-1], 1), bool)], axis=-1)
     return shares[ever.argmax(axis=-1)]
-
-
-def blur(x: Tensor, size_px: int = BLUR_PX, sigma_px: float = BLUR_SIGMA_PX) -> Tensor:
-    """x (N, 3, S, S) under a Gaussian, cut to a square of `size_px`, the border repeated."""
-    radius = size_px // 2
-    distance = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
-    weights = torch.exp(-(distance**2) / (2 * sigma_px**2))
-    weights = (weights / weights.sum()).repeat(x.shape[1], 1, 1, 1)  # (3, 1, 1, size_px)
-    padded = F.pad(x, (radius,) * 4, mode="replicate")
-    across = F.conv2d(padded, weights, groups=x.shape[1])
-    return F.conv2d(across, weights.mT, groups=x.shape[1])
 
 
 def _flat(x: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from pytorch_grad_cam.metrics.road import ROADCombined
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
 from torch import nn
@@ -41,6 +43,16 @@ def test_order_by_hand():
     assert order(np.zeros((3, 2, 2))).tolist() == [[0, 1, 2, 3]] * 3
 
 
+@given(
+    st.lists(
+        st.floats(0, 1, width=32) | st.sampled_from([0.0, -0.0, 0.5, 1.0]), min_size=9, max_size=9
+    )
+)
+def test_order_is_that_of_a_stable_sort(values):
+    shown = np.array(values, np.float32).reshape(3, 3)
+    assert order(shown).tolist() == np.argsort(-shown.ravel(), kind="stable").tolist()
+
+
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
@@ -69,6 +81,13 @@ def test_insertion_by_hand():
     for shown, expected in ((PERFECT, [dim, 1, 1, 1, 1]), (INVERTED, [dim, dim, dim, dim, 1])):
         curves = deletion_insertion(looks_at_object, x, TARGET, order(shown), steps=4)
         assert curves.insertion[0, 0].tolist() == pytest.approx(expected)
+
+
+def test_insertion_over_another_picture_by_hand():
+    curves = deletion_insertion(
+        looks_at_object, picture(), TARGET, order(INVERTED), steps=4, first=torch.zeros_like
+    )
+    assert curves.insertion[0, 0].tolist() == [0, 0, 0, 0, 1]
 
 
 def test_area_by_hand():
