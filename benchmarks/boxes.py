@@ -27,6 +27,7 @@ import pandas as pd
 import yaml
 from drawn import run, workplace
 from pictures import IMAGENET, REAL
+from settings import add_setting
 
 from pokecam import images, judging, splits, verdicts
 from pokecam.case import Case
@@ -114,11 +115,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", choices=("real", "drawn"), default="real")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
-    parser.add_argument("--setting", nargs="*", default=[], help="parameters: name=value")
+    add_setting(parser)
     options = parser.parse_args()
-    setting = {
-        name: yaml.safe_load(value) for name, value in (s.split("=") for s in options.setting)
-    }
+    setting = dict(options.setting)
     asked = judging.JudgeSettings(judge_measures=["localization"], judge_pictures=1, seed=1)
     with tempfile.TemporaryDirectory() as temporary:
         for seed in options.seeds:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import yaml
 from pictures import PROJECT, square
+from settings import add_setting
 
 from pokecam import pretrained
 from pokecam.classifier import predict
@@ -65,14 +66,12 @@ def drawn(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--setting", nargs="*", default=[], help="parameters: name=value")
+    add_setting(parser)
     parser.add_argument("--backbone", default="mobilenet_v3_small")
     parser.add_argument("--weights", default="drawn")
     options = parser.parse_args()
     params = PROJECT / "params.yaml"
-    changed = {
-        name: yaml.safe_load(value) for name, value in (s.split("=") for s in options.setting)
-    }
+    changed = dict(options.setting)
     settings = read(TrainSettings, params).model_copy(update={"backbone": options.backbone})
     if wrong := changed.keys() - Recipe.model_fields.keys():
         parser.error(f"--setting: {', '.join(wrong)} is no parameter of the recipe")

@@ -3,6 +3,7 @@
     python benchmarks/training.py                                     # the real pictures
     python benchmarks/training.py --data drawn --backbone resnet18    # the drawn default
     python benchmarks/training.py --seeds 1 --folds 1 --only ours tutorial
+    python benchmarks/training.py --only ours changed --setting zoom_out=0.3
     python benchmarks/training.py --report seed1.csv seed2.csv        # rows kept by --csv
 
 Five folds by near-duplicate group for each seed (seeds divide differently); a method learns from
@@ -17,6 +18,7 @@ fold after another, the methods in turn, so that all see the same machine.
                random resized crops of 224 px, mirrored; 12 epochs; scored on centre crops. Without
                its pass over the validation pictures after every epoch.
     probe      logistic regression (C = 0.05) on standardised pooled features of whole pictures
+    changed    ours with the parameters of `--setting`, where there are any
     fastai     `Learner.fine_tune(12)` with `aug_transforms()`, batch 64, base rate 2e-3, where
                fastai is installed (pip install fastai==2.8.12, in an environment of its own)
 
@@ -41,6 +43,7 @@ import pictures
 import torch
 from PIL import Image
 from scipy import stats
+from settings import add_setting
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
@@ -208,6 +211,7 @@ METHODS: dict[str, Method] = {
     "probe": probe,
     "fastai": fastai,
 }
+CHANGED = "changed"
 
 
 def tasks(files: pictures.Files, backbone: str, weights: str, options: argparse.Namespace):
@@ -255,7 +259,8 @@ def main() -> None:
     parser.add_argument("--data", choices=("real", "drawn"), default="real")
     parser.add_argument("--backbone", help="default: mobilenet_v2 (real), mobilenet_v3_small")
     parser.add_argument("--weights", help="default: ImageNet's for mobilenet_v2, drawn for others")
-    parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--only", nargs="+", choices=[*METHODS, CHANGED], default=list(METHODS))
+    add_setting(parser)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--folds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument("--csv", type=Path, help="where to keep every row")
@@ -264,6 +269,9 @@ def main() -> None:
     if options.report:
         report(pd.concat(map(pd.read_csv, options.report)), options.only[0])
         return
+    if (CHANGED in options.only) != bool(options.setting):
+        parser.error(f"--only {CHANGED} and --setting NAME=VALUE go together")
+    methods = METHODS | {CHANGED: partial(ours, **dict(options.setting))}
     device.pick("cpu")
     if options.data == "real" and not pictures.REAL.is_dir():
         sys.exit(f"there is no {pictures.REAL}: take --data drawn")
@@ -280,7 +288,7 @@ def main() -> None:
         for shift in range(len(options.only)):
             method = options.only[(turn + shift) % len(options.only)]
             started = time.perf_counter()
-            predict = METHODS[method](copy.copy(task))
+            predict = methods[method](copy.copy(task))
             seconds = time.perf_counter() - started
             rows.append(
                 {
