@@ -8,6 +8,7 @@ the mean colour. Prints means over pictures, and how far CAM and refined CAM are
 95 % intervals and p (signed-rank test, uncorrected).
 """
 
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import judge
 import numpy as np
 import torch
+from drawn import PROJECT
 from torch import Tensor
 
 from pokecam import device, faithfulness
@@ -23,7 +25,7 @@ from pokecam.significance import interval, p_paired
 
 OURS = ["cam", "refined_cam"]
 METHODS = [*OURS, "edges", "centre"]
-FIRST = {
+START = {
     "blurred, σ 5 px": faithfulness.blur,
     "blurred, σ 20 px": partial(faithfulness.blur, size_px=81, sigma_px=20.0),
     "the mean colour": torch.zeros_like,
@@ -32,15 +34,15 @@ FIRST = {
 
 def areas(case: Case) -> dict[str, np.ndarray]:
     """First picture → area under the curve, (N, methods)."""
-    found = {name: np.empty((len(case.rows), len(METHODS))) for name in FIRST}
+    found = {name: np.empty((len(case.rows), len(METHODS))) for name in START}
 
     def insert(i: int, x: Tensor) -> None:
         shown = case.of_predicted(np.array([i]), x)
         pixels = faithfulness.order(shown[:, [case.methods.index(name) for name in METHODS]])
         target = torch.from_numpy(case.predicted[[i]])
-        for name, first in FIRST.items():
+        for name, start in START.items():
             curves = faithfulness.deletion_insertion(
-                case.probability, x, target, pixels, first=first
+                case.probability, x, target, pixels, start=start
             )
             found[name][i] = faithfulness.area(curves.insertion)[0]
 
@@ -49,15 +51,17 @@ def areas(case: Case) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
+    if not (PROJECT / "data/evaluation").is_dir():
+        sys.exit("there is nothing to judge: run `dvc repro` first")
     device.pick("cpu")
     with tempfile.TemporaryDirectory() as temporary:
         place = judge.prepared(Path(temporary, "maps"), cam_methods=OURS)
         case = judge.loaded(place, OURS)
         made = areas(case)
     print(f"n = {len(case.rows)} pictures")
-    for first, found in made.items():
+    for start, found in made.items():
         means = zip(METHODS, found.mean(axis=0), strict=True)
-        print(f"begun with {first}: " + ", ".join(f"{name} {mean:.3f}" for name, mean in means))
+        print(f"begun with {start}: " + ", ".join(f"{name} {mean:.3f}" for name, mean in means))
         for method in OURS:
             ahead = found[:, METHODS.index(method)] - found[:, METHODS.index("edges")]
             known = interval(ahead, seed=1)

@@ -87,28 +87,28 @@ def deletion_insertion(
     target: Tensor,
     pixels: Places,
     steps: int = STEPS,
-    first: Callable[[Tensor], Tensor] = blur,
+    start: Callable[[Tensor], Tensor] = blur,
 ) -> Curves:
     """Probability of the class while the most salient pixels are replaced by 0 (the mean colour),
-    and while they are revealed over a blurred picture.
+    and while they are revealed over another picture, by default a blurred one.
 
     After step i the first i / steps of all pixels have changed. Petsiuk et al. 2018 (RISE),
     arXiv 1806.07421, §4.2; there steps are of 224 pixels each.
 
     x: (N, 3, S, S), network input. target: int (N,), the class. pixels: (N, M, S²), as `order`
-    gives them. first: makes the pictures (N, 3, S, S) that insertion begins with of x.
+    gives them. start: makes of x the pictures (N, 3, S, S) that insertion begins with.
     """
     N, M, P = pixels.shape
     ends = [P * i // steps for i in range(steps + 1)]
-    whole, dimmed = _flat(x), _flat(first(x))
+    whole, begun = _flat(x), _flat(start(x))
     nothing = torch.zeros_like(whole[0])
     curves = np.empty((2, N, M, steps + 1))
     for n in range(N):
         probe = _Probe(network, x)
-        for picture in (nothing, whole[n], dimmed[n]):
+        for picture in (nothing, whole[n], begun[n]):
             probe.add(picture)
         at = torch.from_numpy(pixels[n]).to(x.device)
-        for before, after in ((whole[n], nothing), (dimmed[n], whole[n])):
+        for before, after in ((whole[n], nothing), (begun[n], whole[n])):
             for m in range(M):
                 now = before.clone()
                 for start, end in pairwise(ends[:-1]):

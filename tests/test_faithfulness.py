@@ -85,7 +85,7 @@ def test_insertion_by_hand():
 
 def test_insertion_over_another_picture_by_hand():
     curves = deletion_insertion(
-        looks_at_object, picture(), TARGET, order(INVERTED), steps=4, first=torch.zeros_like
+        looks_at_object, picture(), TARGET, order(INVERTED), steps=4, start=torch.zeros_like
     )
     assert curves.insertion[0, 0].tolist() == [0, 0, 0, 0, 1]
 
