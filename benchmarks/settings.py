@@ -2,16 +2,23 @@
 
 import argparse
 
-import yaml
+from pokecam.params import load
 
 
 def add_setting(parser: argparse.ArgumentParser) -> None:
     """Give the parser `--setting`; `dict(options.setting)` is what it was given."""
-    parser.add_argument("--setting", nargs="*", default=[], type=_pair, metavar="NAME=VALUE")
+    parser.add_argument(
+        "--setting",
+        nargs="*",
+        default=[],
+        type=_pair,
+        metavar="NAME=VALUE",
+        help="parameters to change",
+    )
 
 
 def _pair(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text} is not NAME=VALUE")
-    return name, yaml.safe_load(value)
+    return name, load(value)

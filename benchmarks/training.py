@@ -271,7 +271,11 @@ def main() -> None:
         return
     if (CHANGED in options.only) != bool(options.setting):
         parser.error(f"--only {CHANGED} and --setting NAME=VALUE go together")
-    methods = METHODS | {CHANGED: partial(ours, **dict(options.setting))}
+    changed = dict(options.setting)
+    if wrong := changed.keys() - (Recipe.model_fields.keys() - {"seed"}):
+        parser.error(f"--setting: {', '.join(wrong)}: take the recipe's parameters, but seed")
+    Recipe.model_validate(read(Recipe, pictures.PROJECT / "params.yaml").model_dump() | changed)
+    methods = METHODS | {CHANGED: partial(ours, **changed)}
     device.pick("cpu")
     if options.data == "real" and not pictures.REAL.is_dir():
         sys.exit(f"there is no {pictures.REAL}: take --data drawn")
