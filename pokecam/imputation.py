@@ -91,18 +91,13 @@ def _doubled(values: Tensor, h: int, w: int) -> Tensor:
         # What lies before the middle of a cell, and what behind: views, written without a copy.
         before, behind = doubled.unflatten(dim, (length, 2)).unbind(dim)
         inner = length - 1
-        torch.add(
-            nearest.narrow(dim, 1, inner),
-            next_.narrow(dim, 0, inner),
-            out=before.narrow(dim, 1, inner),
-        )
-        torch.add(
-            nearest.narrow(dim, 0, inner),
-            next_.narrow(dim, 1, inner),
-            out=behind.narrow(dim, 0, inner),
-        )
-        before.select(dim, 0).copy_(values.select(dim, 0))
-        behind.select(dim, inner).copy_(values.select(dim, inner))
+        for side, own, border in ((before, 1, 0), (behind, 0, inner)):
+            torch.add(
+                nearest.narrow(dim, own, inner),
+                next_.narrow(dim, 1 - own, inner),
+                out=side.narrow(dim, own, inner),
+            )
+            side.select(dim, border).copy_(values.select(dim, border))
         values = doubled
     return values[..., :h, :w]
 
