@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import yaml
 from drawn import run, workplace
+from figures import told, wide
 from pictures import IMAGENET, REAL
 from settings import add_setting
 
@@ -107,10 +108,6 @@ def loaded(place: Path) -> tuple[Case, pd.DataFrame]:
     return case, said.assign(small=share < MOST)
 
 
-def told(found: object) -> str:
-    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", choices=("real", "drawn"), default="real")
@@ -137,9 +134,7 @@ def main() -> None:
                 )
             table = verdicts.summary(case, judging.score(case, asked), seed=0)
             whole = table[(table.label == "") & table.measure.isin(MEASURES)]
-            shown = whole.assign(figure=[told(row) for row in whole.itertuples()])
-            wide = shown.pivot(index="method", columns="measure", values="figure")
-            print(wide[MEASURES].to_string(), flush=True)
+            print(wide(whole, ["method"])[MEASURES].to_string(), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ the mean colour. Prints means over pictures, and how far CAM and refined CAM are
 95 % intervals and p (signed-rank test, uncorrected).
 """
 
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import judge
 import numpy as np
 import torch
-from drawn import PROJECT
+from figures import told
 from torch import Tensor
 
 from pokecam import device, faithfulness
@@ -51,8 +50,7 @@ def areas(case: Case) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    if not (PROJECT / "data/evaluation").is_dir():
-        sys.exit("there is nothing to judge: run `dvc repro` first")
+    judge.need_default_run()
     device.pick("cpu")
     with tempfile.TemporaryDirectory() as temporary:
         place = judge.prepared(Path(temporary, "maps"), cam_methods=OURS)
@@ -64,11 +62,8 @@ def main() -> None:
         print(f"begun with {start}: " + ", ".join(f"{name} {mean:.3f}" for name, mean in means))
         for method in OURS:
             ahead = found[:, METHODS.index(method)] - found[:, METHODS.index("edges")]
-            known = interval(ahead, seed=1)
-            print(
-                f"  {method} above edges by {known.value:.3f} "
-                f"({known.low:.3f} to {known.high:.3f}), p = {p_paired(ahead):.1e}"
-            )
+            known = told(interval(ahead, seed=1))
+            print(f"  {method} above edges by {known}, p = {p_paired(ahead):.1e}")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,11 @@ from pokecam.case import Case
 METHODS = ["cam", "layer_cam", "finer_cam", "eigen_cam", "hires_cam"]
 
 
+def need_default_run() -> None:
+    if not (PROJECT / "data/evaluation").is_dir():
+        sys.exit("there is nothing to judge: run `dvc repro` first")
+
+
 def prepared(folder: Path, **changed: object) -> Path:
     """A folder with the default run's results, in which judge can run."""
     workplace(folder, **changed)
@@ -114,8 +119,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--methods", nargs="+", default=METHODS)
     options = parser.parse_args()
-    if not (PROJECT / "data/evaluation").is_dir():
-        sys.exit("there is nothing to judge: run `dvc repro` first")
+    need_default_run()
     device.pick("cpu")
     if options.threads:
         os.environ["OMP_NUM_THREADS"] = str(options.threads)

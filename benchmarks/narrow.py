@@ -17,14 +17,14 @@ import numpy as np
 import torch
 import yaml
 from pictures import PROJECT, square
-from settings import add_setting
+from settings import add_setting, of_recipe
 
 from pokecam import pretrained
 from pokecam.classifier import predict
 from pokecam.drawn import nuisances, render, scene, species
 from pokecam.params import read
 from pokecam.sources.drawn import picture_seed
-from pokecam.training import Pictures, Recipe, TrainSettings, fit, start
+from pokecam.training import Pictures, TrainSettings, fit, start
 
 DRAW_SEED = 77
 NARROW = ("Bulbasaur", "Squirtle", "Pikachu")
@@ -73,9 +73,7 @@ def main() -> None:
     params = PROJECT / "params.yaml"
     changed = dict(options.setting)
     settings = read(TrainSettings, params).model_copy(update={"backbone": options.backbone})
-    if wrong := changed.keys() - Recipe.model_fields.keys():
-        parser.error(f"--setting: {', '.join(wrong)} is no parameter of the recipe")
-    recipe = Recipe.model_validate(read(Recipe, params).model_dump() | changed)
+    recipe = of_recipe(parser, changed)
     values = yaml.safe_load(params.read_text())
     classes, size_px = values["classes"], values["image_size"]
     state = pretrained.fetch(options.weights, options.backbone)

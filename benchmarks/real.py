@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
-from boxes import told
 from drawn import run, workplace
+from figures import wide
 from pictures import IMAGENET, REAL
 
 from pokecam import images
@@ -43,19 +43,12 @@ def tell(place: Path) -> None:
     said = images.read_table(place / "data/evaluation/predictions.csv")
     print(f"accuracy {(said.label == said.predicted).mean():.3f}, n = {len(said)}\n")
     tables = place / "data/judgement"
-    measures = pd.read_csv(tables / "measures.csv", keep_default_na=False)
-    print(wide(measures[measures.label == ""], ["method"]), "\n")
+    measures = images.read_table(tables / "measures.csv")
+    print(wide(measures[measures.label == ""], ["method"]).to_string(), "\n")
     tests = pd.read_csv(tables / "tests.csv")
     print(tests[tests.p_holm < 0.05].round(4).to_string(index=False), "\n")
-    pairs = pd.read_csv(tables / "lookalikes.csv", keep_default_na=False)
-    print(wide(pairs[pairs.value != ""], ["label", "against", "method"]))
-
-
-def wide(table: pd.DataFrame, rows: list[str]) -> str:
-    figures = ["value", "low", "high"]
-    numbers = table.astype(dict.fromkeys(figures, float))
-    shown = table.assign(figure=[told(row) for row in numbers.itertuples()])
-    return shown.pivot(index=rows, columns="measure", values="figure").to_string()
+    pairs = images.read_table(tables / "lookalikes.csv")
+    print(wide(pairs[pairs.value != ""], ["label", "against", "method"]).to_string())
 
 
 def main() -> None:

@@ -2,7 +2,10 @@
 
 import argparse
 
-from pokecam.params import load
+from pictures import PROJECT
+
+from pokecam.params import load, read
+from pokecam.training import Recipe
 
 
 def add_setting(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +18,14 @@ def add_setting(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="parameters to change",
     )
+
+
+def of_recipe(parser: argparse.ArgumentParser, changed: dict[str, object]) -> Recipe:
+    """The committed recipe with some parameters changed; the seed is the benchmark's own."""
+    if wrong := changed.keys() - (Recipe.model_fields.keys() - {"seed"}):
+        parser.error(f"--setting: {', '.join(wrong)}: take the recipe's parameters, but seed")
+    committed = read(Recipe, PROJECT / "params.yaml")
+    return Recipe.model_validate(committed.model_dump() | changed)
 
 
 def _pair(text: str) -> tuple[str, object]:

@@ -43,7 +43,7 @@ import pictures
 import torch
 from PIL import Image
 from scipy import stats
-from settings import add_setting
+from settings import add_setting, of_recipe
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
@@ -272,9 +272,7 @@ def main() -> None:
     if (CHANGED in options.only) != bool(options.setting):
         parser.error(f"--only {CHANGED} and --setting NAME=VALUE go together")
     changed = dict(options.setting)
-    if wrong := changed.keys() - (Recipe.model_fields.keys() - {"seed"}):
-        parser.error(f"--setting: {', '.join(wrong)}: take the recipe's parameters, but seed")
-    Recipe.model_validate(read(Recipe, pictures.PROJECT / "params.yaml").model_dump() | changed)
+    of_recipe(parser, changed)
     methods = METHODS | {CHANGED: partial(ours, **changed)}
     device.pick("cpu")
     if options.data == "real" and not pictures.REAL.is_dir():
