@@ -30,10 +30,11 @@ from figures import told, wide
 from pictures import IMAGENET, REAL
 from settings import add_setting
 
-from pokecam import images, judging, splits, verdicts
-from pokecam.case import Case
-from pokecam.significance import interval
-from pokecam.sources import folder, raw
+from pokecam.data.packed import images, splits
+from pokecam.data.sources import folder, raw_zip
+from pokecam.judging import scores, tables
+from pokecam.judging.case import Case
+from pokecam.judging.significance import interval
 
 METHODS = ["cam", "refined_cam", "finer_cam", "layer_cam", "grad_cam_plus_plus"]
 MEASURES = ["max_box_acc_v2", "pointing", "energy"]
@@ -78,10 +79,10 @@ def prepared(where: Path, data: str, seed: int, setting: dict) -> Path:
         run(place, "download", "select", "split")
     else:
         alone = workplace(where.with_name(f"{where.name}-alone"), **asked)
-        raw.write(folder.members(REAL / "pokemon10"), alone / "data/raw.zip")
+        raw_zip.write(folder.members(REAL / "pokemon10"), alone / "data/raw.zip")
         run(alone, "select", "split")
         place = workplace(where, **asked)
-        raw.write(pokemon10_and_boxes(), place / "data/raw.zip")
+        raw_zip.write(pokemon10_and_boxes(), place / "data/raw.zip")
         run(place, "select")
         divided(alone, place)
     run(place, "weights", "train", "evaluate", "cam")
@@ -115,7 +116,7 @@ def main() -> None:
     add_setting(parser)
     options = parser.parse_args()
     setting = dict(options.setting)
-    asked = judging.JudgeSettings(judge_measures=["localization"], judge_pictures=1, seed=1)
+    asked = scores.JudgeSettings(judge_measures=["localization"], judge_pictures=1, seed=1)
     with tempfile.TemporaryDirectory() as temporary:
         for seed in options.seeds:
             place = prepared(Path(temporary, str(seed)), options.data, seed, setting)
@@ -132,7 +133,7 @@ def main() -> None:
                 print(
                     f"  test part of pokemon10 {(accuracy.label == accuracy.predicted).mean():.3f}"
                 )
-            table = verdicts.summary(case, judging.score(case, asked), seed=0)
+            table = tables.summary(case, scores.score(case, asked), seed=0)
             whole = table[(table.label == "") & table.measure.isin(MEASURES)]
             print(wide(whole, ["method"])[MEASURES].to_string(), flush=True)
 

@@ -29,13 +29,13 @@ import torch
 import torchvision
 
 from benchmarks.rounds import in_turns
-from pokecam.cam import core
+from pokecam.cam import maps
 from pokecam.cam.anywhere import cut, heatmaps
 from pokecam.cam.display import display
+from pokecam.cam.folding import folded
 from pokecam.cam.gradient import grad_cam
-from pokecam.classifier import Classifier, build
-from pokecam.device import pick
-from pokecam.folding import folded
+from pokecam.networks.classifier import Classifier, build
+from pokecam.networks.device import pick
 
 CLASSES = [str(i) for i in range(10)]
 NETWORKS = ("resnet18", "vgg16", "mobilenet_v3_small")
@@ -54,14 +54,14 @@ def shown(maps: torch.Tensor) -> None:
 
 
 def our_grad_cam_of_one_class(network: Classifier, x: torch.Tensor) -> None:
-    captured = core.capture(network, x)
+    captured = maps.capture(network, x)
     with torch.no_grad():
-        shown(grad_cam(captured, core.targets(captured.logits.detach())[:1]))
+        shown(grad_cam(captured, maps.targets(captured.logits.detach())[:1]))
 
 
 def ours(method: str) -> Callable:
     def run(network: Classifier, x: torch.Tensor) -> None:
-        core.maps(core.capture(network, x), method)
+        maps.maps(maps.capture(network, x), method)
 
     return run
 

@@ -31,10 +31,10 @@ import yaml
 from drawn import PROJECT, run, workplace
 from PIL import Image
 
-from pokecam.background import AS_IT_IS, ELSEWHERE, LURED
-from pokecam.significance import interval
-from pokecam.sources import drawn as drawn_source
-from pokecam.sources import raw
+from pokecam.data.sources import drawn as drawn_source
+from pokecam.data.sources import raw_zip
+from pokecam.judging.background import AS_IT_IS, ELSEWHERE, LURED
+from pokecam.judging.significance import interval
 
 MARKED = "Marked"
 MARK_PX, FROM_EDGE_PX = 72, 8
@@ -134,7 +134,7 @@ def main() -> None:
             other = workplace(Path(temporary, f"other-{seed}"), draw_seed=1000 + seed)
             run(other, "download")
             members = planted(plain, other / "data/raw.zip", options.species)
-            raw.write(members, cheat / "data/raw.zip")
+            raw_zip.write(members, cheat / "data/raw.zip")
             run(cheat, "select", "split", "weights", "train", "evaluate", "cam", "judge")
             for row in verdicts(cheat, options.species):
                 rows.append({"seed": seed} | row)

@@ -38,9 +38,10 @@ import yaml
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from pokecam import classifier, images, splits  # noqa: E402
-from pokecam.drawn import nuisances, render, scene, species  # noqa: E402
-from pokecam.sources import raw  # noqa: E402
+from pokecam.data.drawn import nuisances, render, scene, species  # noqa: E402
+from pokecam.data.packed import images, splits  # noqa: E402
+from pokecam.data.sources import raw_zip  # noqa: E402
+from pokecam.networks import classifier  # noqa: E402
 
 TRAINED = {
     "backgrounds": {},
@@ -143,7 +144,7 @@ def trained(name: str, data: Path, folder: Path, draw_seed: int, long: int) -> P
     (folder / "data").mkdir()
     if name == "backgrounds":
         # A split of its own: some plain backgrounds are near-duplicates of one another.
-        raw.write(without_creatures(data / "data/raw.zip"), folder / "data/raw.zip")
+        raw_zip.write(without_creatures(data / "data/raw.zip"), folder / "data/raw.zip")
         run(folder, "select", "split")
     else:
         (folder / "data/images").symlink_to(data / "data/images")

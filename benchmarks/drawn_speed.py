@@ -20,9 +20,9 @@ import numpy as np
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from pokecam.drawn import render, scene, species  # noqa: E402
-from pokecam.drawn.nuisances import DrawnSettings, read_settings  # noqa: E402
-from pokecam.sources.drawn import mask_png, picture_seed  # noqa: E402
+from pokecam.data.drawn import render, scene, species  # noqa: E402
+from pokecam.data.drawn.nuisances import DrawnSettings, read_settings  # noqa: E402
+from pokecam.data.sources.drawn import mask_png, picture_seed  # noqa: E402
 
 SIZES_PX = (256, 128)
 

@@ -18,9 +18,10 @@ import torch
 from figures import told
 from torch import Tensor
 
-from pokecam import device, faithfulness
-from pokecam.case import Case
-from pokecam.significance import interval, p_paired
+from pokecam.judging import faithfulness
+from pokecam.judging.case import Case
+from pokecam.judging.significance import interval, p_paired
+from pokecam.networks import device
 
 OURS = ["cam", "refined_cam"]
 METHODS = [*OURS, "edges", "centre"]

@@ -33,8 +33,10 @@ import torch
 from drawn import PROJECT, run, workplace
 from scaling import measured
 
-from pokecam import classifier, device, faithfulness, images, splits
-from pokecam.case import Case
+from pokecam.data.packed import images, splits
+from pokecam.judging import faithfulness
+from pokecam.judging.case import Case
+from pokecam.networks import classifier, device
 
 METHODS = ["cam", "layer_cam", "finer_cam", "eigen_cam", "hires_cam"]
 

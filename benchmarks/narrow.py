@@ -19,12 +19,12 @@ import yaml
 from pictures import PROJECT, square
 from settings import add_setting, of_recipe
 
-from pokecam import pretrained
-from pokecam.classifier import predict
-from pokecam.drawn import nuisances, render, scene, species
-from pokecam.params import read
-from pokecam.sources.drawn import picture_seed
-from pokecam.training import Pictures, TrainSettings, fit, start
+from pokecam.common.params import read
+from pokecam.data.drawn import nuisances, render, scene, species
+from pokecam.data.sources.drawn import picture_seed
+from pokecam.networks import pretrained
+from pokecam.networks.classifier import predict
+from pokecam.training.fit import Pictures, TrainSettings, fit, start
 
 DRAW_SEED = 77
 NARROW = ("Bulbasaur", "Squirtle", "Pikachu")

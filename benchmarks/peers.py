@@ -43,9 +43,9 @@ from pytorch_grad_cam.utils.model_targets import (
 from torchcam.metrics import DeletionInsertionMetric
 
 from benchmarks.rounds import in_turns
-from pokecam import faithfulness
 from pokecam.cam.anywhere import cut, heatmaps
-from tests.given import Given
+from pokecam.judging import faithfulness
+from tests.support.given import Given
 
 CLASSES, SIDE_PX, LAYER = 10, 224, "layer4"
 

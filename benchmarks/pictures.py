@@ -13,9 +13,9 @@ from PIL import Image
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from pokecam.drawn import nuisances, render, scene, species  # noqa: E402
-from pokecam.packing.geometry import fit, letterbox  # noqa: E402
-from pokecam.sources.drawn import picture_seed  # noqa: E402
+from pokecam.data.drawn import nuisances, render, scene, species  # noqa: E402
+from pokecam.data.packed.letterbox import fit, letterbox  # noqa: E402
+from pokecam.data.sources.drawn import picture_seed  # noqa: E402
 
 REAL = PROJECT.parent / "shared" / "real"
 IMAGENET = REAL / "weights" / "mobilenet_v2-from-tf2-int8.pth"

@@ -25,8 +25,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from pokecam import backbones, pretrained, tensors
-from pokecam.classifier import prepare
+from pokecam.networks import backbones, pretrained, safetensors_file
+from pokecam.networks.classifier import prepare
 
 DRAW_SEED = 7  # not the default's, on which the pipeline is tuned
 BATCH = 32
@@ -70,7 +70,7 @@ def accuracy(x: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarra
 def candidates(arguments: argparse.Namespace) -> Iterator[tuple[str, str, dict]]:
     """Name, backbone and state of everything that is compared."""
     for file in arguments.weights:
-        state = tensors.read(file)[0]
+        state = safetensors_file.read(file)[0]
         yield file.stem, arguments.backbone, state
     if arguments.weights:
         return

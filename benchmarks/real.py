@@ -18,7 +18,7 @@ from drawn import run, workplace
 from figures import wide
 from pictures import IMAGENET, REAL
 
-from pokecam import images
+from pokecam.data.packed import images
 
 METHODS = ["cam", "grad_cam", "layer_cam", "score_cam", "finer_cam"]
 STAGES = ("download", "select", "split", "weights", "train", "evaluate", "cam", "judge")

@@ -31,7 +31,7 @@ from playwright.sync_api import Browser, sync_playwright
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from pokecam.evaluation import evaluate  # noqa: E402
+from pokecam.judging.predictions import evaluate  # noqa: E402
 from pokecam.report import inputs  # noqa: E402
 from pokecam.report.write import write  # noqa: E402
 

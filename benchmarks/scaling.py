@@ -5,9 +5,9 @@
     python benchmarks/scaling.py --pictures /tmp/chimeras        # drawn once, kept there
     python benchmarks/scaling.py --classes 150 --epochs 0        # as many epochs as follow
 
-The pictures are chimeras (`pokecam.drawn.chimera`), as JPEG files in class folders; every setting
-is that of params.yaml but for the number of epochs, which follows from the number of pictures and
-is fixed here, unless asked for, so that one number of pictures can be compared with another. Each
+The pictures are chimeras (`pokecam.commands.pretrain.chimera`), as JPEG files in class folders;
+every setting is that of params.yaml but for the number of epochs, which follows from the number of
+pictures and is fixed here, unless asked for, so that one number of pictures can be compared with another. Each
 stage runs as DVC does, as a process of its own; memory is sampled every 20 ms from /proc (Linux):
 
     private   MB that are the process's own, at the highest, less what is so after importing the
@@ -31,7 +31,7 @@ from pathlib import Path
 import drawn
 from PIL import Image
 
-from pokecam.pretraining import shipped_menagerie
+from pokecam.commands.pretrain.pretrain import shipped_menagerie
 
 STAGES = ("download", "select", "split", "weights", "train", "evaluate", "cam", "judge", "report")
 SAMPLE_S = 0.02

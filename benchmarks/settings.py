@@ -4,8 +4,8 @@ import argparse
 
 from pictures import PROJECT
 
-from pokecam.params import load, read
-from pokecam.training import Recipe
+from pokecam.common.params import load, read
+from pokecam.training.fit import Recipe
 
 
 def add_setting(parser: argparse.ArgumentParser) -> None:

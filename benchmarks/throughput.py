@@ -17,8 +17,8 @@ reach, all they do included:
                  pictures to read, no optimiser, no validation; in batches and views as training
                  has them, or in those of evaluation
 
-Each is run with bfloat16 (maps: float16) where `pokecam.device` chooses it, and without. The things
-take turns in every round; medians, and the smallest and largest of the rounds.
+Each is run with bfloat16 (maps: float16) where `pokecam.networks.device` chooses it, and without.
+The things take turns in every round; medians, and the smallest and largest of the rounds.
 """
 
 import argparse
@@ -39,11 +39,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from pokecam import classifier, device, training
 from pokecam.cam import store
-from pokecam.classifier import Classifier
-from pokecam.params import read
-from pokecam.training import Pictures, Recipe, TrainSettings
+from pokecam.common.params import read
+from pokecam.networks import classifier, device
+from pokecam.networks.classifier import Classifier
+from pokecam.training.fit import Pictures, Recipe, TrainSettings, fit
 
 PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"
 CLASSES = [f"class {number}" for number in range(10)]
@@ -65,7 +65,7 @@ class Bench:
 
     def fresh(self) -> Classifier:
         settings = read(TrainSettings, PARAMS).model_copy(update={"backbone": self.backbone})
-        return training.start(settings, CLASSES, SIDE_PX, {}, 0).to(self.on)
+        return fit.start(settings, CLASSES, SIDE_PX, {}, 0).to(self.on)
 
     def part(self, start: int, end: int) -> Pictures:
         rows = np.arange(start, end)
@@ -73,7 +73,7 @@ class Bench:
 
     def training(self) -> int:
         train, val = self.part(0, TRAIN), self.part(TRAIN, TRAIN + VAL)
-        history = training.fit(self.fresh(), train, val, **self.recipe, pretrained=True)
+        history = fit.fit(self.fresh(), train, val, **self.recipe, pretrained=True)
         return len(history) * TRAIN
 
     def evaluation(self) -> int:
@@ -92,7 +92,7 @@ class Bench:
         return x.contiguous(memory_format=torch.channels_last)
 
     def bare_training(self) -> int:
-        x = self.batch(self.recipe["batch_size"], training.view_size(self.network))
+        x = self.batch(self.recipe["batch_size"], fit.view_size(self.network))
         self.network.train()
         for _ in range(STEPS):
             with device.mixed_precision(self.network):
@@ -142,7 +142,7 @@ def full_precision() -> Iterator[None]:
 
     with (
         mock.patch.object(device, "mixed_precision", off),
-        mock.patch.object(training, "mixed_precision", off),
+        mock.patch.object(fit, "mixed_precision", off),
         mock.patch.object(store, "inference_precision", return_value=torch.float32),
     ):
         yield
@@ -194,7 +194,7 @@ def main() -> None:
                 of = f"{statistics.median(a / b for a, b in pairs):.2f}"
             print(f"{thing:16} {columns[0]:30} {columns[1]:30} {of}", flush=True)
         if bench.epochs is None:
-            pictures = training.n_epochs(TRAIN) * TRAIN
+            pictures = fit.n_epochs(TRAIN) * TRAIN
             seconds = [pictures / rate for rate in rates["training", False]]
             print(f"a whole training: {statistics.median(seconds):.1f} s")
 

@@ -51,10 +51,10 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torchvision import transforms
 
-from pokecam import classifier, device, pretrained
-from pokecam.classifier import MEAN, STD, Classifier, prepare
-from pokecam.params import read
-from pokecam.training import Pictures, Recipe, TrainSettings, fit
+from pokecam.common.params import read
+from pokecam.networks import classifier, device, pretrained
+from pokecam.networks.classifier import MEAN, STD, Classifier, prepare
+from pokecam.training.fit import Pictures, Recipe, TrainSettings, fit
 
 DRAW_SEED = 1
 EPOCHS = 12  # of the peers

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 try:
-    from pokecam import cores
-    from pokecam.errors import InputError, unknown
-    from pokecam.running import run
+    from pokecam.common import cores
+    from pokecam.common.errors import InputError, unknown
+    from pokecam.common.running import run
 except ModuleNotFoundError as error:
     sys.exit(
         f"error: {error.name} is not installed in {sys.executable}: run `make`, then "
@@ -123,7 +123,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=PRETRAIN_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    pretrain.add_argument("--backbone", required=True, help="a name of pokecam.backbones.BACKBONES")
+    pretrain.add_argument(
+        "--backbone", required=True, help="a name in pokecam/networks/backbones.py"
+    )
     pretrain.add_argument("--output", type=Path, help="default: pretrained/<backbone>.safetensors")
     pretrain.add_argument(
         "--work",
@@ -184,10 +186,12 @@ def _model(arguments: argparse.Namespace) -> Path:
 
 
 def _explain(arguments: argparse.Namespace) -> None:
-    from pokecam import classifier, explain, params
     from pokecam.cam.methods import METHODS, CamSettings
-    from pokecam.device import DeviceSettings, pick
-    from pokecam.files import whole_file
+    from pokecam.commands import explain
+    from pokecam.common import params
+    from pokecam.common.files import whole_file
+    from pokecam.networks import classifier
+    from pokecam.networks.device import DeviceSettings, pick
 
     methods, layer, device = arguments.methods, None, "auto"
     if Path("params.yaml").exists():
@@ -221,7 +225,7 @@ def _explain(arguments: argparse.Namespace) -> None:
 def _compare(arguments: argparse.Namespace) -> None:
     import tempfile
 
-    from pokecam.compare import experiments, page
+    from pokecam.commands.compare import experiments, page
 
     if len(arguments.experiments) < 2:
         raise InputError(
@@ -243,8 +247,8 @@ def _compare(arguments: argparse.Namespace) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     if arguments.output.suffix != ".onnx":
         raise InputError(f"{arguments.output} given, a name that ends in .onnx expected")
-    from pokecam import export
-    from pokecam.classifier import load
+    from pokecam.commands import export
+    from pokecam.networks.classifier import load
 
     export.check()
     model = load(_model(arguments))
@@ -259,7 +263,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _doctor(_: argparse.Namespace) -> None:
-    from pokecam.doctor import State, findings
+    from pokecam.commands.doctor import State, findings
 
     colours = {State.FINE: "32", State.HINT: "33", State.FAULT: "31;1"}
     faults = 0
@@ -276,9 +280,9 @@ def _doctor(_: argparse.Namespace) -> None:
 
 
 def _pretrain(arguments: argparse.Namespace) -> None:
-    from pokecam.backbones import BACKBONES  # torch takes seconds, --help should not
-    from pokecam.device import pick
-    from pokecam.pretraining import shipped_menagerie, shipped_recipe, write_weights
+    from pokecam.commands.pretrain.pretrain import shipped_menagerie, shipped_recipe, write_weights
+    from pokecam.networks.backbones import BACKBONES  # torch takes seconds, --help should not
+    from pokecam.networks.device import pick
 
     if arguments.backbone not in BACKBONES:
         raise InputError(
@@ -300,8 +304,8 @@ def _pretrain(arguments: argparse.Namespace) -> None:
 
 
 def _schema(_: argparse.Namespace) -> None:
-    from pokecam import schema
-    from pokecam.files import whole_file
+    from pokecam.commands import schema
+    from pokecam.common.files import whole_file
 
     written = schema.text(Path("params.yaml"))
     with whole_file(schema.FILE) as temporary:
@@ -312,9 +316,9 @@ def _schema(_: argparse.Namespace) -> None:
 def _chimeras(arguments: argparse.Namespace) -> None:
     from PIL import Image
 
-    from pokecam.drawn.menagerie import contact_sheet
-    from pokecam.files import whole_file
-    from pokecam.pretraining import shipped_menagerie
+    from pokecam.commands.pretrain.menagerie import contact_sheet
+    from pokecam.commands.pretrain.pretrain import shipped_menagerie
+    from pokecam.common.files import whole_file
 
     sheet = Image.fromarray(contact_sheet(shipped_menagerie(), families=6, views=3))
     with whole_file(arguments.output) as temporary:

@@ -1,5 +1,5 @@
 """The DVC stages, one module each: read parameters and files, call one function, write files."""
 
-from pokecam import running
+from pokecam.common import running
 
 running.begin()

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from pokecam import classifier, device, images, processes, splits
 from pokecam.cam import store
 from pokecam.cam.methods import METHODS, CamSettings
-from pokecam.files import whole_folder, write_csv, write_json
-from pokecam.params import read
+from pokecam.common.files import whole_folder, write_csv, write_json
+from pokecam.common.params import read
+from pokecam.data.packed import images, splits
+from pokecam.networks import classifier, device, distributed
 
 
 def main(
@@ -22,7 +23,7 @@ def main(
     methods = settings.cam_methods
     packed = images.load(images_path)
     test = splits.rows(splits.read(split_path, packed.manifest), "test")
-    team = processes.team(read(device.DeviceSettings).device)
+    team = distributed.team(read(device.DeviceSettings).device)
     model = classifier.load(classifier_path).to(team.device)
 
     manifest = packed.manifest.iloc[test]
@@ -53,4 +54,4 @@ def main(
 
 
 if __name__ == "__main__":
-    processes.run(main)
+    distributed.run(main)

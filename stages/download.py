@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from pokecam.params import read
-from pokecam.running import run
-from pokecam.sources import raw
-from pokecam.sources.table import DownloadSettings, members
+from pokecam.common.params import read
+from pokecam.common.running import run
+from pokecam.data.sources import raw_zip
+from pokecam.data.sources.registry import DownloadSettings, members
 
 
 def main(out: Path = Path("data/raw.zip")) -> None:
     settings = read(DownloadSettings)
-    raw.write(
+    raw_zip.write(
         members(
             settings.source,
             images_per_class=settings.images_per_class,

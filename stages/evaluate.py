@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from pokecam import classifier, device, images, processes, splits
-from pokecam.evaluation import evaluate
-from pokecam.files import whole_folder, write_csv, write_json
-from pokecam.params import read
+from pokecam.common.files import whole_folder, write_csv, write_json
+from pokecam.common.params import read
+from pokecam.data.packed import images, splits
+from pokecam.judging.predictions import evaluate
+from pokecam.networks import classifier, device, distributed
 
 
 def main(
@@ -21,7 +22,7 @@ def main(
     test = splits.rows(splits.read(split_path, packed.manifest), "test")
     manifest = packed.manifest.iloc[test]
 
-    team = processes.team(settings.device)
+    team = distributed.team(settings.device)
     model = classifier.load(classifier_path).to(team.device)
     logits = classifier.predict(model, packed.pixels, test, team)
     if not team.leads:
@@ -40,4 +41,4 @@ def main(
 
 
 if __name__ == "__main__":
-    processes.run(main)
+    distributed.run(main)

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pokecam import classifier, device, images, parts, running, shuffled, splits, verdicts
-from pokecam.case import Case, speaking_for
-from pokecam.files import whole_folder, write_csv, write_json
-from pokecam.judging import JudgeSettings
-from pokecam.params import read
-from pokecam.training import Recipe, TrainSettings
+from pokecam.common import running
+from pokecam.common.files import whole_folder, write_csv, write_json
+from pokecam.common.params import read
+from pokecam.data.packed import images, splits
+from pokecam.judging import parts, shuffled_labels, tables
+from pokecam.judging.case import Case, speaking_for
+from pokecam.judging.scores import JudgeSettings
+from pokecam.networks import classifier, device
+from pokecam.training.fit import Recipe, TrainSettings
 
 DRAWN = Path("drawn")
 
@@ -46,12 +49,12 @@ def main(
     drawn = packed.scenes is not None
     redrawing = parts.Redrawing(DRAWN, network.image_size) if drawn else None
     taught = splits.rows(split, "train"), pretrained_path, training, read(Recipe), where
-    retrained = partial(shuffled.train, packed, *taught)
-    tables = verdicts.tables(case, settings, redrawing, retrained)
+    retrained = partial(shuffled_labels.train, packed, *taught)
+    judged = tables.tables(case, settings, redrawing, retrained)
     with whole_folder(out) as folder:
-        for name, table in tables.items():
+        for name, table in judged.items():
             write_csv(folder / f"{name}.csv", table)
-        write_json(folder / "about.json", verdicts.about(case))
+        write_json(folder / "about.json", tables.about(case))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from pokecam.common.running import run
 from pokecam.report.inputs import read
 from pokecam.report.write import write
-from pokecam.running import run
 
 
 def main(

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pokecam.packing.pack import SelectSettings, pack
-from pokecam.params import read
-from pokecam.running import run
+from pokecam.common.params import read
+from pokecam.common.running import run
+from pokecam.data.packing.pack import SelectSettings, pack
 
 
 def main(

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from pokecam.files import write_csv
-from pokecam.images import read_table
-from pokecam.params import read
-from pokecam.running import run
-from pokecam.splits import SplitSettings, split
+from pokecam.common.files import write_csv
+from pokecam.common.params import read
+from pokecam.common.running import run
+from pokecam.data.packed.images import read_table
+from pokecam.data.packed.splits import SplitSettings, split
 
 
 def main(

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from pokecam import checkpoints, classifier, images, layers, pretrained, processes, splits
 from pokecam.cam import methods
-from pokecam.files import write_csv
-from pokecam.params import read
-from pokecam.training import Pictures, Recipe, TrainSettings, fit, start
+from pokecam.common.files import write_csv
+from pokecam.common.params import read
+from pokecam.data.packed import images, splits
+from pokecam.networks import classifier, distributed, layers, pretrained
+from pokecam.training import checkpoints
+from pokecam.training.fit import Pictures, Recipe, TrainSettings, fit, start
 
 
 def main(
@@ -28,7 +30,7 @@ def main(
     model = start(settings, packed.classes, packed.pixels.shape[1], state, recipe.seed)
     # Maps that the network does not allow are refused before it is trained, not after.
     methods.check(wanted.cam_methods, layers.at(model, wanted.cam_layer))
-    team = processes.team(settings.device)
+    team = distributed.team(settings.device)
     model.to(team.device)
     inputs = [*sorted(images_path.iterdir()), split_path, pretrained_path]
     checkpoint = checkpoints.of([settings, recipe], inputs, team, checkpoints_path)
@@ -51,4 +53,4 @@ def main(
 
 
 if __name__ == "__main__":
-    processes.run(main)
+    distributed.run(main)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pokecam import pretrained
-from pokecam.params import read
-from pokecam.running import run
+from pokecam.common.params import read
+from pokecam.common.running import run
+from pokecam.networks import pretrained
 
 
 def main(out: Path = Path("models/pretrained.safetensors")) -> None:

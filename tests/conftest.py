@@ -6,8 +6,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from pokecam.running import SIGNALS
-from tests.repository import PROJECT, finished, repository  # noqa: F401 (fixtures)
+from pokecam.common.running import SIGNALS
+from tests.support.repository import PROJECT, finished, repository  # noqa: F401 (fixtures)
 
 # The same examples every time: a test that fails, fails for whoever looks into it, too.
 hypothesis.settings.register_profile("repeatable", derandomize=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 from pokecam.cam.gradient import weighted
 
 if TYPE_CHECKING:
-    from pokecam.cam.core import Capture
+    from pokecam.cam.maps import Capture
 
 
 def cam(captured: "Capture", targets: Tensor) -> Tensor:

@@ -20,12 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pokecam.backbones import Apply, GlobalAverage, square_of
-from pokecam.cam.core import capture, maps
 from pokecam.cam.display import Floats, display
-from pokecam.classifier import Classifier
-from pokecam.errors import InputError, did_you_mean
-from pokecam.modules import evaluating
+from pokecam.cam.maps import capture, maps
+from pokecam.common.errors import InputError, did_you_mean
+from pokecam.networks.backbones import Apply, GlobalAverage, square_of
+from pokecam.networks.classifier import Classifier
+from pokecam.networks.dry_run import evaluating
 
 # What the divided network may differ from the whole: other batches round differently.
 _TOLERANCE = 1e-3

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from pokecam.cam.core import Capture
+    from pokecam.cam.maps import Capture
 
 CENTRE_WIDTH = 0.25  # standard deviation of the Gaussian, as a fraction of the side
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from pokecam.cam.core import Capture
+    from pokecam.cam.maps import Capture
 
 
 def grad_cam(captured: "Capture", targets: Tensor) -> Tensor:

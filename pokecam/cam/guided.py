@@ -11,7 +11,7 @@ from pokecam.cam.gradient import grad_cam
 from pokecam.cam.relus import is_relu, is_relu6
 
 if TYPE_CHECKING:
-    from pokecam.cam.core import Capture
+    from pokecam.cam.maps import Capture
 
 
 def guided_grad_cam(captured: "Capture", targets: Tensor) -> Tensor:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from pokecam.errors import InputError, unknown
-from pokecam.params import Settings, one_of
+from pokecam.common.errors import InputError, unknown
+from pokecam.common.params import Settings, one_of
 
 if TYPE_CHECKING:
-    from pokecam.classifier import Classifier
+    from pokecam.networks.classifier import Classifier
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from pokecam.cam.gradient import weighted
 
 if TYPE_CHECKING:
-    from pokecam.cam.core import Capture
+    from pokecam.cam.maps import Capture
 
 AT_ONCE = 32  # changed copies that go through the network or its head together
 

@@ -17,7 +17,7 @@ from pokecam.cam.activation import cam
 from pokecam.cam.gradient import grad_cam
 
 if TYPE_CHECKING:
-    from pokecam.cam.core import Capture
+    from pokecam.cam.maps import Capture
 
 # Chosen on drawn pictures by MaxBoxAccV2 (`benchmarks/boxes.py`). The authors take 10 steps with
 # dilations of 1 to 24 and a temperature of 0.1, on pictures of six times this side.

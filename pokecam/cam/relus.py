@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pokecam.classifier import Classifier
-from pokecam.modules import run_without_content
+from pokecam.networks.classifier import Classifier
+from pokecam.networks.dry_run import run_without_content
 
 _RELUS = {F.relu, torch.relu, torch.relu_, F.relu_, Tensor.relu, Tensor.relu_}
 _OTHERS = {

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pokecam import layers
-from pokecam.cam.core import capture, compute
+from pokecam.cam.folding import folded
+from pokecam.cam.maps import capture, compute
 from pokecam.cam.methods import check
-from pokecam.classifier import Classifier, batch_size, in_batches
-from pokecam.device import inference_precision
-from pokecam.folding import folded
-from pokecam.processes import ALONE, Team
-from pokecam.progress import counting
-from pokecam.rows import Rows
+from pokecam.common.progress import counting
+from pokecam.data.packed.npy_rows import Rows
+from pokecam.networks import layers
+from pokecam.networks.classifier import Classifier, batch_size, in_batches
+from pokecam.networks.device import inference_precision
+from pokecam.networks.distributed import ALONE, Team
 
 
 def write(

@@ -20,10 +20,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from pokecam.images import Packed
+from pokecam.data.packed.images import Packed
 from pokecam.report.inputs import Inputs, own_probabilities
-from pokecam.report.names import slugs
 from pokecam.report.overlay import AGAINST, COLOURS
+from pokecam.report.slugs import slugs
 
 BUNDLE = 48  # pictures, at most
 COLUMNS = 8  # of its image, at most

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pokecam.judging.significance import interval
 from pokecam.report.inputs import Inputs, own_probabilities
 from pokecam.report.trust import Trust
-from pokecam.significance import interval
 
 Numbers = NDArray[np.float64]
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pokecam import images, params, splits
+from pokecam.common import params
+from pokecam.data.packed import images, splits
 from pokecam.report.trust import Judgement
 
 # Columns of the judgement's tables that hold no numbers.

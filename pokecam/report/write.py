@@ -5,11 +5,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pokecam.files import whole_file, whole_folder, write_csv, write_json
+from pokecam.common.files import whole_file, whole_folder, write_csv, write_json
 from pokecam.report import examples, figures, gallery, page, sheets
 from pokecam.report.gallery import Gallery
-from pokecam.report.html import environment
 from pokecam.report.inputs import Inputs
+from pokecam.report.jinja import environment
 from pokecam.report.overlay import AGAINST, COLOURS, css_gradient
 from pokecam.report.page import Page
 

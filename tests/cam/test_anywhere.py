@@ -10,13 +10,13 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from pokecam.backbones import BACKBONES
 from pokecam.cam.anywhere import cut, heatmaps
-from pokecam.cam.core import capture, maps
 from pokecam.cam.display import display
+from pokecam.cam.maps import capture, maps
 from pokecam.cam.methods import METHODS
-from pokecam.classifier import Classifier
-from pokecam.errors import InputError
+from pokecam.common.errors import InputError
+from pokecam.networks.backbones import BACKBONES
+from pokecam.networks.classifier import Classifier
 
 CLASSES = 4
 
@@ -152,7 +152,7 @@ def test_torchvisions_networks_come_apart_as_the_table_says(name, layer, x):
     about = {"backbone": name, "head_kind": "native", "classes": "abcd", "image_size": 64}
     table = Classifier(body, head, **about)
     if layer == "layer3":
-        from pokecam.layers import at
+        from pokecam.networks.layers import at
 
         table = at(table, layer)
     for method in ("grad_cam", "layer_cam", "eigen_cam"):

@@ -9,9 +9,9 @@ import torch
 import yaml
 
 from pokecam.cam.methods import METHODS, CamSettings, check
-from pokecam.classifier import build
-from pokecam.errors import InputError
-from pokecam.params import read
+from pokecam.common.errors import InputError
+from pokecam.common.params import read
+from pokecam.networks.classifier import build
 
 
 def test_every_method_has_its_function():

@@ -16,10 +16,10 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from pokecam.cam import perturbation
-from pokecam.cam.core import capture, maps, targets
 from pokecam.cam.display import display
 from pokecam.cam.guided import guided_backpropagation
-from pokecam.classifier import build, prepare
+from pokecam.cam.maps import capture, maps, targets
+from pokecam.networks.classifier import build, prepare
 
 CLASSES = ("a", "b", "c")
 SIZE_PX = 64

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from pokecam.cam import refined
-from pokecam.cam.core import capture, maps
+from pokecam.cam.maps import capture, maps
 from pokecam.cam.refined import DILATIONS, SIDE_PX, TEMPERATURE, refine
-from pokecam.classifier import build
+from pokecam.networks.classifier import build
 
 LEFT = np.s_[..., :, :10]
 

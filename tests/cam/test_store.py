@@ -8,12 +8,13 @@ import pytest
 import torch
 import yaml
 
-from pokecam import classifier, images
 from pokecam.cam import store
-from pokecam.cam.core import capture, maps
-from pokecam.classifier import build, prepare, save
-from pokecam.errors import InputError
-from pokecam.files import write_csv, write_json
+from pokecam.cam.maps import capture, maps
+from pokecam.common.errors import InputError
+from pokecam.common.files import write_csv, write_json
+from pokecam.data.packed import images
+from pokecam.networks import classifier
+from pokecam.networks.classifier import build, prepare, save
 from stages import cam
 
 CLASSES = ["a", "b"]

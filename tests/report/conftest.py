@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from pokecam.evaluation import evaluate
-from pokecam.files import write_csv, write_json
+from pokecam.common.files import write_csv, write_json
+from pokecam.judging.predictions import evaluate
 from pokecam.report.inputs import read
 
 HARMFUL = "<img src=x onerror=alert(1)>"

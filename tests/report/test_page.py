@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pokecam.report import page
-from pokecam.report.names import slugs
+from pokecam.report.slugs import slugs
 from tests.report.conftest import CLASSES
 
 

@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 from pokecam.cam.display import display, upsampled
-from pokecam.localization import box
+from pokecam.judging.localization import box
 from pokecam.report import gallery
 from pokecam.report.overlay import AGAINST, COLOURS
 from pokecam.report.write import write

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, quote
 import pandas as pd
 import pytest
 
-from pokecam.report.html import environment
+from pokecam.report.jinja import environment
 from pokecam.report.write import write
 from tests.conftest import PROJECT
 from tests.report.conftest import CLASSES, HARMFUL

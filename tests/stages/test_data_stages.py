@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from pokecam.images import load, read_table
+from pokecam.data.packed.images import load, read_table
 from stages import download, select, split
 from tests.conftest import PROJECT
-from tests.pictures import picture, write_tree
+from tests.support.pictures import picture, write_tree
 
 PARAMETERS = {
     "source": "pictures",

@@ -14,10 +14,10 @@ import pytest
 import torch
 import torchvision
 
-from pokecam.classifier import build
-from pokecam.errors import InputError
-from pokecam.processes import LAUNCH, Team
-from pokecam.training import Pictures, Recipe, fit
+from pokecam.common.errors import InputError
+from pokecam.networks.classifier import build
+from pokecam.networks.distributed import LAUNCH, Team
+from pokecam.training.fit import Pictures, Recipe, fit
 from tests.conftest import PROJECT
 from tests.stages.workplace import PARAMETERS, Workplace
 

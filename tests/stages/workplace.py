@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from pokecam.files import write_csv, write_json
+from pokecam.common.files import write_csv, write_json
 from tests.conftest import PROJECT
 
 CLASSES = ["blue", "green", "red"]

@@ -1,0 +1,1 @@
+"""`python -m pokecam NAME`: one module or folder for each command."""

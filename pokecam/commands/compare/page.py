@@ -1,0 +1,132 @@
+"""One page: the same test pictures in rows, a column for each experiment."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pokecam.cam.display import display
+from pokecam.commands.compare import numbers
+from pokecam.commands.compare.experiments import Experiment
+from pokecam.common.files import whole_file, whole_folder
+from pokecam.data.packed.images import Packed
+from pokecam.report import sheets
+from pokecam.report.examples import MOST_CLASSES, typical
+from pokecam.report.jinja import environment
+from pokecam.report.overlay import COLOURS, css_gradient, overlay
+from pokecam.report.sheets import PANEL_PX, Entry, Line, Pixels
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one experiment said of a picture."""
+
+    predicted: str
+    probability: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A row of the page; image: its file, with the picture and every experiment's map. own: the
+    probability of its true class by the first experiment."""
+
+    file: str
+    label: str
+    image: str
+    own: float
+    answers: list[Answer]
+
+    @property
+    def agreed(self) -> bool:
+        return len({answer.predicted for answer in self.answers}) == 1
+
+
+def write(experiments: Sequence[Experiment], packed: Mapping[str, Packed], out: Path) -> None:
+    """Write index.html, the images of its rows, and figure.jpg, a typical picture of each class,
+    into `out`; anything else there is left alone.
+
+    packed: `Experiment.packed` → these pictures.
+    """
+    files = numbers.common(experiments)
+    pictures = [
+        _picture(experiments, file, f"rows/{number:05d}.jpg") for number, file in enumerate(files)
+    ]
+    draw = _Panels(experiments, packed)
+    with whole_folder(out / "rows") as folder:
+        for picture in pictures:
+            row = Image.fromarray(np.concatenate(draw.row(picture), axis=1))
+            row.save(folder / Path(picture.image).name, "JPEG", quality=85, optimize=True)
+    with whole_file(out / "figure.jpg") as path:
+        sheets.save(_figure(experiments, pictures, draw), path)
+    with whole_file(out / "index.html") as path:
+        path.write_text(_render(experiments, files, pictures), encoding="utf-8", newline="\n")
+
+
+def _picture(experiments: Sequence[Experiment], file: str, image: str) -> Picture:
+    said = [one.predictions.iloc[one.row_of[file]] for one in experiments]
+    label = str(said[0]["label"])
+    answers = [
+        Answer(str(one["predicted"]), float(one["probability"]), one["predicted"] == label)
+        for one in said
+    ]
+    own = float(said[0][f"p:{label}"])
+    return Picture(file, label, image, own, answers)
+
+
+class _Panels:
+    """Draws a picture, and each experiment's map of its true class on what that experiment saw."""
+
+    def __init__(self, experiments: Sequence[Experiment], packed: Mapping[str, Packed]) -> None:
+        self.experiments = experiments
+        self.pixels = {key: one.pixels for key, one in packed.items()}
+        self.rows = {
+            key: {file: row for row, file in enumerate(one.manifest["file"])}
+            for key, one in packed.items()
+        }
+
+    def row(self, picture: Picture) -> list[Pixels]:
+        small = [self._small(one.packed, picture.file) for one in self.experiments]
+        maps = [one.map_of(picture.file, picture.label) for one in self.experiments]
+        painted = [
+            overlay(pixels, display(raw, PANEL_PX)) for pixels, raw in zip(small, maps, strict=True)
+        ]
+        return [small[0], *painted]
+
+    def _small(self, packed: str, file: str) -> Pixels:
+        return sheets.small(self.pixels[packed][self.rows[packed][file]])
+
+
+def _figure(
+    experiments: Sequence[Experiment], pictures: Sequence[Picture], draw: _Panels
+) -> Image.Image:
+    rows = []
+    for label in list(dict.fromkeys(picture.label for picture in pictures))[:MOST_CLASSES]:
+        own = {i: one.own for i, one in enumerate(pictures) if one.label == label}
+        panels = draw.row(pictures[typical(list(own), own)])
+        rows.append([Entry([Line(label, list(panels))])])
+    heads = ["picture", *(_head(one) for one in experiments)]
+    return sheets.draw("Maps of the true class", heads, rows)
+
+
+def _head(one: Experiment) -> str:
+    return f"{one.name.partition(':')[0]}, {one.title}"
+
+
+def _render(
+    experiments: Sequence[Experiment], files: Sequence[str], pictures: Sequence[Picture]
+) -> str:
+    told: dict[str, Any] = {
+        "experiments": experiments,
+        "heads": [_head(one) for one in experiments],
+        "parameters": numbers.differing(experiments),
+        "rows": numbers.table(experiments, files),
+        "pictures": sorted(pictures, key=lambda picture: picture.agreed),
+        "n_differing": sum(not picture.agreed for picture in pictures),
+        "panel_px": PANEL_PX,
+        "gradient": css_gradient(COLOURS["inferno"]),
+    }
+    return environment(Path(__file__).parent).get_template("compare.html").render(told)

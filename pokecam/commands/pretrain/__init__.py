@@ -1,0 +1,1 @@
+"""Pretraining on chimeras, drawn creatures of no species; no stage imports it."""

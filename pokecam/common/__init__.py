@@ -1,0 +1,1 @@
+"""What every stage stands on: errors, parameters, files, progress, how a stage ends."""

@@ -1,0 +1,1 @@
+"""Images, from any source to the packed pixels that networks read."""

@@ -1,0 +1,389 @@
+"""A species: a creature made of named parts, read from a small strict dialect of SVG.
+
+    <svg xmlns="http://www.w3.org/2000/svg" viewBox="-128 -128 256 256">
+      <g id="body" data-joint="0,40" data-swing="4"> shapes </g>
+      <g id="ear-left" data-joint="-30,-70" data-swing="15" data-parent="head"> shapes </g>
+    </svg>
+
+Every part is one `<g>` right under the `<svg>`, in painter's order (later on top). It turns by up
+to `data-swing` degrees and scales about `data-joint`, and follows the motion of `data-parent`
+(default: body). Shapes are path (absolute M L C Q Z), ellipse, circle, rect and polygon, each with
+a literal `fill="#rrggbb"` (or `none`) and optionally stroke, stroke-width and stroke-linecap:
+nothing that a scene could not bend, light or draw in another style.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree
+
+import numpy as np
+
+from pokecam.common.errors import InputError, did_you_mean
+
+FOLDER = Path(__file__).parent / "catalogue"
+HALF = 128.0  # the drawing's square reaches from -HALF to HALF in both directions
+
+MOVE, LINE, CLOSE = 1, 2, 79  # vertex codes, as in matplotlib.path.Path
+
+Cap = Literal["butt", "round", "projecting"]  # Matplotlib's names for the ends of lines
+
+_SVG = "{http://www.w3.org/2000/svg}"
+_NAME = re.compile(r"[a-z]+(-[a-z0-9]+)*")
+_NUMBER = re.compile(r"-?(\d+(\.\d)?|\.\d)")
+_TOKEN = re.compile(r"[A-Za-z]|-?(?:\d+(?:\.\d+)?|\.\d+)|[^\s,]")
+_COLOUR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
+_OPTIONAL = {"rect": ("rx",)}
+_PAINT = {"fill", "stroke", "stroke-width", "stroke-linecap", "stroke-linejoin"}
+_CAPS: dict[str, Cap] = {"butt": "butt", "round": "round", "square": "projecting"}
+_GEOMETRY = {
+    "path": ("d",),
+    "ellipse": ("cx", "cy", "rx", "ry"),
+    "circle": ("cx", "cy", "r"),
+    "rect": ("x", "y", "width", "height"),
+    "polygon": ("points",),
+}
+_POINTS_PER_COMMAND = {"M": 1, "L": 1, "Q": 2, "C": 3, "Z": 0}
+
+Point = tuple[float, float]
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """One closed or open outline, already broken into straight pieces.
+
+    vertices   float64 (n, 2), units of the drawing's square, y downwards
+    codes      uint8 (n,), MOVE, LINE or CLOSE; the vertex of a CLOSE is ignored
+    fill, line colours 0–255, or None for no filling or no line
+    width      of the line, in the same units
+    """
+
+    vertices: np.ndarray
+    codes: np.ndarray
+    fill: Colour | None
+    line: Colour | None = None
+    width: float = 0.0
+    cap: Cap = "butt"
+
+    @cached_property
+    def extent(self) -> float:
+        """The shorter side of the box around the shape, its line not counted."""
+        size = self.vertices.max(axis=0) - self.vertices.min(axis=0)
+        return float(size.min())
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A named group of shapes that moves as one about its joint."""
+
+    name: str
+    shapes: tuple[Shape, ...]
+    joint: Point = (0.0, 0.0)
+    swing_deg: float = 0.0
+    parent: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Species:
+    """A creature: its parts in painter's order. Mask index of a part = place in `parts`, from 1."""
+
+    name: str
+    parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        names = [part.name for part in self.parts]
+        if not names:
+            raise InputError(f"{self.name}: no part; a species is one <g id=…> per body part")
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"{self.name}: part {name!r} is there twice")
+        for part in self.parts:
+            if part.parent is not None and part.parent not in names:
+                hint = did_you_mean(part.parent, names)
+                raise InputError(
+                    f"{self.name}: part {part.name!r} follows {part.parent!r}, "
+                    f"which is no part.{hint}"
+                )
+        _ = self.motion_order
+
+    @cached_property
+    def vertices(self) -> np.ndarray:
+        """The vertices of all shapes of all parts, (n, 2)."""
+        return np.concatenate([shape.vertices for part in self.parts for shape in part.shapes])
+
+    @cached_property
+    def part_of_vertex(self) -> np.ndarray:
+        """Place in `parts` of each of `vertices`, (n,)."""
+        counts = [sum(len(shape.vertices) for shape in part.shapes) for part in self.parts]
+        return np.repeat(np.arange(len(self.parts)), counts)
+
+    @cached_property
+    def motion_order(self) -> tuple[int, ...]:
+        """Places in `parts`, every parent before its children; InputError on a circle."""
+        place = {part.name: i for i, part in enumerate(self.parts)}
+        order: list[int] = []
+        for part in self.parts:
+            chain: list[str] = []
+            name: str | None = part.name
+            while name is not None and place[name] not in order:
+                if name in chain:
+                    raise InputError(
+                        f"{self.name}: parts follow one another in a circle: {' → '.join(chain)}"
+                    )
+                chain.append(name)
+                name = self.parts[place[name]].parent
+            order += [place[link] for link in reversed(chain)]
+        return tuple(order)
+
+
+def catalogue(folder: Path = FOLDER) -> dict[str, Species]:
+    """Read every species of `folder`, sorted by name.
+
+    Raises `InputError` naming file, part and problem, or if there is no species at all.
+    """
+    files = sorted(folder.glob("*.svg"))
+    if not files:
+        raise InputError(f"{folder} holds no species (*.svg)")
+    return {path.stem: read(path) for path in files}
+
+
+def read(path: Path) -> Species:
+    """Read one species, named after its file. Raises `InputError` as `parse` does."""
+    return parse(path.read_text(encoding="utf-8"), path.stem)
+
+
+def parse(text: str, name: str) -> Species:
+    """Return the species drawn in `text`, in the dialect described at the top of this module.
+
+    Raises `InputError` that names the species, the part and the problem for anything outside it.
+    """
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise InputError(f"{name}: not well-formed XML: {error}") from None
+    if root.tag != f"{_SVG}svg" or root.get("viewBox") != "-128 -128 256 256":
+        raise InputError(f'{name}: <svg … viewBox="-128 -128 256 256"> expected at the top')
+    return Species(name, tuple(_part(group, name) for group in root))
+
+
+def _part(group: ElementTree.Element, species: str) -> Part:
+    name = group.get("id", "")
+    where = f"{species}, part {name!r}"
+    if group.tag != f"{_SVG}g" or not _NAME.fullmatch(name):
+        raise InputError(f"{where}: <g id=…> expected, the id in lower-case words with hyphens")
+    known = ("id", "data-joint", "data-swing", "data-parent")
+    _no_others(group, known, where)
+    joint = _numbers(group.get("data-joint", "").replace(",", " "), where, "data-joint")
+    if len(joint) != 2:
+        raise InputError(f'{where}: data-joint="x,y" expected')
+    swing = _numbers(group.get("data-swing", "0"), where, "data-swing")
+    if len(swing) != 1 or not 0 <= swing[0] <= 180:
+        raise InputError(f"{where}: data-swing must be one number of degrees from 0 to 180")
+    shapes = tuple(_shape(element, where) for element in group)
+    if not shapes:
+        raise InputError(f"{where}: no shape in it")
+    parent = None if name == "body" else group.get("data-parent", "body")
+    return Part(name, shapes, (joint[0], joint[1]), swing[0], parent)
+
+
+def _shape(element: ElementTree.Element, where: str) -> Shape:
+    kind = element.tag.removeprefix(_SVG)
+    if kind not in _GEOMETRY or len(element):
+        raise InputError(f"{where}: <{kind}> is no shape; allowed are {', '.join(_GEOMETRY)}")
+    known = {*_GEOMETRY[kind], *_OPTIONAL.get(kind, ()), *_PAINT}
+    _no_others(element, known, f"{where}, <{kind}>")
+    fill = _colour(element.get("fill"), f"{where}, <{kind}>: fill")
+    line = _colour(element.get("stroke", "none"), f"{where}, <{kind}>: stroke")
+    if fill is None and line is None:
+        raise InputError(f"{where}, <{kind}>: neither fill nor stroke")
+    width = 0.0
+    if line is not None:
+        widths = _numbers(element.get("stroke-width", "1"), where, "stroke-width")
+        if len(widths) != 1 or widths[0] <= 0:
+            raise InputError(f"{where}, <{kind}>: stroke-width must be one number above 0")
+        width = widths[0]
+    cap = element.get("stroke-linecap", "butt")
+    if cap not in _CAPS:
+        raise InputError(f"{where}, <{kind}>: stroke-linecap {cap!r}; allowed: {', '.join(_CAPS)}")
+    if element.get("stroke-linejoin", "round") != "round":
+        raise InputError(f'{where}, <{kind}>: stroke-linejoin can only be "round"')
+    vertices, codes = _outline(kind, element, where)
+    if np.abs(vertices).max() > HALF:
+        raise InputError(f"{where}, <{kind}>: reaches outside the square of -128 to 128")
+    return Shape(vertices, codes, fill, line, width, _CAPS[cap])
+
+
+def _outline(kind: str, element: ElementTree.Element, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and codes of one shape element."""
+    if kind == "path":
+        return flatten(_commands(element.get("d", ""), where))
+    if kind == "polygon":
+        numbers = _numbers(element.get("points", "").replace(",", " "), where, "points")
+        if len(numbers) < 6 or len(numbers) % 2:
+            raise InputError(f"{where}, <polygon>: at least three points x,y expected")
+        return polygon(list(zip(numbers[::2], numbers[1::2], strict=True)))
+    size = {}
+    for key in (
+        *_GEOMETRY[kind],
+        *(key for key in _OPTIONAL.get(kind, ()) if key in element.attrib),
+    ):
+        number = _numbers(element.get(key, ""), where, key)
+        if len(number) != 1 or (key[0] in "rwh" and number[0] <= 0):
+            raise InputError(f"{where}, <{kind}>: {key} must be one number (sizes above 0)")
+        size[key] = number[0]
+    if kind == "rect":
+        return rectangle(size["x"], size["y"], size["width"], size["height"], size.get("rx", 0.0))
+    rx, ry = (size["r"], size["r"]) if kind == "circle" else (size["rx"], size["ry"])
+    return ellipse(size["cx"], size["cy"], rx, ry)
+
+
+def polygon(points: Iterable[Point]) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and codes of the closed polygon through `points`."""
+    corners = list(points)
+    codes = np.full(len(corners) + 1, LINE, np.uint8)
+    codes[0], codes[-1] = MOVE, CLOSE
+    return np.array([*corners, corners[-1]], np.float64).round(3), codes
+
+
+def rectangle(
+    x: float, y: float, width: float, height: float, rx: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and codes of an upright rectangle whose corners are rounded with radius `rx`."""
+    right, bottom, r = x + width, y + height, min(rx, width / 2, height / 2)
+    if r == 0:
+        return polygon([(x, y), (right, y), (right, bottom), (x, bottom)])
+    return flatten(
+        [
+            ("M", (x + r, y)),
+            ("L", (right - r, y)),
+            ("Q", (right, y, right, y + r)),
+            ("L", (right, bottom - r)),
+            ("Q", (right, bottom, right - r, bottom)),
+            ("L", (x + r, bottom)),
+            ("Q", (x, bottom, x, bottom - r)),
+            ("L", (x, y + r)),
+            ("Q", (x, y, x + r, y)),
+            ("Z", ()),
+        ]
+    )
+
+
+def ellipse(cx: float, cy: float, rx: float, ry: float) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and codes of an ellipse, in straight pieces no further than 0.15 units off it."""
+    pieces = min(64, max(8, 4 * math.ceil(1.4 * math.sqrt(max(rx, ry)))))
+    return polygon([(cx + rx * cos, cy + ry * sin) for cos, sin in _circle(pieces)])
+
+
+@lru_cache
+def _circle(pieces: int) -> list[Point]:
+    turns = [2 * math.pi * i / pieces for i in range(pieces)]
+    return [(math.cos(turn), math.sin(turn)) for turn in turns]
+
+
+def flatten(commands: Iterable[tuple[str, tuple[float, ...]]]) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and codes of a path of absolute M L Q C Z commands, curves in straight pieces.
+
+    Each command is its letter and its coordinates: ("C", (x1, y1, x2, y2, x, y)).
+    """
+    points: list[Point] = []
+    codes: list[int] = []
+    for letter, numbers in commands:
+        if letter == "Z":
+            points.append(points[-1])
+            codes.append(CLOSE)
+        elif letter in "ML":
+            points.append((numbers[0], numbers[1]))
+            codes.append(MOVE if letter == "M" else LINE)
+        else:
+            curve = _curve([*points[-1], *numbers])
+            points += curve
+            codes += [LINE] * len(curve)
+    return np.array(points).round(3), np.array(codes, np.uint8)
+
+
+def _curve(numbers: list[float]) -> list[Point]:
+    """Points on a Bézier curve x0 y0 x1 y1 …, without the first, about √length of them."""
+    xs, ys = numbers[::2], numbers[1::2]
+    sides = zip(pairwise(xs), pairwise(ys), strict=True)
+    length = sum(math.hypot(b - a, d - c) for (a, b), (c, d) in sides)
+    weights = _bernstein(len(xs) - 1, min(20, max(3, math.ceil(1.2 * math.sqrt(length)))))
+    if len(xs) == 3:
+        x0, x1, x2, y0, y1, y2 = *xs, *ys
+        return [(a * x0 + b * x1 + c * x2, a * y0 + b * y1 + c * y2) for a, b, c in weights]
+    x0, x1, x2, x3, y0, y1, y2, y3 = *xs, *ys
+    return [
+        (a * x0 + b * x1 + c * x2 + d * x3, a * y0 + b * y1 + c * y2 + d * y3)
+        for a, b, c, d in weights
+    ]
+
+
+@lru_cache
+def _bernstein(degree: int, pieces: int) -> list[list[float]]:
+    """Weights of the control points at 1/pieces, 2/pieces, … 1."""
+    return [
+        [
+            math.comb(degree, k) * (i / pieces) ** k * (1 - i / pieces) ** (degree - k)
+            for k in range(degree + 1)
+        ]
+        for i in range(1, pieces + 1)
+    ]
+
+
+def _commands(d: str, where: str) -> list[tuple[str, tuple[float, ...]]]:
+    """The path's commands; a letter may be followed by several sets of coordinates."""
+    commands: list[tuple[str, tuple[float, ...]]] = []
+    tokens = _TOKEN.findall(d)
+    i = 0
+    while i < len(tokens):
+        letter = tokens[i]
+        if letter not in _POINTS_PER_COMMAND or (letter == "M") < (not commands):
+            raise InputError(
+                f"{where}, <path>: {letter!r} found; a path starts with M and has only "
+                "the absolute commands M L C Q Z"
+            )
+        count = 2 * _POINTS_PER_COMMAND[letter]
+        end = i + 1
+        while end < len(tokens) and not tokens[end].isalpha():
+            end += 1
+        numbers = _numbers(" ".join(tokens[i + 1 : end]), where, f"path command {letter}")
+        if (len(numbers) != 0) if count == 0 else (not numbers or len(numbers) % count):
+            raise InputError(
+                f"{where}, <path>: {len(numbers)} coordinates after {letter}, {count} expected"
+            )
+        commands += (
+            [(letter, tuple(numbers[k : k + count])) for k in range(0, len(numbers), count)]
+            if count
+            else [(letter, ())]
+        )
+        i = end
+    if len(commands) < 2:
+        raise InputError(f"{where}, <path>: d={d!r} draws nothing")
+    return commands
+
+
+def _numbers(text: str, where: str, what: str) -> list[float]:
+    """The blank-separated numbers in `text`, at most one decimal each."""
+    for word in text.split():
+        if not _NUMBER.fullmatch(word):
+            raise InputError(f"{where}: {what}: {word!r} is no number with at most one decimal")
+    return [float(word) for word in text.split()]
+
+
+def _colour(text: str | None, where: str) -> Colour | None:
+    if text == "none":
+        return None
+    if text is None or not _COLOUR.fullmatch(text):
+        raise InputError(f'{where}: {text!r} given, "#rrggbb" or "none" expected')
+    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+
+
+def _no_others(element: ElementTree.Element, known: Iterable[str], where: str) -> None:
+    for key in element.attrib:
+        if key not in known:
+            raise InputError(f"{where}: attribute {key!r} is not allowed here")

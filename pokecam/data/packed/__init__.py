@@ -1,0 +1,1 @@
+"""What stages after `select` read: packed images, the split, tables."""

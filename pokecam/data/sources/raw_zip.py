@@ -1,0 +1,34 @@
+"""Writing data/raw.zip: the same members give the same bytes, on every machine and day."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+from pokecam.common.files import whole_file
+from pokecam.common.progress import counting
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
+_UNIX = 3
+_MODE = 0o100644 << 16
+
+
+def write(members: Iterable[tuple[str, bytes]], path: Path) -> int:
+    """Write (name, bytes) pairs to the archive `path`, whole; return how many there were.
+
+    Stored uncompressed, fixed date and mode, the directory sorted by name; one member is in
+    memory at a time. Raises `InputError` if the disk is full; whatever `members` raises passes
+    through and leaves no file.
+    """
+    with (
+        whole_file(path) as temporary,
+        ZipFile(temporary, "w", ZIP_STORED) as archive,
+        counting("raw.zip", None, "members") as count,
+    ):
+        for name, data in members:
+            info = ZipInfo(name, _EPOCH)
+            info.create_system = _UNIX
+            info.external_attr = _MODE
+            archive.writestr(info, data)
+            count(1)
+        archive.filelist.sort(key=lambda info: info.filename)
+        return len(archive.filelist)

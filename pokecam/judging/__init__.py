@@ -1,0 +1,1 @@
+"""Are the predictions and the maps any good? Every measure of both."""

@@ -1,0 +1,1 @@
+"""The networks: backbones, classifier, starting weights, device, several processes."""

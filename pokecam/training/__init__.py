@@ -1,0 +1,1 @@
+"""Fine-tuning: settings, schedule, views, trainer."""

@@ -1,0 +1,394 @@
+"""Maps against numbers worked out by hand, against identities, and against plain autograd."""
+
+import math
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pokecam.cam import maps as maps_module
+from pokecam.cam import perturbation
+from pokecam.cam.maps import capture, maps
+from pokecam.cam.methods import METHODS, check
+from pokecam.common.errors import InputError
+from pokecam.networks.classifier import Classifier, build, prepare
+from tests.support.networks import SIZE_PX, each_with_heads, size_px
+
+CLASSES = ("a", "b", "c")
+
+
+def tiny(head):
+    """One picture [[1, -2], [3, -4]], all red, becomes A_1 = [[1, 0], [3, 0]] and
+    A_2 = [[0, 2], [0, 4]]."""
+    convolution = nn.Conv2d(3, 2, kernel_size=1, bias=False)
+    convolution.weight.data = torch.tensor([[1.0, 0, 0], [-1, 0, 0]]).view(2, 3, 1, 1)
+    body = nn.Sequential(convolution, nn.ReLU(inplace=True))
+    return Classifier(body, head, backbone="resnet18", head_kind="gap", classes="ab", image_size=2)
+
+
+def linear(weight, bias):
+    layer = nn.Linear(len(weight[0]), len(weight))
+    layer.weight.data, layer.bias.data = torch.tensor(weight), torch.tensor(bias)
+    return layer
+
+
+def averaging_head():
+    layer = linear([[2.0, -1.0], [0.0, 3.0]], [0.5, -1.0])
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), layer)
+
+
+RED = torch.tensor([[1.0, -2.0], [3.0, -4.0]])
+PICTURE = torch.stack([RED, torch.zeros(2, 2), torch.zeros(2, 2)])[None]
+
+
+A_1 = torch.tensor([[1.0, 0.0], [3.0, 0.0]])
+A_2 = torch.tensor([[0.0, 2.0], [0.0, 4.0]])
+
+# What each method gives for the averaging head, whose logits are 1 and 3.5, whose gradients are
+# 1/2 and -1/4 for the first class, 0 and 3/4 for the second, at every pixel.
+BY_HAND = {
+    "cam": [2 * A_1 - A_2, 3 * A_2],
+    "grad_cam": [A_1 / 2 - A_2 / 4, A_2 * 3 / 4],
+    "counterfactual": [A_2 / 4 - A_1 / 2, -A_2 * 3 / 4],
+    "hires_cam": [A_1 / 2 - A_2 / 4, A_2 * 3 / 4],
+    "xgrad_cam": [A_1 / 2 - A_2 / 4, A_2 * 3 / 4],
+    "layer_cam": [A_1 / 2, A_2 * 3 / 4],
+    # Four pixels of g / (2 + ΣA · g), with ΣA_1 = 4 and ΣA_2 = 6.
+    "grad_cam_plus_plus": [4 * 0.5 / (2 + 4 * 0.5) * A_1, 4 * 0.75 / (2 + 6 * 0.75) * A_2],
+    # Without a channel, whose means are 1 and 3/2, the first logit falls by 2 and by -3/2, the
+    # second by 0 and by 9/2.
+    "ablation_cam": [2 * A_1 - 3 / 2 * A_2, 9 / 7 * A_2],
+    # Through A_1 / 3 the network sees [[1/3, 0], [3, 0]] and says 13/6 and -1; through A_2 / 4 it
+    # sees [[0, -1], [0, -4]] and says -3/4 and 11/4.
+    "score_cam": [
+        A_1 / (1 + math.exp(-35 / 12)) + A_2 / (1 + math.exp(35 / 12)),
+        A_1 / (1 + math.exp(15 / 4)) + A_2 / (1 + math.exp(-15 / 4)),
+    ],
+    # Less 0.6 times the other class: weights 2 and -1 - 1.8, -1.2 and 3 + 0.6.
+    "finer_cam": [2 * A_1 - 2.8 * A_2, -1.2 * A_1 + 3.6 * A_2],
+    "finer_grad_cam": [A_1 / 2 - 0.7 * A_2, -0.3 * A_1 + 0.9 * A_2],
+    # The covariance is [[6, -6], [-6, 11]]; its largest eigenvalue, 15, has the vector (-2, 3).
+    "eigen_cam": [torch.tensor([[-4.5, 3.5], [-8.5, 9.5]]) / math.sqrt(13)],
+    # 1/2 reaches the picture through A_1, where that is positive; -1/4 does not pass; 3/4 does.
+    "guided_grad_cam": [A_1 / 2 * 0.5, A_2 * 3 / 4 * 0.75],
+}
+
+
+@pytest.mark.parametrize("method", BY_HAND)
+def test_by_hand(method):
+    captured = capture(tiny(averaging_head()), PICTURE)
+    assert captured.logits.tolist() == [[1.0, 3.5]]
+    torch.testing.assert_close(maps(captured, method), torch.stack(BY_HAND[method])[None])
+
+
+def test_every_method_is_worked_out_by_hand():
+    elsewhere = {"random", "centre", "edges"} | {"refined_cam", "refined_grad_cam"}
+    assert BY_HAND.keys() | elsewhere == METHODS.keys()
+
+
+# The same for a head whose gradient differs from pixel to pixel: [[1, 2], [3, 6]] for A_1 and
+# [[0, 0], [-4, 0]] for A_2. The logit is 10, without A_1 it is 0, without A_2 still 10.
+FULLY_CONNECTED = {
+    "grad_cam": 3 * A_1 - A_2,
+    "counterfactual": A_2 - 3 * A_1,
+    "hires_cam": torch.tensor([[1.0, 0.0], [9.0, 0.0]]),
+    "layer_cam": torch.tensor([[1.0, 0.0], [9.0, 0.0]]),
+    "xgrad_cam": 10 / 4 * A_1,
+    "grad_cam_plus_plus": (1 / 6 + 2 / 10 + 3 / 14 + 6 / 26) * A_1,
+    "ablation_cam": A_1,
+}
+
+
+@pytest.mark.parametrize("method", FULLY_CONNECTED)
+def test_by_hand_with_a_fully_connected_head(method):
+    head = nn.Sequential(nn.Flatten(), linear([[1.0, 2, 3, 6, 0, 0, -4, 0]], [0.0]))
+    captured = capture(tiny(head), PICTURE)
+    torch.testing.assert_close(maps(captured, method), FULLY_CONNECTED[method][None, None])
+
+
+def test_ablation_of_a_negative_score_does_not_turn_the_map_over():
+    head = nn.Sequential(nn.Flatten(), linear([[1.0, 0, 0, 0, 0, -3, 0, 0]], [0.0]))
+    captured = capture(tiny(head), PICTURE)
+    assert captured.logits.item() == -5  # 1 without A_2, -6 without A_1
+    expected = (1 / 5 * A_1 - 6 / 5 * A_2)[None, None]
+    torch.testing.assert_close(maps(captured, "ablation_cam"), expected)
+
+
+def test_finer_targets_by_hand():
+    logits = torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0, 5.0]])
+    S = maps_module.finer_targets(logits, [[0, 4]])
+    assert torch.allclose(S[0], torch.tensor([1, 0, 0, 0, -0.6]))  # its look-alike, always
+    assert torch.allclose(S[4], torch.tensor([-0.6, 0, 0, 0, 1]))
+    assert torch.allclose(S[1, 0], torch.tensor([-0.2, 1, -0.2, -0.2, 0]))  # most probable others
+    assert torch.allclose(S[1, 1], torch.tensor([0, 1, -0.2, -0.2, -0.2]))
+
+
+def test_baselines_by_hand():
+    captured = capture(tiny(averaging_head()), PICTURE)
+    corner = math.exp(-2 * 0.25**2 / (2 * 0.25**2))
+    torch.testing.assert_close(maps(captured, "centre"), torch.full((1, 1, 2, 2), corner))
+    # With the border repeated, across: 3 (-2 - 1) + (-4 - 3) and (-2 - 1) + 3 (-4 - 3); down:
+    # 3 (3 - 1) + (-4 + 2) and (3 - 1) + 3 (-4 + 2).
+    expected = torch.tensor([[math.hypot(16, 4)] * 2, [math.hypot(24, 4)] * 2]) / 3  # grey
+    torch.testing.assert_close(maps(captured, "edges"), expected[None, None])
+
+
+def test_random_maps_follow_from_the_picture_alone():
+    pictures = torch.cat([PICTURE, 2 * PICTURE])
+    first = maps(capture(tiny(averaging_head()), pictures), "random")
+    assert torch.equal(first, maps(capture(tiny(averaging_head()), pictures), "random"))
+    assert torch.equal(first[1:], maps(capture(tiny(averaging_head()), pictures[1:]), "random"))
+    assert not torch.equal(first[0], first[1])
+    assert 0 <= first.min() < first.max() < 1
+
+
+def test_target_is_the_logit_of_each_picture_alone():
+    pictures = torch.cat([PICTURE, 2 * PICTURE, -PICTURE])
+    head = nn.Sequential(nn.Flatten(), linear([[1.0, 2, 3, 6, 0, 0, -4, 0]], [0.0]), nn.Tanh())
+    together = maps(capture(tiny(head), pictures), "grad_cam")
+    alone = [maps(capture(tiny(head), picture[None]), "grad_cam") for picture in pictures]
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
+@pytest.fixture(scope="module", params=each_with_heads())
+def network(request):
+    backbone, head = request.param
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build(backbone, head, CLASSES, size_px(backbone)).eval()
+        nn.init.normal_(model.last_layer.weight)  # vision transformers begin with zeros
+    # Double precision: the maps of untrained networks are small differences of large sums.
+    return model.double()
+
+
+def noise(side):
+    values = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    return prepare(torch.from_numpy(values))
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return noise(SIZE_PX)
+
+
+def fitting(network):
+    """The methods that the network allows; without those that run it again for every channel,
+    which take long where the head is large, and have tests of their own."""
+    names = []
+    for name in METHODS:
+        with suppress(InputError):
+            check([name], network)
+            names.append(name)
+    return [name for name in names if METHODS[name].module != "perturbation"]
+
+
+def assert_same_maps(actual, expected, flat_is_fine=False):
+    """Equal to 1e-5 of the largest value of each map."""
+    largest = expected.abs().amax(dim=(-2, -1), keepdim=True)
+    assert flat_is_fine or (largest > 0).all()
+    assert ((actual - expected).abs() <= 1e-5 * largest).all()
+
+
+def test_identities_of_a_linear_head(network):
+    if network.linear is None:
+        assert network.head_kind == "native"
+        return
+    pictures = noise(network.image_size).double()
+    captured = capture(network, pictures)
+    cam, grad_cam, hires_cam = (maps(captured, m) for m in ("cam", "grad_cam", "hires_cam"))
+    h, w = cam.shape[-2:]
+    assert_same_maps(h * w * grad_cam, cam)
+    assert_same_maps(hires_cam, grad_cam)
+    bias = 0 if network.linear.bias is None else network.linear.bias
+    logits = cam.mean(dim=(2, 3)) + bias
+    torch.testing.assert_close(logits, network(pictures), rtol=1e-4, atol=1e-5)
+
+
+def test_equals_plain_autograd_on_the_full_network(network):
+    """An independent Grad-CAM: a hook, one picture and one class at a time."""
+    kept = []
+    hook = network.body.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    expected = []
+    pictures = noise(network.image_size).double()
+    for picture in pictures:
+        for logit in network(picture[None])[0]:
+            features = kept[-1]
+            (g,) = torch.autograd.grad(logit, features, retain_graph=True)
+            A, g = network.grid(features), network.grid(g)
+            expected.append((g.mean(dim=(2, 3), keepdim=True) * A).sum(dim=1).detach())
+    hook.remove()
+    actual = maps(capture(network, pictures), "grad_cam")
+    assert_same_maps(actual, torch.cat(expected).view_as(actual))
+
+
+def test_batched_equals_one_by_one(network):
+    pictures = noise(network.image_size).double()
+    together = capture(network, pictures)
+    alone = [capture(network, picture[None]) for picture in pictures]
+    for method in fitting(network):
+        each = [maps(captured, method) for captured in alone]
+        assert_same_maps(maps(together, method), torch.cat(each), flat_is_fine=True)
+
+
+def test_capture_gives_the_logits_of_a_plain_forward(network):
+    pictures = noise(network.image_size).double()
+    with torch.no_grad():
+        expected = network(pictures)
+    torch.testing.assert_close(capture(network, pictures).logits.detach(), expected)
+
+
+def small_network(head="gap"):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build("squeezenet1_1", head, CLASSES, SIZE_PX)
+
+
+def test_network_and_input_are_left_as_they_were(pictures):
+    network = small_network()
+    network.train()
+    network.head.eval()
+    network.body.features[3].eval()
+    modes = [module.training for module in network.modules()]
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    x = pictures.clone()
+
+    result = maps(capture(network, x), "grad_cam")
+
+    assert [module.training for module in network.modules()] == modes
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert not any(m._forward_hooks or m._backward_hooks for m in network.modules())
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert torch.equal(x, pictures)
+    assert not result.requires_grad
+
+
+def test_modes_are_restored_after_an_exception():
+    network = small_network().train()
+    with pytest.raises(RuntimeError):
+        capture(network, torch.zeros(1, 5, SIZE_PX, SIZE_PX))
+    assert all(module.training for module in network.modules())
+
+
+def test_dropout_does_not_disturb_a_network_in_training_mode(pictures):
+    network = small_network("native").train()
+    first, second = (maps(capture(network, pictures), "grad_cam") for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_frozen_network(pictures):
+    network = small_network()
+    expected = maps(capture(network, pictures), "grad_cam")
+    assert torch.equal(maps(capture(network.requires_grad_(False), pictures), "grad_cam"), expected)
+
+
+@pytest.mark.parametrize("surrounding", [torch.no_grad, torch.inference_mode])
+def test_inside_a_block_without_gradients(surrounding, pictures):
+    network = small_network()
+    expected = maps(capture(network, pictures), "grad_cam")
+    with surrounding():
+        inside = maps(capture(network, pictures), "grad_cam")
+    assert torch.equal(inside, expected)
+
+
+def test_head_that_works_in_place_does_not_change_the_activations():
+    cut = nn.Hardtanh(-1, 2, inplace=True)
+    captured = capture(tiny(nn.Sequential(cut, *averaging_head())), PICTURE)
+    assert captured.activations.tolist() == [[[[1, 0], [3, 0]], [[0, 2], [0, 4]]]]
+    # Hardtanh stops the gradient at 2 and beyond: mean gradients are 3/4 and 2/4 of the linear
+    # head's, (1/2, -1/4) for the first class, (0, 3/4) for the second.
+    expected = [[[[0.375, -0.25], [1.125, -0.5]], [[0.0, 0.75], [0.0, 1.5]]]]
+    assert maps(captured, "grad_cam").tolist() == expected
+
+
+@pytest.mark.parametrize("head", ["gap", "native"])
+@pytest.mark.parametrize("method", ["score_cam", "ablation_cam"])
+def test_perturbation_batched_equals_one_by_one(method, head, monkeypatch, pictures):
+    network, pictures = small_network(head).double(), pictures.double()
+    alone = [maps(capture(network, picture[None]), method) for picture in pictures]
+    for at_once in (3, 512):
+        monkeypatch.setattr(perturbation, "AT_ONCE", at_once)
+        together = maps(capture(network, pictures), method)
+        # SqueezeNet's own head ends in a ReLU: where the score is 0, so is the map.
+        assert_same_maps(together, torch.cat(alone), flat_is_fine=head == "native")
+
+
+def test_ablation_in_closed_form_equals_running_the_head(monkeypatch, pictures):
+    captured = capture(small_network().double(), pictures.double())
+    expected = maps(captured, "ablation_cam")
+    monkeypatch.setattr(type(captured), "head_is_linear", False)
+    assert_same_maps(maps(captured, "ablation_cam"), expected)
+
+
+def test_classes_that_do_not_fit_into_memory_at_once(monkeypatch, pictures):
+    captured = capture(small_network(), pictures)
+    expected = maps(captured, "grad_cam")
+    monkeypatch.setattr(maps_module, "GRADIENT_BYTES", 1)
+    torch.testing.assert_close(maps(captured, "grad_cam"), expected)
+
+
+def test_method_that_does_not_fit_is_refused(pictures):
+    with pytest.raises(InputError, match="cam needs nothing but average pooling"):
+        maps(capture(small_network("native"), pictures), "cam")
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_nothing_is_kept_from_one_batch_to_the_next():
+    network = small_network("native")
+    pictures = noise(128)
+    kept = capture(network, pictures).features.nbytes
+    for number in range(220):
+        if number == 20:
+            before = resident_bytes()
+        captured = capture(network, pictures)
+        for method in ("grad_cam", "guided_grad_cam"):
+            maps(captured, method)
+    # Were any of the 200 captures kept, with or without its graph, there would be this much more.
+    assert resident_bytes() - before < 200 * kept / 2
+
+
+def test_half_precision_is_of_the_body_only(pictures):
+    network = small_network("native")
+    exact, coarse = capture(network, pictures), capture(network, pictures, torch.bfloat16)
+    assert coarse.features.dtype == coarse.logits.dtype == torch.float32
+    assert not torch.equal(coarse.features, exact.features)
+    largest = exact.features.abs().max()
+    assert (coarse.features - exact.features).abs().max() < 0.05 * largest
+    assert torch.equal(coarse.logits, network.eval().head(coarse.features))
+    for method in ("grad_cam", "score_cam"):
+        expected = maps(exact, method)
+        assert maps(coarse, method).dtype == torch.float32
+        assert (maps(coarse, method) - expected).abs().max() < 0.2 * expected.abs().max()
+
+
+def test_a_callers_autocast_changes_nothing(pictures):
+    network = small_network("native")
+    methods = ("grad_cam", "hires_cam", "ablation_cam", "score_cam", "guided_grad_cam")
+    expected = {method: maps(capture(network, pictures), method) for method in methods}
+    with torch.autocast("cpu", torch.bfloat16):
+        for method, values in expected.items():
+            assert torch.equal(maps(capture(network, pictures), method), values)
+
+
+def test_activations_beyond_float16_are_computed_again(pictures):
+    network = small_network("native")
+    next(network.body.parameters()).data.mul_(1e6)
+    captured = capture(network, pictures, torch.float16)
+    assert captured.precision == torch.float32
+    assert captured.features.max() > torch.finfo(torch.float16).max
+    assert torch.equal(captured.features, capture(network, pictures).features)
+
+
+def test_an_unknown_method_is_told_with_the_nearest():
+    captured = capture(build("resnet18", "gap", ["a", "b"], 64), torch.zeros(1, 3, 64, 64))
+    with pytest.raises(InputError, match=r"gradcam is not known\. Did you mean grad_cam\?"):
+        maps(captured, "gradcam")

@@ -1,0 +1,194 @@
+"""Pretraining in the small: it runs, goes on after a break with the same bytes, and says no."""
+
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pokecam.commands.pretrain import menagerie
+from pokecam.commands.pretrain import pretrain as pretrain_module
+from pokecam.commands.pretrain.distortion import Distortion, distort, windows
+from pokecam.commands.pretrain.pretrain import Recipe, pretrain, rate_factor, view_of
+from pokecam.common.errors import InputError
+from pokecam.data.drawn import nuisances
+from pokecam.networks import backbones, pretrained, quantised, safetensors_file
+from pokecam.networks.classifier import MEAN, STD
+from tests.conftest import PROJECT
+
+RECIPE = Recipe(rounds=2, batch=4, view_px=(32, 40), warm_up=1, fall=0.5)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def few() -> menagerie.Menagerie:
+    settings = nuisances.read_settings(PROJECT / "pretrained" / "scenes.yaml")
+    return menagerie.Menagerie(
+        families=2, members=2, views=2, size_px=48, seed=3, settings=settings
+    )
+
+
+@pytest.fixture(scope="module")
+def pictures(few, tmp_path_factory) -> Path:
+    """A work folder whose pictures are there already."""
+    work = tmp_path_factory.mktemp("work")
+    for view in range(few.views):
+        (work / few.key).mkdir(exist_ok=True)
+        menagerie.render_view(few, work / few.key, view)
+    return work
+
+
+def run(pictures: Path, few, tmp_path: Path, recipe: Recipe = RECIPE, report=lambda *_: None):
+    work = tmp_path / "run"
+    work.mkdir(parents=True, exist_ok=True)
+    if not (work / few.key).exists():
+        (work / few.key).symlink_to(pictures / few.key)
+    return pretrain(
+        "mobilenet_v3_small",
+        recipe,
+        few,
+        work,
+        CPU,
+        workers=1,
+        report=report,
+        save_every=1,
+        keep_every=1,
+    )
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(pictures, few, tmp_path):
+    def interrupt(_: str, done: int) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    straight = run(pictures, few, tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt):
+        run(pictures, few, tmp_path / "b", report=interrupt)
+    # the report comes before the checkpoint: the round is lost and done again
+    resumed = run(pictures, few, tmp_path / "b")
+    again = run(pictures, few, tmp_path / "b")
+    assert straight.keys() == resumed.keys() == again.keys()
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+    assert all(torch.equal(straight[name], again[name]) for name in straight)
+
+
+def test_the_weights_fit_the_backbone_and_have_moved(pictures, few, tmp_path):
+    state = run(pictures, few, tmp_path)
+    body, _ = backbones.split("mobilenet_v3_small", n_classes=2)
+    body.load_state_dict(state)
+    torch.manual_seed(RECIPE.seed)
+    fresh = pretrain_module.Student("mobilenet_v3_small", few.creatures, [2]).body.state_dict()
+    assert not torch.equal(state["features.0.0.weight"], fresh["features.0.0.weight"])
+    kept = sorted(path.name for path in (tmp_path / "run").glob("*-0*.safetensors"))
+    assert kept == ["mobilenet_v3_small-0001.safetensors", "mobilenet_v3_small-0002.safetensors"]
+
+
+def test_another_recipe_in_the_same_folder_is_refused(pictures, few, tmp_path):
+    run(pictures, few, tmp_path)
+    with pytest.raises(InputError, match="another recipe"):
+        run(pictures, few, tmp_path, replace(RECIPE, batch=2))
+
+
+def test_the_file_holds_the_averaged_weights(pictures, few, tmp_path):
+    work = tmp_path / "run"
+    state = run(pictures, few, tmp_path)
+    output = tmp_path / "weights.safetensors"
+    pretrain_module.write_weights(
+        "mobilenet_v3_small", RECIPE, few, output=output, work=work, device=CPU, workers=1
+    )
+    back = quantised.load(output)
+    assert all(torch.allclose(back[name], state[name], rtol=1e-3, atol=1e-6) for name in state)
+
+
+@pytest.mark.parametrize("backbone", pretrain_module.SHIPPED)
+def test_shipped_weights_fit_and_say_their_recipe(backbone):
+    path = PROJECT / "pretrained" / f"{backbone}.safetensors"
+    state = pretrained.fetch("drawn", backbone, path.parent)
+    backbones.split(backbone, n_classes=2)[0].load_state_dict(state)
+    _, note = safetensors_file.read(path)
+    recipe = json.loads(note["recipe"], object_hook=lambda d: d | {"view_px": tuple(d["view_px"])})
+    assert recipe == asdict(pretrain_module.SHIPPED[backbone])
+
+
+def test_shipped_weights_are_small():
+    files = list((PROJECT / "pretrained").glob("*.safetensors"))
+    assert len(files) == len(pretrain_module.SHIPPED)
+    assert sum(path.stat().st_size for path in files) < 14e6
+
+
+def test_pictures_are_decided_by_the_seed(few):
+    genome = few.genomes()[1]
+    picture = few.picture(1, genome, 0)
+    assert picture.shape == (48, 48, 3)
+    assert (picture == few.picture(1, genome, 0)).all()
+    assert (picture != few.picture(1, genome, 1)).any()
+    assert few.key == replace(few, views=9).key != replace(few, seed=4).key
+
+
+def test_a_contact_sheet_has_a_row_for_each_family(few):
+    sheet = menagerie.contact_sheet(few, families=2, views=2)
+    assert sheet.shape == (2 * 48, 4 * 48, 3)
+    second_member, first_view = few.picture(1, few.genomes()[1], 0), slice(2 * 48, 3 * 48)
+    assert (sheet[:48, first_view] == second_member).all()
+
+
+def test_traits_name_the_kinds(few):
+    kinds, counts = few.traits()
+    assert kinds.shape == (few.creatures, len(counts))
+    assert (kinds < counts).all()
+    assert (kinds >= 0).all()
+
+
+def test_a_failure_in_rendering_reaches_the_reader(tmp_path):
+    (tmp_path / "failed.txt").write_text("InputError: no scenes\n")
+    with pytest.raises(RuntimeError, match="no scenes"):
+        menagerie.wait_for_view(tmp_path, 0)
+
+
+def test_the_rate_stays_and_falls():
+    assert rate_factor(0.0, 0.4) == rate_factor(0.6, 0.4) == 1
+    assert rate_factor(0.8, 0.4) == pytest.approx(0.5)
+    assert rate_factor(1.0, 0.4) == pytest.approx(0, abs=1e-12)
+
+
+def test_early_rounds_need_few_views_and_late_ones_all():
+    assert [view_of(done, 24) for done in range(8)] == [0, 1, 2, 3, 4, 5, 6, 0]
+    assert {view_of(done, 24) for done in range(100, 124)} == set(range(24))
+    assert max(view_of(done, 3) for done in range(20)) == 2
+
+
+def test_a_view_without_distortion_is_the_picture():
+    still = Distortion(
+        area=(1, 1), aspect=1, turn_deg=0, brightness=0, contrast=0, saturation=0, tint=0,
+        grey=0, blur=0, hole=0,
+    )  # fmt: skip
+    pixels = torch.randint(0, 256, (6, 20, 20, 3), dtype=torch.uint8)
+    views = distort(pixels, 20, torch.Generator().manual_seed(0), still)
+    mean, std = (torch.tensor(rgb).view(3, 1, 1) for rgb in (MEAN, STD))
+    shown = ((views * std + mean) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    for view, picture in zip(shown, pixels, strict=True):
+        assert torch.equal(view, picture) or torch.equal(view, picture.flip(1))
+
+
+def test_windows_turn_without_shear():
+    how = Distortion(area=(0.25, 0.25), aspect=1, turn_deg=30)
+    matrix = windows(100, how, torch.Generator().manual_seed(0))[:, :, :2]
+    determinant = torch.linalg.det(matrix)
+    assert torch.allclose(determinant.abs(), torch.tensor(0.25), atol=1e-6)
+    assert 20 < (determinant < 0).sum() < 80  # mirrored
+    across, down = matrix.unbind(dim=2)
+    assert torch.allclose((across * down).sum(dim=1), torch.zeros(100), atol=1e-6)
+    turn = torch.atan2(across[:, 1], across[:, 0].abs())
+    assert math.radians(20) < turn.abs().max() <= math.radians(30) + 1e-6
+
+
+def test_views_are_the_same_for_the_same_generator():
+    pixels = torch.randint(0, 256, (8, 24, 24, 3), dtype=torch.uint8)
+    before = pixels.clone()
+    one, other = (distort(pixels, 16, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(one, other)
+    assert torch.equal(pixels, before)
+    assert one.shape == (8, 3, 16, 16)
+    assert one.isfinite().all()

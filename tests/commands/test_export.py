@@ -1,0 +1,156 @@
+"""The ONNX file against PyTorch: the same answers and maps, in onnxruntime, for any number."""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from pokecam import __main__
+from pokecam.cam.maps import capture, maps
+from pokecam.commands import export
+from pokecam.common.errors import InputError
+from pokecam.networks import classifier
+from tests.support.networks import CHOSEN, size_px
+
+CLASSES = ["Ant", "Bee", "Mr. Mime"]
+ALWAYS = ("mobilenet_v3_small", "resnet18")  # all others in the long form
+
+
+def pixels(n, side, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
+
+
+def network(backbone, head):
+    """With fresh weights, but statistics of real activations: those of BatchNorm as it begins let
+    values vanish from layer to layer, and any two maps of nothing agree."""
+    torch.manual_seed(0)
+    side = size_px(backbone)
+    model = classifier.build(backbone, head, CLASSES, side)
+    x = classifier.prepare(torch.from_numpy(pixels(4, side)))
+    with torch.no_grad():
+        for _ in range(20):
+            model(x)
+        torch.nn.init.normal_(model.last_layer.weight, std=0.1)  # a vision transformer's is 0
+    return model.eval()
+
+
+def run(path, pictures):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"pictures": pictures}), strict=True))
+
+
+def assert_same(path, model):
+    """To 1e-4 of the largest value, and of 1 where that is less."""
+    for n in (1, 3):
+        pictures = pixels(n, model.image_size, seed=n)
+        captured = capture(model, classifier.prepare(torch.from_numpy(pictures)))
+        expected = {"logits": captured.logits.detach()}
+        if model.linear is not None:
+            expected["cams"] = maps(captured, "cam")
+        given = run(path, pictures)
+        assert given.keys() == expected.keys()
+        for name, values in given.items():
+            wanted = expected[name].numpy()
+            assert np.abs(wanted).max() > 0.01
+            np.testing.assert_allclose(values, wanted, atol=1e-4 * max(1, np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize("head", classifier.HEADS)
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        *ALWAYS,
+        *(pytest.param(name, marks=pytest.mark.slow) for name in CHOSEN if name not in ALWAYS),
+    ],
+)
+def test_onnxruntime_says_what_pytorch_says(tmp_path, backbone, head):
+    model = network(backbone, head)
+    assert export.export(model, tmp_path / "model.onnx") == (model.linear is not None)
+    assert_same(tmp_path / "model.onnx", model)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    model = network("squeezenet1_1", "gap")
+    export.export(model, folder / "model.onnx")
+    return model, folder / "model.onnx"
+
+
+def test_the_maps_average_to_the_logits(exported):
+    model, path = exported
+    given = run(path, pixels(2, 64))
+    mean = given["cams"].mean(axis=(2, 3)) + model.linear.bias.detach().numpy()
+    np.testing.assert_allclose(mean, given["logits"], atol=1e-5 * np.abs(mean).max())
+
+
+def test_the_file_says_what_it_takes(exported):
+    _, path = exported
+    session = onnxruntime.InferenceSession(path)
+    (taken,) = session.get_inputs()
+    assert (taken.name, taken.type, taken.shape) == ("pictures", "tensor(uint8)", ["N", 64, 64, 3])
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == CLASSES
+    prepared = json.loads(metadata["preprocessing"])
+    assert (prepared["size_px"], prepared["fit"]) == (64, "letterbox")
+    assert (prepared["mean"], prepared["std"]) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    assert metadata["cam_layer"] == "features.12"
+    assert "normalised in this file" in metadata["input"]
+
+
+def test_the_same_network_gives_the_same_bytes_and_tells_nothing_of_the_machine(exported):
+    model, path = exported
+    again = path.with_name("again.onnx")
+    export.export(model, again)
+    assert again.read_bytes() == path.read_bytes()
+    assert b"site-packages" not in path.read_bytes()
+    assert b".py" not in path.read_bytes()
+
+
+def command(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["pokecam", "export", *words])
+    __main__.main()
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        ("gap", "logits and cams"),
+        ("native", "no cams: squeezenet1_1 with head: native is more than"),
+    ],
+)
+def test_the_command_says_what_is_in_the_file(tmp_path, monkeypatch, capsys, head, told):
+    monkeypatch.chdir(tmp_path)
+    classifier.save(network("squeezenet1_1", head), tmp_path / "m.safetensors", weights="none")
+    command(monkeypatch, "model.onnx", "--model", "m.safetensors")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("model.onnx: ")
+    assert told in line
+    assert (tmp_path / "model.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "installed", "message"),
+    [
+        (["model.safetensors"], True, "a name that ends in .onnx expected"),
+        (["model.onnx", "--model", "nowhere.safetensors"], True, "nowhere.safetensors does not"),
+        (["model.onnx"], False, "pip install onnx onnxscript"),
+    ],
+)
+def test_bad_input_is_answered_in_one_line(tmp_path, monkeypatch, words, installed, message):
+    monkeypatch.chdir(tmp_path)
+    if not installed:
+        monkeypatch.setattr(export, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=message) as refusal:
+        command(monkeypatch, *words)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_network_too_large_for_one_file_is_refused(tmp_path, monkeypatch, exported):
+    monkeypatch.setattr(export, "MOST_BYTES", 1000)
+    with pytest.raises(InputError, match="export a smaller backbone"):
+        export.export(exported[0], tmp_path / "model.onnx")

@@ -1,0 +1,142 @@
+"""How stages and commands end."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from pokecam.common.errors import InputError
+from pokecam.common.running import run, when_asked
+from tests.conftest import PROJECT
+
+
+def test_input_error_is_one_line_and_exit_code_one(capsys):
+    def main():
+        raise InputError("first\n  second")
+
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    assert caught.value.code == "error: first second"
+
+
+def test_defects_keep_their_traceback():
+    def main():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(main)
+
+
+def test_a_machine_that_refuses_is_told_in_one_line(tmp_path):
+    def main():
+        raise PermissionError(errno.EACCES, "Permission denied", "data/split.csv")
+
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    assert caught.value.code == (
+        "error: data/split.csv: Permission denied: make that possible and run again"
+    )
+
+
+def test_a_reader_that_has_enough_is_no_defect():
+    program = (
+        "from pokecam.common.running import run; "
+        "run(lambda: [print('x' * 99) for _ in range(9999)])"
+    )
+    for lines in (0, 1):
+        pipe = f'{sys.executable} -c "{program}" | head -n {lines}'
+        ended = subprocess.run(["bash", "-c", pipe], cwd=PROJECT, capture_output=True, text=True)
+        assert ended.stdout == "x" * 99 * lines + "\n" * lines
+        assert ended.stderr == ""
+
+
+PROGRAM = """
+import atexit, sys, time
+from pathlib import Path
+from pokecam.common.files import whole_file
+from pokecam.common.running import run, when_asked
+def plain():
+    with whole_file(Path("out")):
+        print("ready", flush=True)
+        time.sleep(60)
+def patient():
+    with when_asked() as asked:
+        print("ready", flush=True)
+        while not asked():
+            time.sleep(0.01)
+        print("asked", flush=True)
+        if "again" in sys.argv:
+            time.sleep(60)
+def tidying():
+    atexit.register(time.sleep, 60)
+    print("ready", flush=True)
+run(globals()[sys.argv[1]])
+"""
+
+
+def started(folder, *arguments):
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_stage_in_one_line_and_leaves_no_temporary_file(tmp_path, number):
+    process = started(tmp_path, "plain")
+    process.send_signal(number)
+    assert process.communicate(timeout=30)[1] == "interrupted\n"
+    assert process.returncode == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_patient_work_ends_by_itself_and_a_second_signal_ends_it_at_once(tmp_path):
+    process = started(tmp_path, "patient")
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30) == ("asked\n", "")
+    assert process.returncode == 0
+    process = started(tmp_path, "patient", "again")
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "asked\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[1] == "interrupted\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_python_tidies_up_ends_it_without_a_traceback(tmp_path, number):
+    process = started(tmp_path, "tidying")
+    time.sleep(0.3)
+    process.send_signal(number)
+    assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == -number
+
+
+def test_signals_are_handled_as_before_when_the_work_is_done():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with when_asked() as asked:
+        assert not asked()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_in_another_thread_nobody_is_asked():
+    answers = []
+
+    def work():
+        with when_asked() as asked:
+            answers.append(asked())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert answers == [False]

@@ -1,0 +1,260 @@
+"""Dividing pictures into train, val and test."""
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pokecam.common.errors import InputError
+from pokecam.common.params import read
+from pokecam.data.packed.splits import LEFT_OUT, PARTS, SplitSettings, rows, split
+from pokecam.data.packed.splits import read as read_split
+
+
+def manifest(group_sizes: dict[str, list[int]]) -> pd.DataFrame:
+    """Class → sizes of its groups."""
+    table, group = [], 0
+    for label, sizes in group_sizes.items():
+        for size in sizes:
+            for _ in range(size):
+                table.append((f"{label}/{len(table):04d}.png", label, group))
+            group += 1
+    return pd.DataFrame(table, columns=["file", "label", "group"])
+
+
+def divided(table: pd.DataFrame, val=0.2, test=0.2, seed=1) -> pd.DataFrame:
+    return split(table, val_fraction=val, test_fraction=test, seed=seed)
+
+
+def counts(result: pd.DataFrame) -> dict[str, tuple[int, ...]]:
+    found = Counter(zip(result.label, result.part, strict=True))
+    return {label: tuple(found[label, part] for part in PARTS) for label in set(result.label)}
+
+
+def test_ten_classes_of_sixty_are_divided_exactly():
+    table = manifest({f"c{i}": [1] * 60 for i in range(10)})
+    assert set(counts(divided(table)).values()) == {(36, 12, 12)}
+
+
+def test_rows_keep_their_order():
+    table = manifest({"Ant": [1] * 9, "Bee": [3, 1, 1, 1]})
+    result = divided(table)
+    assert result.columns.tolist() == ["file", "label", "part"]
+    assert result.file.tolist() == table.file.tolist()
+    assert result.label.tolist() == table.label.tolist()
+
+
+def test_three_pictures_are_enough():
+    assert counts(divided(manifest({"Ant": [1] * 3, "Bee": [1] * 3}), 0.45, 0.45)) == {
+        "Ant": (1, 1, 1),
+        "Bee": (1, 1, 1),
+    }
+
+
+def test_a_large_group_goes_to_train_and_the_others_make_up_for_it():
+    assert counts(divided(manifest({"Ant": [20] + [1] * 40, "Bee": [1] * 5})))["Ant"] == (
+        36,
+        12,
+        12,
+    )
+
+
+def test_three_large_groups_give_one_to_each_part():
+    assert counts(divided(manifest({"Ant": [5, 5, 5], "Bee": [1] * 5})))["Ant"] == (5, 5, 5)
+
+
+def test_a_group_that_spans_classes_stays_whole():
+    table = manifest({"Ant": [1] * 10, "Bee": [1] * 10})
+    table.loc[table.file == "Bee/0010.png", "group"] = 0
+    part = divided(table).set_index("file").part
+    assert part["Bee/0010.png"] == part["Ant/0000.png"]
+
+
+def test_order_of_rows_and_numbers_of_groups_make_no_difference():
+    table = manifest({"Ant": [1, 2, 3, 1, 4] * 3, "Bee": [1] * 20})
+    expected = divided(table).set_index("file").part
+    shuffled = table.sample(frac=1, random_state=3).reset_index(drop=True)
+    shuffled["group"] = 1000 - shuffled.group
+    assert divided(shuffled).set_index("file").part.sort_index().equals(expected.sort_index())
+
+
+def test_seeds_differ_and_repeat():
+    table = manifest({"Ant": [1] * 60, "Bee": [1] * 60})
+    assert divided(table, seed=1).equals(divided(table, seed=1))
+    moved = (divided(table, seed=1).part != divided(table, seed=2).part).mean()
+    assert 0.3 < moved < 0.8  # by chance 1 - (0.6² + 0.2² + 0.2²) = 0.56
+
+
+def test_the_division_of_one_class_does_not_hang_on_the_others():
+    both = divided(manifest({"Ant": [1] * 30, "Bee": [1] * 30})).set_index("file").part
+    alone = divided(manifest({"Ant": [1] * 30, "Cat": [2] * 5})).set_index("file").part
+    assert both[alone.index[:30]].equals(alone[:30])
+
+
+def test_a_picture_more_moves_few_others():
+    table = manifest({"Ant": [1] * 100, "Bee": [1] * 100})
+    more = pd.concat([table, pd.DataFrame([("Ant/new.png", "Ant", 999)], columns=table.columns)])
+    before = divided(table).set_index("file").part
+    after = divided(more.reset_index(drop=True)).set_index("file").part
+    assert (before != after[before.index]).sum() <= 30
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ([1, 1], "class Bee has 2 usable pictures in 2 groups"),
+        ([50], "class Bee has 50 usable pictures in 1 groups"),
+        ([9, 9], "at least 3 groups are needed"),
+    ],
+)
+def test_too_few_groups_is_told(sizes, told):
+    with pytest.raises(InputError, match=told):
+        divided(manifest({"Ant": [1] * 9, "Bee": sizes}))
+
+
+def test_fractions_that_leave_nothing():
+    with pytest.raises(InputError, match="together they must be less than 1"):
+        divided(manifest({"Ant": [1] * 9}), 0.5, 0.5)
+
+
+def test_classes_tied_together_can_make_it_impossible():
+    """A puts groups 1, 2, 3 into different parts; B then wants 4 where 3 is; C wants them apart."""
+    table = pd.DataFrame(
+        [
+            (f"{label}/{group}.png", label, group)
+            for label, groups in {"A": (1, 2, 3), "B": (1, 2, 4), "C": (3, 4, 5)}.items()
+            for group in groups
+        ],
+        columns=["file", "label", "group"],
+    )
+    with pytest.raises(InputError, match=r"class [ABC] cannot be in (train|val|test) without"):
+        divided(table)
+
+
+def test_rows_of_a_part():
+    result = divided(manifest({"Ant": [1] * 10, "Bee": [1] * 10}))
+    found = [rows(result, part) for part in PARTS]
+    assert sorted(np.concatenate(found).tolist()) == list(range(20))
+    assert (result.part.iloc[found[2]] == "test").all()
+    with pytest.raises(ValueError, match="'tset'"):
+        rows(result, "tset")
+
+
+sizes = st.lists(st.integers(1, 6), min_size=3, max_size=40)
+fractions = st.floats(0.05, 0.45)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(sizes, min_size=1, max_size=4), fractions, fractions, st.integers(0, 9), st.data())
+def test_properties_of_any_division(all_sizes, val, test, seed, data):
+    table = manifest({f"c{i}": sizes for i, sizes in enumerate(all_sizes)})
+    result = divided(table, val, test, seed)
+    # Whole groups on one side, every class in every part.
+    assert result.groupby(table.group).part.nunique().max() == 1
+    found = counts(result)
+    assert all(min(three) >= 1 for three in found.values())
+    # As near to the fractions as the groups allow: validation and test are off by less than the
+    # largest group, training by what both are off together.
+    for i, group_sizes in enumerate(all_sizes):
+        total, largest = sum(group_sizes), max(group_sizes)
+        wanted = (total * (1 - val - test), total * val, total * test)
+        for have, want, parts in zip(found[f"c{i}"], wanted, (2, 1, 1), strict=True):
+            assert abs(have - want) <= parts * (largest + 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("val_fraction: 0", "val_fraction: 0 was given"),
+        ("test_fraction: 1.0", "test_fraction: 1.0 was given"),
+        ("split_seed: x", "split_seed: 'x' was given"),
+    ],
+)
+def test_settings_are_checked(tmp_path, line, told):
+    good = {"val_fraction": 0.2, "test_fraction": 0.2, "split_seed": 1}
+    key, value = line.split(": ")
+    lines = [f"{k}: {v}" for k, v in (good | {key: value}).items()]
+    (tmp_path / "params.yaml").write_text("\n".join(lines))
+    with pytest.raises(InputError, match=told):
+        read(SplitSettings, tmp_path / "params.yaml", tmp_path / "dvc.yaml")
+
+
+ANTS = manifest({"Ant": [1] * 6, "Bee, or so": [1] * 6})
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """What `split.csv` is taken for after its text was changed by a function."""
+    path = tmp_path / "split.csv"
+    divided(ANTS).to_csv(path, index=False)
+
+    def edit(change, **options):
+        text = path.read_text()
+        changed = change(text)
+        assert changed != text
+        path.write_text(changed, **options)
+        return read_split(path, ANTS)
+
+    return edit
+
+
+def test_what_split_writes_is_read_as_it_is(tmp_path):
+    divided(ANTS).to_csv(tmp_path / "split.csv", index=False)
+    assert read_split(tmp_path / "split.csv", ANTS).equals(divided(ANTS))
+
+
+@pytest.mark.parametrize(
+    ("change", "encoding"),
+    [
+        (lambda text: "".join(sorted(text.splitlines(True), reverse=True)), "utf-8"),
+        (lambda text: text.replace(",", ";").replace("Bee; or", "Bee, or"), "utf-8-sig"),
+        (lambda text: text.replace("\n", "\r\n"), "utf-16"),
+    ],
+    ids=["backwards", "semicolons", "UTF-16"],
+)
+def test_rows_in_any_order_and_from_any_program_mean_the_same(edited, change, encoding):
+    """Sorted backwards, the header, which has no capital letter, still comes first."""
+    assert edited(change, encoding=encoding).equals(divided(ANTS))
+
+
+def test_a_picture_can_be_moved_or_left_out(edited):
+    train = divided(ANTS)[divided(ANTS).part == "train"].file.iloc[:2].tolist()
+
+    def change(text):
+        moved = text.replace(f"{train[0]},Ant,train", f"{train[0]},Ant,val")
+        return moved.replace(f"{train[1]},Ant,train", f"{train[1]},Ant,{LEFT_OUT}")
+
+    found = edited(change).set_index("file").part
+    assert found[train].tolist() == ["val", LEFT_OUT]
+
+
+def dropped(text):
+    """Without its last line."""
+    return "".join(text.splitlines(True)[:-1])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda text: text.replace("part", "Part", 1), "no column part"),
+        (lambda text: "", "no column file"),
+        (lambda text: text.splitlines()[0], "Ant/0000.png is missing"),
+        (dropped, r"Bee, or so/0011.png is missing"),
+        (lambda text: text + text.splitlines()[1], "Ant/0000.png is there twice"),
+        (lambda text: text + "Cat/1.png,Cat,train", "'Cat/1.png' is none of the pictures in"),
+        (lambda text: text.replace(",Ant,", ",ant,", 1), "has the label 'ant', its class is Ant"),
+        (lambda text: text.replace(",test", ",tset"), "in part 'tset', .* Did you mean test"),
+        (lambda text: text.replace(",test", ","), "in part '', which is none of train, val, test"),
+        (lambda text: text.replace("Ant,test", "Ant,val"), "class Ant has no picture in part test"),
+        (lambda text: text.replace("\n", ",1\n").replace(",1", "", 1), "line 2 has 4 fields"),
+    ],
+    ids=range(11),
+)
+def test_an_edited_split_that_does_not_fit_is_told(edited, change, told):
+    with pytest.raises(InputError, match=told) as error:
+        edited(change)
+    assert len(str(error.value).splitlines()) == 1
+    assert "split.csv" in str(error.value)

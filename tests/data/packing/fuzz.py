@@ -1,0 +1,367 @@
+"""Files that nobody should send: pictures of every format, damaged in every way, by number.
+
+    python -m tests.data.packing.fuzz picture 0 300   # run them, in a process that may die of it
+
+The same number always gives the same file: `case(17)` makes the file of case 17 again.
+"""
+
+import faulthandler
+import json
+import struct
+import sys
+import time
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pokecam.common.errors import InputError
+from pokecam.data.packed.letterbox import fit
+from pokecam.data.packing.decode import UnusableError, decode
+from pokecam.data.packing.pack import _mask
+from pokecam.data.packing.tables import Row
+from tests.support.memory import peak_bytes
+from tests.support.pictures import encoded, patches
+
+WIDTH, HEIGHT = 64, 48
+MOST_SECONDS = 5
+MOST_BYTES = 10**9
+SIZES = (0, 1, 31, 32, 33, 255, 1000, 4000, 8191, 16384, 65535, 2**31 - 1, 2**32 - 1)
+MODES = {
+    "AVIF": ["L", "RGB", "RGBA"],
+    "BMP": ["1", "L", "P", "RGB", "RGBA"],
+    "GIF": ["L", "P"],
+    "ICO": ["1", "L", "P", "RGB", "RGBA"],
+    "JPEG": ["L", "RGB", "CMYK"],
+    "JPEG2000": ["L", "LA", "RGB", "RGBA", "I;16"],
+    "PNG": ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"],
+    "PPM": ["1", "L", "RGB", "I;16", "F"],
+    "TIFF": ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "LAB", "I;16", "I", "F"],
+    "WEBP": ["RGB", "RGBA"],
+}
+
+
+def in_mode(mode: str) -> Image.Image:
+    """A small picture in one of Pillow's modes."""
+    picture = patches(1, WIDTH, HEIGHT)
+    if mode == "LAB":
+        return Image.merge("LAB", picture.split())
+    if mode == "I;16":
+        return Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+    if mode == "P":
+        return picture.quantize(40)
+    if mode in ("RGBA", "LA"):
+        picture.putalpha(patches(2, WIDTH, HEIGHT).convert("L"))
+    return picture.convert(mode)
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG."""
+    crc = zlib.crc32(name + data)
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", crc)
+
+
+def png(width: int, height: int, rows: bytes, *, kind: int = 2, extra=b"", interlaced=0) -> bytes:
+    """A PNG of 8 bits with these rows, whatever it says of its size."""
+    header = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, interlaced)
+    pixels = chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + pixels + chunk(b"IEND", b"")
+
+
+def interlaced_png() -> bytes:
+    """Pillow writes none: seven passes of (left, top, step across, step down)."""
+    pixels = np.asarray(patches(1, WIDTH, HEIGHT))
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
+    rows = b"".join(
+        b"\0" + row.tobytes()
+        for left, top, across, down in (*passes, (0, 1, 1, 2))
+        for row in pixels[top::down, left::across]
+    )
+    return png(WIDTH, HEIGHT, rows, interlaced=1)
+
+
+def tiff(tags: dict[int, tuple[int, int, int]], blob: bytes = b"") -> bytes:
+    """A TIFF of tag → (type, how many, value); values below 0 count from where `blob` starts,
+    -1 being its first byte."""
+    blob_at = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(
+        struct.pack("<HHII", tag, kind, count, value if value >= 0 else blob_at - 1 - value)
+        for tag, (kind, count, value) in sorted(tags.items())
+    )
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    return head + entries + bytes(4) + blob
+
+
+def grey_tiff(width: int, height: int, **more: tuple[int, int, int]) -> dict:
+    """The tags of an 8-bit greyscale TIFF, its pixels at the start of the blob; t322=… adds one."""
+    tags = {256: (4, 1, width), 257: (4, 1, height), 258: (3, 1, 8), 259: (3, 1, 1)}
+    tags |= {262: (3, 1, 1), 273: (4, 1, -1), 277: (3, 1, 1), 279: (4, 1, width * height)}
+    return tags | {int(name[1:]): value for name, value in more.items()}
+
+
+def tiled_tiff() -> bytes:
+    pixels = np.asarray(in_mode("L"))
+    tiles = b"".join(
+        pixels[top : top + 16, left : left + 16].tobytes()
+        for top in range(0, HEIGHT, 16)
+        for left in range(0, WIDTH, 16)
+    )
+    count = len(tiles) // 256
+    numbers = struct.pack(f"<{count}I", *[256] * count)
+    tags = grey_tiff(WIDTH, HEIGHT, t322=(3, 1, 16), t323=(3, 1, 16))
+    tags |= {325: (4, count, -1), 324: (4, count, -1 - len(numbers))}
+    del tags[273], tags[279]
+    blob_at = 8 + 2 + 12 * len(tags) + 4
+    first = blob_at + 2 * len(numbers)
+    offsets = struct.pack(f"<{count}I", *range(first, first + len(tiles), 256))
+    return tiff(tags, numbers + offsets + tiles)
+
+
+def rle_bmp(
+    runs: bytes = (b"\x40\3\0\0" * 40 + b"\x20\5\x20\7\0\0" * 8), side: int = HEIGHT
+) -> bytes:
+    """A run-length encoded bitmap of 64 pixels across."""
+    palette = bytes(value for i in range(256) for value in (i, 0, 255 - i, 0))
+    start = 14 + 40 + len(palette)
+    info = struct.pack("<IiiHHIIiiII", 40, WIDTH, side, 1, 8, 1, len(runs), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", start + len(runs), 0, 0, start) + info + palette + runs
+
+
+def icon_of(inner: bytes) -> bytes:
+    """An icon that says 64 × 64 of whatever it holds."""
+    entry = struct.pack("<BBBBHHII", 64, 64, 0, 0, 1, 32, len(inner), 22)
+    return struct.pack("<HHH", 0, 1, 1) + entry + inner
+
+
+def _special() -> Iterator[bytes]:
+    """What the modes alone do not show: animated, interlaced, compressed, turned, tiled."""
+    frames = {"save_all": True, "append_images": [patches(2, WIDTH, HEIGHT)]}
+    rgb = in_mode("RGB")
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker " * 20
+    for kind in ("GIF", "WEBP", "PNG", "TIFF", "AVIF"):
+        yield encoded(rgb, kind, **frames)
+    yield encoded(rgb, "MPO", **frames)
+    for kind in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF"):
+        yield encoded(rgb, kind, exif=exif)
+    yield encoded(rgb, "JPEG", progressive=True)
+    yield encoded(rgb, "WEBP", lossless=True)
+    yield encoded(rgb, "JPEG2000", no_jp2=True, tile_size=(32, 32))
+    yield encoded(rgb, "ICO", bitmap_format="bmp", sizes=[(WIDTH, HEIGHT)])
+    for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
+        yield encoded(rgb, "TIFF", compression=compression)
+    yield encoded(in_mode("1"), "TIFF", compression="group4")
+    yield encoded(rgb, "TIFF", big_tiff=True)
+    yield from (tiled_tiff(), interlaced_png(), rle_bmp())
+    numbers = b" ".join(b"%d" % value for value in np.asarray(rgb).ravel())
+    yield b"P3 # plain\n%d %d 255\n" % (WIDTH, HEIGHT) + numbers
+    yield b"P6 %d %d 100\n" % (WIDTH, HEIGHT) + bytes(WIDTH * HEIGHT * 3)
+
+
+def _text(size_bytes: int, kind: bytes = b"zTXt") -> bytes:
+    return chunk(kind, b"k\0\0" + zlib.compress(bytes(size_bytes)))
+
+
+@cache
+def bombs() -> dict[str, bytes]:
+    """Files whose size says nothing of what they ask for."""
+    rows = bytes((1 + 3 * WIDTH) * HEIGHT)
+    jpeg = encoded(in_mode("RGB"), "JPEG")
+    progressive = encoded(patches(1, 2000, 2000), "JPEG", progressive=True)
+    last_scan = progressive.rindex(b"\xff\xda")
+    exif = b"\xff\xe1\xff\xffExif\0\0" + bytes(65527)
+    rationals = struct.pack("<HHHII", 1, 33434, 5, 2**21, 1000) + bytes(990)
+    webp = encoded(
+        in_mode("RGBA"),
+        "WEBP",
+        **{"save_all": True, "append_images": [in_mode("RGBA").rotate(180)]},
+    )
+    canvas = webp.index(b"VP8X") + 12
+    tile = zlib.compress(bytes(10**6))
+    return {
+        "PNG of 65,535²": png(65535, 65535, rows),
+        "PNG of 7,000² without data": png(7000, 7000, rows),
+        "PNG, interlaced, of 7,000²": png(7000, 7000, rows, interlaced=1),
+        "PNG of 100,000 empty chunks": png(
+            WIDTH, HEIGHT, rows, extra=chunk(b"abCd", b"") * 100_000
+        ),
+        "PNG with text of 70 MB": png(WIDTH, HEIGHT, rows, extra=_text(2**20) * 70),
+        "PNG with a profile of 64 MB": png(WIDTH, HEIGHT, rows, extra=_text(2**26, b"iCCP")),
+        "PNG with 20 MB of pixels too many": png(WIDTH, HEIGHT, bytes(20 * 10**6)),
+        "icon of a PNG of 8,000²": icon_of(png(8000, 8000, bytes(8001), kind=0)),
+        "JPEG with 20 MB of EXIF": jpeg[:2] + exif * 320 + jpeg[2:],
+        "JPEG of a million comments": jpeg[:2] + b"\xff\xfe\0\2" * 10**6 + jpeg[2:],
+        "JPEG of 2,000 scans": progressive[:-2] + progressive[last_scan:-2] * 2000 + b"\xff\xd9",
+        "TIFF of a tile of 30,000²": tiff(
+            grey_tiff(64, 64, t259=(3, 1, 8), t322=(4, 1, 30000), t323=(4, 1, 30000))
+            | {324: (4, 1, -1), 325: (4, 1, len(tile))},
+            tile,
+        ),
+        "TIFF as wide as 4 million numbers": tiff(
+            grey_tiff(64, 64) | {256: (3, 2**22, -1)}, b"\x40\1" * 2**22
+        ),
+        "TIFF with 2 million fractions in its EXIF": tiff(
+            grey_tiff(64, 64, t34665=(4, 1, -1)), rationals + b"\7\0\0\0\3\0\0\0" * 2**21
+        ),
+        "TIFF whose EXIF is itself": tiff(grey_tiff(64, 64, t34665=(4, 1, 8)), bytes(4096)),
+        "WebP of 13,000²": webp[:canvas] + b"\xc7\x32\0" * 2 + webp[canvas + 6 :],
+        "GIF of 65,535²": encoded(in_mode("P"), "GIF").replace(b"\x40\0\x30\0", b"\xff" * 4),
+        "GIF with 3 MB of comments": encoded(in_mode("P"), "GIF").replace(
+            b"\x2c\0\0\0\0\x40", b"!\xfe" + b"\1x" * 3 * 2**19 + b"\0\x2c\0\0\0\0\x40"
+        ),
+        "BMP of runs that lead nowhere": rle_bmp(b"\0\0" * 10**6),
+        "PPM with a comment of 2 MB": b"P6 #" + b"x" * 2**21 + b"\n64 48 255\n" + bytes(9216),
+        "PPM of 500,000 comments": b"P3 64 48 255\n" + b"#\n" * 500_000 + b"1 " * 9216,
+        "BMP of runs of 20 megapixels": rle_bmp(b"\1\1\0\0" * 300, 312_500),
+        "PPM of 16 bits and 2 megapixels": b"P6 1500 1500 65535\n" + bytes(1500 * 1500 * 6),
+        "PPM of 65,535²": b"P6 65535 65535 255\n" + bytes(99),
+    }
+
+
+@cache
+def seeds(folder: Path | None = None) -> list[bytes]:
+    """The files that are damaged: drawn ones of every format and mode, or a folder of real ones."""
+    if folder:
+        return [path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()]
+    plain = [encoded(in_mode(mode), kind) for kind, modes in MODES.items() for mode in modes]
+    return plain + list(_special())
+
+
+@cache
+def mask_seeds() -> list[bytes]:
+    return [encoded(in_mode(mode), "PNG") for mode in MODES["PNG"]] + [interlaced_png()]
+
+
+def _place(rng: np.random.Generator, data: bytes) -> int:
+    """Somewhere in a file, half of the time among its first 100 bytes."""
+    return int(rng.integers(min(100, len(data)) if rng.random() < 0.5 else len(data)))
+
+
+def _bits(rng, data, other):
+    changed = bytearray(data)
+    for _ in range(rng.integers(1, 17)):
+        changed[_place(rng, data)] ^= 1 << rng.integers(8)
+    return bytes(changed)
+
+
+def _cut(rng, data, other):
+    return data[: _place(rng, data)]
+
+
+def _splice(rng, data, other):
+    return data[: _place(rng, data)] + other[_place(rng, other) :]
+
+
+def _run(rng, data, other):
+    """Zeros, ones or noise in the place of some bytes."""
+    at, length = _place(rng, data), int(rng.integers(1, 200))
+    filling = (bytes(length), b"\xff" * length, rng.bytes(length))[rng.integers(3)]
+    return data[:at] + filling + data[at + length :]
+
+
+def _insert(rng, data, other):
+    at = _place(rng, data)
+    return data[:at] + rng.bytes(int(rng.integers(1, 40))) + data[at:]
+
+
+def _drop(rng, data, other):
+    at = _place(rng, data)
+    return data[:at] + data[at + int(rng.integers(1, 40)) :]
+
+
+def _repeat(rng, data, other):
+    at, length = _place(rng, data), int(rng.integers(1, 300))
+    return data[:at] + data[at : at + length] * int(rng.integers(2, 300)) + data[at:]
+
+
+def _size(rng, data, other):
+    """Another width or height, wherever one stands in the file, in either order of bytes."""
+    for _ in range(rng.integers(1, 3)):
+        code, bits = ((">I", 32), ("<I", 32), (">H", 16), ("<H", 16))[rng.integers(4)]
+        new = min(int(rng.choice(SIZES)), 2**bits - 1)
+        old = struct.pack(code, (WIDTH, HEIGHT)[rng.integers(2)])
+        data = data.replace(old, struct.pack(code, new), int(rng.integers(1, 4)))
+    return data
+
+
+MUTATORS: tuple[Callable, ...] = (_bits, _cut, _splice, _run, _insert, _drop, _repeat, _size)
+
+
+def _with_checksums(data: bytes) -> bytes:
+    """A PNG with checksums that are right, so that the damage behind them is looked at."""
+    fixed, at = data[:8], 8
+    while at + 12 <= len(data):
+        length = struct.unpack(">I", data[at : at + 4])[0]
+        if at + 12 + length > len(data):
+            break
+        fixed += chunk(data[at + 4 : at + 8], data[at + 8 : at + 8 + length])
+        at += 12 + length
+    return fixed + data[at:]
+
+
+def case(number: int, files: list[bytes]) -> bytes:
+    """The damaged file of this number: one to three kinds of damage to one of `files`."""
+    rng = np.random.default_rng(number)
+    data = files[number % len(files)]
+    for _ in range(rng.integers(1, 4)):
+        damage = MUTATORS[rng.integers(len(MUTATORS))]
+        data = damage(rng, data, files[rng.integers(len(files))]) or b"\0"
+    png_again = data.startswith(b"\x89PNG\r\n\x1a\n") and rng.random() < 0.8
+    return _with_checksums(data) if png_again else data
+
+
+def judged(data: bytes) -> str:
+    """ "used", or why a file is quarantined."""
+    try:
+        picture, width, height = decode(data, WIDTH)
+    except UnusableError as error:
+        return str(error)
+    assert picture.mode == "RGB"
+    assert min(width, height) >= 32
+    picture.tobytes()
+    return "used"
+
+
+def judged_mask(data: bytes) -> str:
+    """ "used", or why a mask stops the run."""
+    row = Row("a.png", WIDTH, HEIGHT, fit(WIDTH, HEIGHT, 32), None)
+    try:
+        mask = _mask(data, row)
+    except InputError as error:
+        return str(error)
+    assert mask.shape == (32, 32)
+    return "used"
+
+
+def _files(what: str, argument: str) -> Iterator[tuple[str, bytes]]:
+    """Name → file: the bombs, or the cases "first:end", of a folder where one is named."""
+    if what == "bomb":
+        yield from bombs().items()
+        return
+    numbers, _, folder = argument.partition(":real:")
+    first, end = map(int, numbers.split(":"))
+    files = mask_seeds() if what == "mask" else seeds(Path(folder) if folder else None)
+    for number in range(first, end):
+        yield str(number), case(number, files)
+
+
+def main(what: str, argument: str = "") -> None:
+    """Judge files one after another; a line of JSON before each and one after it."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # as `pack` does
+    for name, data in _files(what, argument):
+        print(json.dumps({"begun": name, "bytes": len(data)}), flush=True)
+        faulthandler.dump_traceback_later(MOST_SECONDS, exit=True)
+        start = time.perf_counter()
+        outcome = judged_mask(data) if what == "mask" else judged(data)
+        seconds = time.perf_counter() - start
+        faulthandler.cancel_dump_traceback_later()
+        told = {"outcome": outcome, "seconds": seconds, "peak": peak_bytes()}
+        print(json.dumps(told), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

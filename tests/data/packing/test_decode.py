@@ -1,0 +1,297 @@
+"""Every kind of file becomes an upright RGB picture, or a reason."""
+
+import io
+import struct
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pokecam.data.packing import decode as module
+from pokecam.data.packing import limits
+from pokecam.data.packing.decode import UnusableError, decode
+from tests.data.packing.fuzz import in_mode
+from tests.support.pictures import encoded, patches, picture
+
+LEFT_RED = Image.new("RGB", (64, 48), "blue")
+LEFT_RED.paste((255, 0, 0), (0, 0, 32, 48))
+ORIENTATION = 0x0112
+
+
+def pixels(data: bytes) -> np.ndarray:
+    return np.asarray(decode(data, 224)[0])
+
+
+def reason(data: bytes) -> str:
+    with pytest.raises(UnusableError) as error:
+        decode(data, 224)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "GIF"])
+def test_lossless_formats_keep_every_pixel(kind):
+    image = patches(1).quantize(64).convert("RGB")
+    assert np.array_equal(pixels(encoded(image, kind)), np.asarray(image))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "JPEG2000"])
+def test_lossy_formats_keep_the_picture(kind):
+    image = patches(1)
+    error = np.abs(pixels(encoded(image, kind)).astype(int) - np.asarray(image))
+    assert error.mean() < 12
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corner"),
+    [*enumerate(["left", "right", "right", "left", "top", "top", "bottom", "bottom"], start=1)],
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exif_orientation_turns_the_picture(orientation, corner, kind):
+    """The stored picture's left half is red; the eight orientations send it to four sides."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    image, width, height = decode(encoded(LEFT_RED, kind, exif=exif), 224)
+    turned = np.asarray(image)
+    assert (width, height) == ((48, 64) if orientation > 4 else (64, 48))
+    assert turned.shape == (height, width, 3)
+    h, w = height // 2, width // 2
+    sides = {
+        "left": turned[:, : w - 4],
+        "right": turned[:, w + 4 :],
+        "top": turned[: h - 4],
+        "bottom": turned[h + 4 :],
+    }
+    redness = {side: int(part[..., 0].mean()) for side, part in sides.items()}
+    assert max(redness, key=redness.get) == corner
+    assert redness[corner] > 230
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_a_damaged_exif_block_costs_nothing():
+    data = encoded(LEFT_RED, "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f garbage")
+    assert decode(data, 224)[1:] == (64, 48)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "PNG with a transparent colour"])
+def test_transparency_lies_on_white(mode):
+    """A half-transparent or transparent black square becomes grey or white, never black."""
+    image = Image.new("RGBA", (64, 64), (0, 0, 0, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 32, 64))
+    if mode == "P":
+        data = encoded(image.quantize(4), "PNG")
+    elif mode == "LA":
+        data = encoded(image.convert("LA"), "PNG")
+    elif mode == "RGBA":
+        data = encoded(image, "PNG")
+    else:
+        flat = Image.new("RGB", (64, 64), (1, 2, 3))
+        flat.paste((0, 0, 0), (32, 0, 64, 64))
+        data = encoded(flat, "PNG", transparency=(1, 2, 3))
+    found = pixels(data)
+    assert (found[:, :30] == 255).all()
+    assert (found[:, 34:] == 0).all()
+
+
+def test_half_transparent_black_is_grey():
+    assert pixels(encoded(Image.new("RGBA", (32, 32), (0, 0, 0, 128)), "PNG"))[5, 5] == (
+        pytest.approx([127, 127, 127], abs=1)
+    )
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK"])
+def test_other_colours_become_rgb(mode):
+    image = Image.new("RGB", (64, 64), "white")
+    image.paste((0, 0, 0), (0, 0, 32, 64))
+    found = pixels(encoded(image.convert(mode), "TIFF"))
+    assert (found[:, :32] < 5).all()
+    assert (found[:, 32:] > 250).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_sixteen_bits_are_scaled_and_not_cut_off(kind):
+    ramp = np.linspace(0, 65535, 64, dtype=np.uint16)
+    data = encoded(Image.fromarray(np.tile(ramp, (32, 1))), kind)
+    assert pixels(data)[0, :, 0] == pytest.approx(np.linspace(0, 255, 64), abs=1)
+
+
+@pytest.mark.parametrize("top", [1.0, 255.0])
+def test_floating_point_greys(top):
+    ramp = np.linspace(0, top, 64, dtype=np.float32)
+    data = encoded(Image.fromarray(np.tile(ramp, (32, 1))), "TIFF")
+    assert pixels(data)[0, :, 0] == pytest.approx(np.linspace(0, 255, 64), abs=1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_no_number_is_black_and_what_is_infinite_black_or_white():
+    """Also the signalling kind of NaN, of which NumPy warns."""
+    values = np.full((32, 32), 0.2, np.float32)
+    values[0, :2] = np.inf, -np.inf
+    values[1, :2] = np.array([0x7FA00000, 0x7FC00000], np.uint32).view(np.float32)
+    found = pixels(encoded(Image.fromarray(values), "TIFF"))[..., 0]
+    assert found[:2, :2].tolist() == [[255, 0], [0, 0]]
+    values[0, 0] = 0.2
+    found = pixels(encoded(Image.fromarray(values), "TIFF"))[..., 0]
+    assert found[:3, :2].tolist() == [[51, 0], [0, 0], [51, 51]]
+
+
+def test_a_giant_is_shrunk_and_looks_the_same(monkeypatch):
+    """Each square of pixels becomes its mean; transparency and orientation are heeded before and
+    after; the size told is the original's."""
+    monkeypatch.setattr(limits, "GIANT_PX", 1000)
+    monkeypatch.setattr(module, "_STRIP_PX", 999)  # several strips, the last one short
+    image = patches(1, 330, 210)
+    image.putalpha(patches(2, 330, 210).convert("L"))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    data = encoded(image, "PNG", exif=exif)
+    shrunk, width, height = decode(data, 40)
+    monkeypatch.undo()
+    whole, *size = decode(data, 40)
+    assert [width, height] == size == [210, 330]
+    assert shrunk.size == (53, 83)  # 4 × 4 pixels each
+    blocks = np.asarray(whole).astype(float)[:328, 2:]  # turned: what is left over is at the left
+    means = blocks.reshape(82, 4, 52, 4, 3).mean(axis=(1, 3))
+    assert np.abs(np.asarray(shrunk)[:82, 1:] - means).max() <= 0.51
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
+def test_strips_change_no_pixel(monkeypatch, mode):
+    data = encoded(in_mode(mode), "TIFF")
+    whole = pixels(data)
+    monkeypatch.setattr(module, "_STRIP_PX", 300)
+    assert np.array_equal(pixels(data), whole)
+
+
+def test_giants_are_decoded_one_at_a_time(monkeypatch):
+    monkeypatch.setattr(limits, "GIANT_PX", 1000)
+    inside, most = [], []
+    rgb = module._rgb
+
+    def slow(*arguments):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.02)
+        inside.pop()
+        return rgb(*arguments)
+
+    monkeypatch.setattr(module, "_rgb", slow)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(pixels, [picture(1), picture(2), picture(3), picture(4)]))
+        assert max(most) == 1
+        monkeypatch.setattr(limits, "GIANT_PX", 10**6)
+        list(pool.map(pixels, [picture(1), picture(2), picture(3), picture(4)]))
+    assert max(most) > 1
+
+
+@pytest.mark.parametrize(
+    ("scans", "data"),
+    [
+        (1, encoded(patches(1), "JPEG")),
+        (1, encoded(patches(1), "JPEG", exif=b"Exif\0\0" + picture(2, "JPEG"))),
+        (1, encoded(patches(1), "JPEG") + b"\xff\xda" * 9),
+        (10, encoded(patches(1), "JPEG", progressive=True)),
+    ],
+)
+def test_scans_are_counted_up_to_the_end_and_not_in_thumbnails(scans, data):
+    assert limits.scans(data) == scans
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_several_frames_the_first_counts(kind):
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue", "lime")]
+    data = encoded(
+        frames[0],
+        kind,
+        save_all=True,
+        append_images=frames[1:],
+        **({"lossless": True} if kind == "WEBP" else {}),
+    )
+    assert (pixels(data) == (255, 0, 0)).all()
+
+
+def test_a_large_jpeg_decoded_small_looks_the_same():
+    """Decoded at a quarter of its size it is the same picture after fitting, to a grey value."""
+    large = patches(1, 2000, 1600).resize((1600, 1280), Image.Resampling.BICUBIC)
+    data = encoded(large, "JPEG", quality=90)
+    quick, width, height = decode(data, 100)
+    assert (width, height) == (1600, 1280)
+    assert 200 <= max(quick.size) < 1600
+    whole = Image.open(io.BytesIO(data)).convert("RGB")
+    small = [
+        np.asarray(one.resize((100, 80), Image.Resampling.BICUBIC)).astype(int)
+        for one in (quick, whole)
+    ]
+    assert np.abs(small[0] - small[1]).mean() < 1.5
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", "empty file"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="x"/>', "not a picture (SVG)"),
+        (b"<!DOCTYPE html><html>404</html>", "not a picture (HTML)"),
+        (b"just some words", "not a picture (unknown format)"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture (PostScript)"),
+        (b"\0\0\0\x18ftypheic0000", "HEIC is not read: convert it to JPEG or PNG"),
+        (b"\xff\xd8\xff", "truncated or corrupt: the header of this JPEG cannot be read"),
+        (picture(1, width=12, height=90), "too small: 12×90 px, at least 32 px needed"),
+    ],
+)
+def test_reasons_in_plain_words(data, expected):
+    assert reason(data) == expected
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_a_truncated_file_is_never_half_a_picture(kind):
+    data = picture(1, kind, 200, 200)
+    assert reason(data[: len(data) * 2 // 3]).startswith("truncated or corrupt: ")
+
+
+def test_a_reason_is_the_same_on_every_run():
+    """Pillow's messages can hold addresses in memory."""
+    broken = picture(1)[:60]
+    assert reason(broken) == reason(broken)
+    assert "0x" not in reason(broken)
+
+
+def huge_png(side_px: int) -> bytes:
+    """A PNG that claims side_px² pixels and has none."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        crc = zlib.crc32(name + data)
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", crc)
+
+    header = struct.pack(">IIBBBBB", side_px, side_px, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99)))
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_giant_pictures_are_refused_before_they_are_decoded():
+    assert reason(huge_png(10_001)).startswith("too large: 10001×10001 px, at most 50 megapixels")
+    assert reason(huge_png(60_000)).startswith("too large: ")
+
+
+def test_the_limit_itself_is_read(monkeypatch):
+    monkeypatch.setattr(limits, "_MEGAPIXELS", 0.0064)
+    assert pixels(picture(1, width=80, height=80)).shape == (80, 80, 3)
+    assert reason(picture(1, width=81, height=80)).startswith("too large: 81×80 px")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"]), st.data())
+def test_no_damage_ever_escapes(kind, data):
+    """Whatever bytes are changed, there is a picture or a reason, never another error."""
+    good = bytearray(picture(1, kind, 40, 40))
+    for _ in range(data.draw(st.integers(1, 8))):
+        good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(UnusableError):
+        image, width, height = decode(bytes(good), 64)
+        assert image.mode == "RGB"
+        assert min(width, height) >= 32

@@ -1,0 +1,262 @@
+"""What becomes of a tree of files, whatever it comes in."""
+
+import errno
+import os
+import tracemalloc
+import zipfile
+
+import pytest
+
+from pokecam.common.errors import InputError
+from pokecam.data.sources import class_folders, folder, raw_zip
+from tests.support.pictures import as_tar, as_zip, picture, write_tree
+
+TREE = {
+    "pets/Ant/a.jpg": picture(1, "JPEG"),
+    "pets/Ant/b.png": picture(2),
+    "pets/Bee/deep/Bee/c.webp": picture(3, "WEBP"),
+    "pets/Bee/a.jpg": picture(4, "JPEG"),
+}
+MEMBERS = {
+    "images/Ant/a.jpg": TREE["pets/Ant/a.jpg"],
+    "images/Ant/b.png": TREE["pets/Ant/b.png"],
+    "images/Bee/a.jpg": TREE["pets/Bee/a.jpg"],
+    "images/Bee/c.webp": TREE["pets/Bee/deep/Bee/c.webp"],
+}
+
+
+def members(tmp_path, files):
+    return dict(folder.members(write_tree(tmp_path / "tree", files)))
+
+
+def test_every_container_gives_the_same_archive(tmp_path):
+    """Folder, zip, tar, tar.gz, Windows separators, another order: one and the same raw.zip."""
+    backwards = dict(reversed(TREE.items()))
+    sources = {
+        "folder": folder.members(write_tree(tmp_path / "tree", TREE)),
+        "zip": as_zip(tmp_path / "a.zip", TREE),
+        "stored, backwards": as_zip(tmp_path / "b.zip", backwards, zipfile.ZIP_STORED),
+        "backslashes": as_zip(
+            tmp_path / "c.zip", {n.replace("/", "\\"): d for n, d in TREE.items()}
+        ),
+        "tar": as_tar(tmp_path / "a.tar", backwards),
+        "tar.gz": as_tar(tmp_path / "a.tar.gz", {f"./{n}": d for n, d in TREE.items()}, "w:gz"),
+    }
+    bytes_of = {}
+    for name, source in sources.items():
+        assert raw_zip.write(source, tmp_path / f"{name}-raw.zip") == len(TREE)
+        bytes_of[name] = (tmp_path / f"{name}-raw.zip").read_bytes()
+    assert len(set(bytes_of.values())) == 1
+    with zipfile.ZipFile(tmp_path / "zip-raw.zip") as made:
+        assert {name: made.read(name) for name in made.namelist()} == MEMBERS
+        assert made.namelist() == sorted(MEMBERS)
+        for info in made.infolist():
+            assert info.compress_type == zipfile.ZIP_STORED
+            assert info.date_time == (1980, 1, 1, 0, 0, 0)
+            assert info.external_attr >> 16 == 0o100644
+
+
+def test_the_same_tree_nested_twice_gives_each_picture_once(tmp_path):
+    nested = TREE | {f"pets/{name}": data for name, data in TREE.items()}
+    assert members(tmp_path, nested) == MEMBERS
+
+
+def test_masks_follow_the_pictures_beside_them(tmp_path):
+    """Whatever the picture's ending, and under the name that the picture gets."""
+    files = {
+        "Ant/a.jpg": picture(1, "JPEG"),
+        "Ant/a.mask.png": picture(11),
+        "x/Ant/a.jpg": picture(2, "JPEG"),
+        "x/Ant/a.mask.PNG": picture(12),
+        "Ant/b.tar.webp": picture(3, "WEBP"),
+        "Ant/b.tar.mask.png": picture(13),
+        "Bee/a.png": picture(4),
+    }
+    found = members(tmp_path, files)
+    assert {name: data for name, data in found.items() if name.startswith("masks/")} == {
+        "masks/Ant/a.jpg.png": picture(11),
+        "masks/Ant/a-2.jpg.png": picture(12),
+        "masks/Ant/b.tar.webp.png": picture(13),
+    }
+    assert len(found) == 4 + 3
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (("Ant/b.mask.png",), r"the mask Ant/b\.mask\.png belongs to no picture"),
+        (("Ant/a.png", "Ant/a.mask.png"), r"belongs to Ant/a\.jpg and Ant/a\.png"),
+        (("Bee/a.mask.png",), "belongs to no picture"),
+    ],
+)
+def test_a_mask_without_its_one_picture_is_told(tmp_path, files, told):
+    with pytest.raises(InputError, match=told):
+        members(tmp_path, {"Ant/a.jpg": picture(1, "JPEG")} | {name: picture(2) for name in files})
+
+
+def test_other_bytes_under_the_same_name_are_kept_beside(tmp_path):
+    found = members(
+        tmp_path,
+        {
+            "Ant/a.png": picture(1),
+            "x/Ant/a.png": picture(2),
+            "y/Ant/a.png": picture(1),
+            "z/Ant/a.png": picture(3),
+            "Ant/a-2.png": picture(4),
+        },
+    )
+    assert found == {
+        "images/Ant/a.png": picture(1),
+        "images/Ant/a-2.png": picture(4),
+        "images/Ant/a-3.png": picture(2),
+        "images/Ant/a-4.png": picture(3),
+    }
+
+
+def test_many_pictures_of_one_name_are_numbered(tmp_path):
+    """Each gets the number after that of the one before, without asking for all below it."""
+    files = {f"{number:04d}/Ant/a.png": b"%d" % number for number in range(3000)}
+    found = dict(as_zip(tmp_path / "a.zip", files))
+    numbered = {f"images/Ant/a-{number + 1}.png": b"%d" % number for number in range(1, 3000)}
+    assert found == numbered | {"images/Ant/a.png": b"0"}
+
+
+def test_what_is_no_picture_is_ignored_and_named(tmp_path, caplog):
+    junk = {
+        "pets/Ant/Thumbs.db": b"\xd0\xcf\x11\xe0 thumbs",
+        "pets/Ant/.DS_Store": b"\0\0\0\1Bud1",
+        "pets/labels.csv": b"a,b\n",
+        "pets/Ant/page": b"<!DOCTYPE html><img src=x>",
+        "__MACOSX/pets/Ant/._a.jpg": b"\0\5\x16\7",
+        "pets/.git/Ant/x.png": picture(9),
+    }
+    assert members(tmp_path, TREE | junk) == MEMBERS
+    (message,) = caplog.messages
+    assert "pets/labels.csv" in message
+    assert message.endswith("and 1 more")
+
+
+def test_what_claims_to_be_a_picture_goes_on_to_select(tmp_path, caplog):
+    claims = {
+        "Ant/broken.JPG": b"not at all",
+        "Ant/empty.png": b"",
+        "Ant/drawing.svg": b"<svg/>",
+        "Ant/jpeg.asp": picture(1, "JPEG"),
+        "Ant/no-ending": picture(2),
+        "Ant/noending2": b"  <?xml version='1.0'?><svg xmlns='x'/>",
+        "Ant/small.bmp2": picture(3, "BMP"),
+    }
+    assert set(members(tmp_path, claims)) == {f"images/{name}" for name in claims}
+    assert not caplog.messages
+
+
+def test_a_picture_beside_the_class_folders_has_no_class(tmp_path, caplog):
+    assert members(tmp_path, {"cover.png": picture(1), "Ant/a.png": picture(2)}) == {
+        "images/Ant/a.png": picture(2)
+    }
+    assert "cover.png" in caplog.text
+
+
+@pytest.mark.parametrize("place", ["boxes.csv", "pets/boxes.csv"])
+def test_boxes_beside_the_class_folders_are_carried_along(tmp_path, place, caplog):
+    found = members(tmp_path, TREE | {place: b"image,label\n"})
+    assert found == MEMBERS | {"boxes.csv": b"image,label\n"}
+    assert not caplog.messages
+
+
+def test_boxes_inside_a_class_are_ignored_and_named(tmp_path, caplog):
+    assert members(tmp_path, TREE | {"pets/Ant/boxes.csv": b""}) == MEMBERS
+    assert "pets/Ant/boxes.csv" in caplog.text
+
+
+def test_accents_have_one_form(tmp_path):
+    """A Mac writes é as e and an accent; params.yaml has the single character."""
+    assert list(members(tmp_path, {"Flabe\u0301be\u0301/a.png": picture(1)})) == [
+        "images/Flab\u00e9b\u00e9/a.png"
+    ]
+
+
+@pytest.mark.parametrize("name", ["Ant/a\nb.png", "Ant/\udcff.png", "Ant/a\u2028.png"])
+def test_names_that_are_no_text_are_refused(tmp_path, name):
+    with pytest.raises(InputError, match="not readable text"):
+        members(tmp_path, {name: picture(1)})
+
+
+def test_a_name_of_a_thousand_characters_is_read_and_no_longer_one(tmp_path):
+    name = "C" * 300 + "/" + "a" * 695 + ".png"
+    assert list(as_zip(tmp_path / "a.zip", {name: b"x"})) == [(f"images/{name}", b"x")]
+    with pytest.raises(InputError, match=r"'xCCC.*'… has 1001 characters, 1000 are read: rename"):
+        list(as_zip(tmp_path / "a.zip", {f"x{name}": b"x"}))
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    write_tree(tmp_path / "elsewhere", {"Ant/a.png": picture(1)})
+    source = write_tree(tmp_path / "tree", {"Bee/b.png": picture(2)})
+    (source / "Ant").symlink_to(tmp_path / "elsewhere" / "Ant")
+    (source / "Bee" / "up").symlink_to(source)
+    assert set(dict(folder.members(source))) == {"images/Ant/a.png", "images/Bee/b.png"}
+
+
+def test_a_broken_link_is_an_error(tmp_path):
+    source = write_tree(tmp_path, {"Ant/a.png": picture(1)})
+    (source / "Ant" / "b.png").symlink_to("nowhere")
+    with pytest.raises(InputError, match=r"cannot read .*b\.png: No such file"):
+        list(folder.members(source))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    source = write_tree(tmp_path, {"Ant/a.png": picture(1)})
+    os.mkfifo(source / "Ant" / "b.png")
+    with pytest.raises(InputError, match="no ordinary file"):
+        list(folder.members(source))
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [({}, "nothing"), ({"a.png": b"x"}, "a.png"), ({"Ant/notes.txt": b"x"}, "Ant/notes.txt")],
+)
+def test_a_tree_without_pictures_in_class_folders(tmp_path, files, found):
+    (tmp_path / "tree").mkdir()
+    with pytest.raises(InputError, match=rf"no pictures in class folders.* there is {found}"):
+        members(tmp_path, files)
+
+
+def test_a_file_too_large_for_a_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr(class_folders, "MAX_FILE_MIB", 0)
+    with pytest.raises(InputError, match=r"Ant/a\.png has 0 MiB, a picture may have 0"):
+        members(tmp_path, {"Ant/a.png": picture(1)})
+
+
+def test_a_failed_write_leaves_the_old_archive(tmp_path):
+    def full_disk():
+        yield "images/Ant/a.png", b"x"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    out = tmp_path / "raw.zip"
+    out.write_bytes(b"old")
+    with pytest.raises(InputError, match="the disk is full"):
+        raw_zip.write(full_disk(), out)
+    assert out.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_members_are_not_all_in_memory(tmp_path):
+    def many():
+        for number in range(64):
+            yield f"images/Ant/{number:02d}.bmp", bytes(2**20)
+
+    tracemalloc.start()
+    try:
+        raw_zip.write(many(), tmp_path / "raw.zip")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "raw.zip").stat().st_size > 64 * 2**20
+    assert peak < 8 * 2**20
+
+
+def test_the_directory_is_sorted_whatever_the_order_of_arrival(tmp_path):
+    raw_zip.write(iter([("b", b"2"), ("c", b"3"), ("a", b"1")]), tmp_path / "raw.zip")
+    with zipfile.ZipFile(tmp_path / "raw.zip") as made:
+        assert made.namelist() == ["a", "b", "c"]
+        assert [made.read(name) for name in "abc"] == [b"1", b"2", b"3"]

@@ -1,0 +1,42 @@
+"""What a file is, by its first bytes and by its name."""
+
+import pytest
+
+from pokecam.data.sources.formats import HEAD_BYTES, READABLE, kind, promises_picture, shows_picture
+from tests.support.pictures import picture
+
+
+@pytest.mark.parametrize("name", sorted(set(READABLE) - {"ICO"}))
+def test_every_readable_format_is_known_by_content(name):
+    head = picture(1, name)[:HEAD_BYTES]
+    assert kind(head) == name
+    assert shows_picture(head)
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "shows"),
+    [
+        (b"\xef\xbb\xbf\n<?xml version='1.0'?><!-- x --><svg>", "SVG", True),
+        (b"<html><body><svg>", "HTML", False),
+        (b"<!doctype HTML>", "HTML", False),
+        (b"%PDF-1.7", "PDF", False),
+        (b"PK\x03\x04", "ZIP", False),
+        (b"\0\0\0\x18ftypmif1", "HEIC", True),
+        (b"8BPS\0\1", "Photoshop", True),
+        (b"BMW has two letters in common", None, False),
+        (b"P6 is a road", "PPM", True),
+        (b"Pikachu, 25", None, False),
+        (b"", None, False),
+    ],
+)
+def test_kinds(head, name, shows):
+    assert kind(head) == name
+    assert shows_picture(head) is shows
+
+
+@pytest.mark.parametrize(
+    ("name", "promises"),
+    [("a.JPG", True), ("a.tar.webp", True), ("a.jpg.txt", False), ("jpg", False), ("a.csv", False)],
+)
+def test_names(name, promises):
+    assert promises_picture(name) is promises

@@ -1,0 +1,67 @@
+"""`source` in params.yaml: which kind it is, and what is said when it is none."""
+
+import pytest
+
+from pokecam.common.errors import InputError
+from pokecam.common.params import read
+from pokecam.data.sources.registry import DownloadSettings, members
+from tests.support.pictures import as_tar, as_zip, picture, write_tree
+
+FILES = {"Ant/a.png": picture(1)}
+
+
+def given(source):
+    return dict(members(str(source), images_per_class=1, draw_seed=1))
+
+
+def test_the_kind_follows_from_the_content_and_not_from_the_ending(tmp_path):
+    """A zip called .tar, a tar called .zip, a tar.gz without an ending."""
+    as_zip(tmp_path / "a.tar", FILES)
+    as_tar(tmp_path / "a.zip", FILES)
+    as_tar(tmp_path / "a", FILES, "w:gz")
+    write_tree(tmp_path / "tree", FILES)
+    for source in ("a.tar", "a.zip", "a", "tree"):
+        assert given(tmp_path / source) == {"images/Ant/a.png": picture(1)}
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [("kagle", "does not exist. Did you mean kaggle?"), ("no/such/folder", "does not exist")],
+)
+def test_a_source_that_is_not_there(source, told):
+    with pytest.raises(InputError) as error:
+        given(source)
+    assert told in str(error.value)
+    assert "absolute path" in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"plain text", b"Rar!\x1a\x07\x00", b"BZh9"])
+def test_a_file_that_is_no_archive(tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(InputError, match=r"neither a folder nor a \.zip, \.tar or \.tar\.gz"):
+        given(tmp_path / "file")
+
+
+def test_an_empty_zip(tmp_path):
+    as_zip(tmp_path / "a.zip", {})
+    with pytest.raises(InputError, match="holds no pictures in class folders"):
+        given(tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("source: 3", "source: 3 was given"),
+        ("source: ''", "source: '' was given"),
+        ("images_per_class: 0", "images_per_class: 0 was given"),
+        ("draw_seed: -1", "draw_seed: -1 was given"),
+    ],
+)
+def test_settings_are_checked(tmp_path, line, told):
+    good = {"source": "drawn", "images_per_class": 60, "draw_seed": 1}
+    key, value = line.split(": ")
+    lines = [f"{k}: {v}" for k, v in (good | {key: value}).items()]
+    (tmp_path / "params.yaml").write_text("\n".join(lines))
+    with pytest.raises(InputError) as error:
+        read(DownloadSettings, tmp_path / "params.yaml", tmp_path / "dvc.yaml")
+    assert told in str(error.value)

@@ -1,0 +1,253 @@
+"""Faithfulness, on networks whose answer can be worked out by hand."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pytorch_grad_cam.metrics.road import ROADCombined
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
+from torch import nn
+from torchcam.metrics import ClassificationMetric, DeletionInsertionMetric
+
+from pokecam.judging import faithfulness
+from pokecam.judging.faithfulness import area, blur, deletion_insertion, order, road, seen_through
+from tests.support.given import Given
+
+SIZE_PX = 8
+OBJECT = np.zeros((SIZE_PX, SIZE_PX), bool)
+OBJECT[:2] = True  # a quarter of the picture, 16 pixels
+
+
+def looks_at_object(x):
+    """Probability of class 1: the mean of the object's pixels, all of which are 1 in `picture`."""
+    share = x[:, 0, torch.from_numpy(OBJECT)].mean(dim=1)
+    return torch.stack([1 - share, share], dim=1)
+
+
+def picture(n=1):
+    return torch.ones(n, 3, SIZE_PX, SIZE_PX)
+
+
+TARGET = torch.ones(1, dtype=torch.long)
+PERFECT = OBJECT.astype(np.float32)[None, None]
+INVERTED = 1 - PERFECT
+CONSTANT = np.zeros_like(PERFECT)
+
+
+def test_order_by_hand():
+    shown = np.array([[0.5, 1.0], [0.5, 0.0]], np.float32)
+    assert order(shown).tolist() == [1, 0, 2, 3]
+    assert order(np.zeros((3, 2, 2))).tolist() == [[0, 1, 2, 3]] * 3
+
+
+@given(
+    st.lists(
+        st.floats(0, 1, width=32) | st.sampled_from([0.0, -0.0, 0.5, 1.0]), min_size=9, max_size=9
+    )
+)
+def test_order_is_that_of_a_stable_sort(values):
+    shown = np.array(values, np.float32).reshape(3, 3)
+    assert order(shown).tolist() == np.argsort(-shown.ravel(), kind="stable").tolist()
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (PERFECT, [1, 0, 0, 0, 0]),  # the first quarter that goes is the object
+        (INVERTED, [1, 1, 1, 1, 0]),  # the last
+        (CONSTANT, [1, 0, 0, 0, 0]),  # ties go in reading order, and the object is on top
+    ],
+)
+def test_deletion_by_hand(shown, expected):
+    curves = deletion_insertion(looks_at_object, picture(), TARGET, order(shown), steps=4)
+    assert curves.deletion[0, 0].tolist() == expected
+
+
+def test_a_deletion_step_in_the_object_by_hand():
+    curves = deletion_insertion(looks_at_object, picture(), TARGET, order(PERFECT), steps=8)
+    assert curves.deletion[0, 0].tolist() == [1, 0.5, 0, 0, 0, 0, 0, 0, 0]
+    assert area(curves.deletion).item() == pytest.approx((1 / 2 + 0.5) / 8)
+
+
+def test_insertion_by_hand():
+    """Over a blurred picture; this one is 1 where the object is, 0 elsewhere, so that blurring
+    leaves less of it."""
+    x = picture() * torch.from_numpy(OBJECT)
+    dim = looks_at_object(blur(x))[0, 1].item()
+    assert 0 < dim < 1
+    for shown, expected in ((PERFECT, [dim, 1, 1, 1, 1]), (INVERTED, [dim, dim, dim, dim, 1])):
+        curves = deletion_insertion(looks_at_object, x, TARGET, order(shown), steps=4)
+        assert curves.insertion[0, 0].tolist() == pytest.approx(expected)
+
+
+def test_insertion_over_another_picture_by_hand():
+    curves = deletion_insertion(
+        looks_at_object, picture(), TARGET, order(INVERTED), steps=4, start=torch.zeros_like
+    )
+    assert curves.insertion[0, 0].tolist() == [0, 0, 0, 0, 1]
+
+
+def test_area_by_hand():
+    assert area(np.array([1.0, 0.5, 0.0])) == pytest.approx(0.5)
+    assert area(np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])).tolist() == [0.75, 0.25]
+
+
+def test_drop_and_increase_by_hand():
+    shown = np.concatenate([PERFECT, INVERTED, PERFECT / 2, CONSTANT], axis=1)
+    drops, rises = seen_through(looks_at_object, picture(), TARGET, shown)
+    assert drops.tolist() == [[0, 1, 0.5, 1]]
+    assert rises.tolist() == [[0, 0, 0, 0]]
+    half = picture() / 2  # seen through twice itself it is more probable
+    drops, rises = seen_through(looks_at_object, half, TARGET, 2 * PERFECT)
+    assert (drops.item(), rises.item()) == (0, 1)
+
+
+def test_road_by_hand():
+    """The picture is 1 on the object and 0 elsewhere. Filled in from around it the object is gone;
+    removed last it stays until the last 10 % are left."""
+    x = picture() * torch.from_numpy(OBJECT)
+    found = road(looks_at_object, x, TARGET, order(PERFECT), seeds=[0], percentiles=(25, 75))
+    assert found.most[0, 0] == pytest.approx([0, 0], abs=0.02)  # noise of 0.01
+    assert found.least[0, 0] == pytest.approx([1, 1], abs=0.02)
+    assert found.flipped.tolist() == [[[True, True]]]
+    assert found.combined.item() == pytest.approx(0.5, abs=0.02)
+    other = road(looks_at_object, x, TARGET, order(INVERTED), seeds=[0], percentiles=(25, 75))
+    assert other.combined.item() == pytest.approx(-0.5, abs=0.02)
+    assert not other.flipped.any()
+
+
+def test_the_share_that_flips_by_hand():
+    flipped = np.array([[False, True, True], [False, False, False], [True, False, True]])
+    shares = faithfulness.flip_share(flipped, percentiles=(20, 40, 60))
+    assert shares.tolist() == [0.4, 1.0, 0.2]
+
+
+class Small(nn.Module):
+    """A random network for comparisons."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 5, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten()
+        )
+        self.last = nn.Linear(128, 3)
+
+    def forward(self, x):
+        return 4 * self.last(self.layers(x))
+
+
+@pytest.fixture(scope="module")
+def small():
+    return Small().eval()
+
+
+def probabilities(model):
+    @torch.inference_mode()
+    def network(x):
+        return model(x).softmax(dim=1)
+
+    return network
+
+
+def random_case(n=2, methods=3, size_px=32, seed=0):
+    chance = np.random.default_rng(seed)
+    x = torch.from_numpy(chance.normal(size=(n, 3, size_px, size_px))).float()
+    coarse = torch.from_numpy(chance.random((n, methods, 7, 7))).float()
+    shown = torch.nn.functional.interpolate(coarse, (size_px, size_px), mode="bilinear").numpy()
+    return x, torch.tensor([2, 0, 1])[:n], shown
+
+
+def test_deletion_and_insertion_against_a_plain_loop(small):
+    x, target, shown = random_case()
+    network, steps = probabilities(small), 5
+    curves = deletion_insertion(network, x, target, order(shown), steps)
+    blurred = blur(x)
+    for n in range(len(x)):
+        for m in range(shown.shape[1]):
+            first = sorted(range(shown[n, m].size), key=lambda i: -shown[n, m].flat[i])
+            for i in range(steps + 1):
+                gone, come = x[n].clone(), blurred[n].clone()
+                for pixel in first[: len(first) * i // steps]:
+                    at = slice(None), pixel // 32, pixel % 32
+                    gone[at], come[at] = 0, x[n][at]
+                for picture_, curve in ((gone, curves.deletion), (come, curves.insertion)):
+                    expected = network(picture_[None])[0, target[n]].item()
+                    assert curve[n, m, i] == pytest.approx(expected, abs=1e-5)
+
+
+def test_deletion_and_insertion_against_torchcam(small):
+    """With as many steps and the same picture to begin with."""
+    x, target, shown = random_case()
+    ours = deletion_insertion(probabilities(small), x, target, order(shown), steps=8)
+    softmax = partial(torch.softmax, dim=-1)
+    for m in range(shown.shape[1]):
+        for n in range(len(x)):
+            one, class_index = x[n : n + 1], [int(target[n])]
+            given = Given(small, shown[n : n + 1, m])
+            gone = DeletionInsertionMetric(given, softmax, steps=8)
+            come = DeletionInsertionMetric(given, softmax, steps=8, baseline=blur)
+            for metric in (gone, come):
+                metric.update(one, class_index)
+            expected = gone.summary()["deletion_auc"], come.summary()["insertion_auc"]
+            areas = (area(curves[n, m]) for curves in (ours.deletion, ours.insertion))
+            assert tuple(areas) == pytest.approx(expected, abs=1e-6)
+
+
+def test_drop_and_increase_against_torchcam(small):
+    x, target, shown = random_case(n=3)
+    drops, rises = seen_through(probabilities(small), x, target, shown)
+    for m in range(shown.shape[1]):
+        metric = ClassificationMetric(Given(small, shown[:, m]), partial(torch.softmax, dim=-1))
+        metric.update(x, target.tolist())
+        found = metric.summary()
+        assert drops[:, m].mean() == pytest.approx(found["avg_drop"], abs=1e-5)
+        assert rises[:, m].mean() == pytest.approx(found["conf_increase"])
+
+
+def test_the_blur_is_torchvisions():
+    from torchvision.transforms.functional import gaussian_blur
+
+    x = random_case()[0]
+    ours, theirs = blur(x), gaussian_blur(x, [11, 11], [5.0, 5.0])
+    inside = (..., slice(5, -5), slice(5, -5))  # torchvision mirrors the border
+    torch.testing.assert_close(ours[inside], theirs[inside])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_road_against_pytorch_grad_cam(small):
+    """Within 0.02 of a probability: theirs solves for the removed pixels directly, adds its own
+    noise, and cuts at a percentile of values where ours counts pixels."""
+    x, target, shown = random_case(size_px=64)
+    percentiles = (20, 40, 60, 80)
+    ours = road(
+        probabilities(small), x, target, order(shown), seeds=[0, 1], percentiles=percentiles
+    ).combined  # (N, M)
+    theirs = ROADCombined(percentiles=list(percentiles))
+    wanted = [ClassifierOutputSoftmaxTarget(int(c)) for c in target]
+    for m in range(shown.shape[1]):
+        expected = theirs(x, shown[:, m], wanted, small)
+        assert ours[:, m] == pytest.approx(np.array(expected), abs=0.02)
+
+
+def test_pictures_and_methods_do_not_mix_and_nothing_is_changed(small, monkeypatch):
+    x, target, shown = random_case()
+    before = x.clone(), shown.copy()
+    network = probabilities(small)
+
+    def everything(x, target, shown):
+        curves = deletion_insertion(network, x, target, order(shown), 4)
+        drops, rises = seen_through(network, x, target, shown)
+        removal = road(network, x, target, order(shown), seeds=[0, 1], percentiles=(30, 60))
+        return [curves.deletion, curves.insertion, drops, rises, removal.most, removal.least]
+
+    together = everything(x, target, shown)
+    assert torch.equal(x, before[0])
+    assert np.array_equal(shown, before[1])
+    monkeypatch.setattr(faithfulness, "AT_ONCE", 5)
+    alone = everything(x[:1], target[:1], shown[:1, 1:2])
+    for many, one in zip(together, alone, strict=True):
+        assert many[:1, 1:2] == pytest.approx(one, abs=1e-5)

@@ -1,0 +1,107 @@
+"""Parts of drawn creatures: drawing again without them, and ranking them."""
+
+import numpy as np
+import pytest
+
+from pokecam.data.packed import images
+from pokecam.data.packing.pack import pack
+from pokecam.data.sources import drawn, raw_zip
+from pokecam.judging.parts import Redrawing, masses, rank_correlation, visible
+from tests.conftest import PROJECT
+
+SIZE_PX = 96
+SETTINGS = PROJECT / "drawn"
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    members = drawn.members(SETTINGS, images_per_class=5, draw_seed=3, workers=1)
+    raw_zip.write(members, folder / "raw.zip")
+    pack(
+        folder / "raw.zip",
+        folder / "images",
+        classes=["Pikachu", "Gengar"],
+        lookalikes=[],
+        image_size=SIZE_PX,
+        unfinished=folder / "unfinished",
+    )
+    return images.load(folder / "images")
+
+
+@pytest.fixture(scope="module")
+def redrawing():
+    return Redrawing(SETTINGS, SIZE_PX)
+
+
+def test_a_picture_drawn_again_is_the_packed_one(packed, redrawing):
+    seeds = packed.scenes.set_index("image").seed
+    for number, row in enumerate(packed.manifest.itertuples()):
+        again = redrawing.pictures(row.label, int(seeds[row.file]), [frozenset()])[0]
+        assert np.array_equal(again, packed.pixels[number])
+
+
+def test_numbers_in_masks_are_those_of_the_parts(packed, redrawing):
+    for label, some in packed.parts.groupby("label"):
+        if label in packed.classes:
+            assert redrawing.parts(label) == some.sort_values("index").part.to_list()
+
+
+def test_without_a_part_the_picture_changes_there(packed, redrawing):
+    """More for each pixel than elsewhere, where JPEG and what the part hid do the rest."""
+    row, mask = packed.manifest.iloc[0], packed.masks[0]
+    seed = int(packed.scenes.set_index("image").seed[row.file])
+    whole = packed.pixels[0].astype(int)
+    seen = visible(mask, redrawing.parts(row.label))
+    left_out = redrawing.pictures(row.label, seed, [frozenset({name}) for name in seen])
+    for region, without in zip(seen.values(), left_out, strict=True):
+        change = abs(without - whole).sum(axis=2)
+        assert change[region].mean() > 5 * change[~region].mean()
+
+
+def test_regions_are_dilated_by_two_pixels():
+    mask = np.zeros((12, 12), np.uint8)
+    mask[4:8, 4:8] = 2
+    mask[0, 0] = 1  # too small to be asked for
+    seen = visible(mask, ["ear", "tail", "paw"])
+    assert list(seen) == ["tail"]
+    expected = np.zeros((12, 12), bool)
+    expected[2:10, 2:10] = True
+    assert np.array_equal(seen["tail"], expected)
+
+
+def test_masses_by_hand():
+    shown = np.array([[[1.0, 0.5], [0, 0]], [[0, 0], [0.25, 0.25]]])
+    top = np.array([[True, True], [False, False]])
+    regions = {"top": top, "left": np.array([[True, False]] * 2)}
+    assert masses(shown, regions).tolist() == [[1.5, 1.0], [0.0, 0.25]]
+
+
+def test_rank_correlation_by_hand():
+    drops = np.array([3.0, 1.0, 2.0])
+    assert rank_correlation(drops, np.array([30.0, 10, 20])) == pytest.approx(1)
+    assert rank_correlation(drops, np.array([1.0, 3, 2])) == pytest.approx(-1)
+    # ranks 3 1 2 against 3 2 1: 1 − 6 · (0 + 1 + 1) / (3 · 8)
+    assert rank_correlation(drops, np.array([3.0, 2, 1])) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("drops", "mass"), [([1, 2], [1, 2]), ([1, 1, 1], [1, 2, 3]), ([1, 2, 3], [0, 0, 0])]
+)
+def test_what_cannot_be_ranked_has_no_correlation(drops, mass):
+    assert np.isnan(rank_correlation(np.array(drops, float), np.array(mass, float)))
+
+
+def test_drawings_differ_where_a_part_is_another_or_missing(redrawing):
+    same = redrawing.differences("Pikachu", "Pikachu", seed=5)
+    other = redrawing.differences("Pikachu", "Raichu", seed=5)
+    assert list(same) == list(other) == redrawing.parts("Pikachu")
+    assert set(same.values()) == {0.0}
+    assert other["stripes"] > 0  # Raichu has none
+    assert other["tail"] > other["eye-left"]
+
+
+def test_the_same_drawing_does_not_differ_whatever_chance_does_to_others(redrawing):
+    """Wartortle has ears, which Squirtle has not; the rims of their shells are one drawing."""
+    assert redrawing.differences("Squirtle", "Wartortle", seed=7)["shell-rim"] == 0
+    assert redrawing.differences("Wartortle", "Squirtle", seed=7)["shell-rim"] == 0

@@ -1,0 +1,103 @@
+"""Judging pictures of a drawn source: what parts are worth, and where look-alikes differ."""
+
+import numpy as np
+import pytest
+import torch
+
+from pokecam.data.packed import images
+from pokecam.data.packing.pack import pack
+from pokecam.data.sources import drawn, raw_zip
+from pokecam.judging import parts, tables
+from pokecam.judging.case import Case
+from pokecam.judging.lookalikes import look_alikes
+from pokecam.judging.scores import JudgeSettings, score
+from pokecam.networks import classifier
+from pokecam.networks.classifier import predict
+from tests.conftest import PROJECT
+
+SIZE_PX = 96
+CLASSES = ["Squirtle", "Wartortle"]
+ROWS = np.array([1, 3, 5, 7])  # of ten pictures, five a class
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    members = drawn.members(PROJECT / "drawn", images_per_class=5, draw_seed=3, workers=1)
+    raw_zip.write(members, folder / "raw.zip")
+    pack(
+        folder / "raw.zip",
+        folder / "images",
+        classes=CLASSES,
+        lookalikes=[CLASSES],
+        image_size=SIZE_PX,
+        unfinished=folder / "unfinished",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = classifier.build("squeezenet1_1", "gap", CLASSES, SIZE_PX).eval()
+    maps = {"cam": np.random.default_rng(0).random((len(ROWS), 2, 6, 6), dtype=np.float32)}
+    packed = images.load(folder / "images")
+    return Case(network, None, packed, ROWS, np.array([0, 1, 0, 1]), maps)
+
+
+@pytest.fixture(scope="module")
+def redrawing():
+    return parts.Redrawing(PROJECT / "drawn", SIZE_PX)
+
+
+def settings():
+    wanted = ["localization", "parts", "lookalikes", "background"]
+    return JudgeSettings(judge_measures=wanted, judge_pictures=3, seed=1)
+
+
+def test_a_parts_worth_is_the_fall_of_the_logit_of_the_predicted_class(case, redrawing):
+    scores = score(case, settings(), redrawing)
+    table = scores.drops
+    asked = [case.files[i] for i in (0, 1, 2)]  # of 2 + 2 pictures three, classes taking turns
+    assert list(table.file.unique()) == asked
+    for i, file in enumerate(asked):
+        number, label = ROWS[i], case.labels[i]
+        for row in table[table.file == file].itertuples():
+            (without,) = redrawing.pictures(label, int(case.seeds[file]), [frozenset({row.part})])
+            both = np.stack([case.packed.pixels[number], without])
+            logits = predict(case.network, both, np.arange(2))[:, case.predicted[i]]
+            assert row.drop == pytest.approx((logits[0] - logits[1]).item(), abs=1e-4)
+            index = redrawing.parts(label).index(row.part) + 1
+            assert row.area_px == (case.packed.masks[number] == index).sum()
+    known = ~np.isnan(scores.values["parts"][:, 0])
+    assert known.tolist() == [True, True, True, False]
+
+
+def test_truth_is_the_mask_and_the_sources_own_box(case):
+    truth = case.truth(slice(0, 4))
+    assert np.array_equal(truth.masks, case.packed.masks[ROWS] > 0)
+    boxes = case.packed.boxes.set_index("image")
+    for file, (box,) in zip(case.files, truth.boxes, strict=True):
+        assert box.tolist() == boxes.loc[file, ["xmin", "ymin", "xmax", "ymax"]].tolist()
+
+
+def test_look_alikes_are_compared_by_their_own_drawings(case, redrawing):
+    table = look_alikes(case, np.array([0, 3]), seed=1, redrawing=redrawing)
+    assert set(zip(table.file, table.label, table.against, strict=True)) == {
+        (case.files[0], "Squirtle", "Wartortle"),
+        (case.files[3], "Wartortle", "Squirtle"),
+    }
+    assert table.differing.between(-1, 1).all()
+    x = classifier.prepare(torch.from_numpy(case.packed.pixels[ROWS[3:4]]))
+    with torch.inference_mode():
+        logits = case.network(x)[0]
+    margin = table[table.file == case.files[3]].margin
+    assert margin.to_numpy() == pytest.approx((logits[1] - logits[0]).item(), abs=1e-4)
+
+
+def not_asked():
+    raise AssertionError("nobody asked for a network trained on shuffled labels")
+
+
+def test_every_table_that_was_asked_for_is_made(case, redrawing):
+    made = tables.tables(case, settings(), redrawing, shuffled=not_asked)
+    assert set(made) == {
+        *("scores", "measures", "tests", "parts", "worth", "lookalikes", "background"),
+    }
+    assert all(len(table) for table in made.values())

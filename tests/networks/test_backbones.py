@@ -1,0 +1,125 @@
+"""Every network of the table against torchvision's own."""
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from pokecam.networks import backbones
+from pokecam.networks.backbones import BACKBONES
+from tests.support.networks import CHOSEN, each, size_px
+
+N_CLASSES = 3
+
+
+@pytest.fixture(scope="module", params=each())
+def network(request):
+    """(name, torchvision's network in evaluation mode, a batch of two pictures)."""
+    torch.manual_seed(0)
+    family = BACKBONES[request.param]
+    built = torchvision.models.get_model(
+        request.param, weights=None, num_classes=N_CLASSES, **family.options
+    )
+    nn.init.normal_(built.get_submodule(family.last).weight)  # vision transformers have zeros
+    built = built.to(memory_format=torch.channels_last).eval()
+    side = size_px(request.param)
+    x = torch.randn(2, 3, side, side).to(memory_format=torch.channels_last)
+    return request.param, built, x
+
+
+def test_every_classifier_of_torchvision_is_in_the_table():
+    models = torchvision.models
+    assert sorted(BACKBONES) == models.list_models(module=models)
+    assert set(CHOSEN) < set(BACKBONES)
+
+
+@torch.no_grad()
+def test_body_and_head_are_the_whole_network_bit_for_bit(network):
+    name, built, x = network
+    body, head = BACKBONES[name].split(built)
+    assert torch.equal(head(body(x)), built(x))
+    names = [*body.state_dict(), *head.state_dict()]
+    assert sorted(names) == sorted(built.state_dict())
+
+
+@torch.no_grad()
+def test_the_head_leaves_the_activations_alone(network):
+    name, built, x = network
+    body, head = BACKBONES[name].split(built)
+    A = body(x)
+    before = A.clone()
+    first = head(A)
+    assert torch.equal(A, before)
+    assert torch.equal(head(A), first)
+
+
+# The lowest value of what the last activation function of a family gives; None where the body
+# ends in something else, a normalisation or a sum.
+LOWEST = {"mobilenet_v3": -0.375, "efficientnet": -0.2785}
+UNBOUNDED = ("convnext", "maxvit", "swin", "vit")
+
+
+def test_activations_come_after_the_activation_function(network):
+    """ReLU gives no negative value, hard-swish none below -3/8, SiLU none below -0.2785."""
+    name, built, x = network
+    body, _ = BACKBONES[name].split(built)
+    with torch.no_grad():
+        A = backbones.grid(name, body(x))
+    assert A.ndim == 4
+    assert (A > 0).any()
+    if not name.startswith(UNBOUNDED):
+        assert A.min() >= next((low for key, low in LOWEST.items() if name.startswith(key)), 0)
+
+
+@torch.no_grad()
+def test_the_grid_of_a_transformer_is_where_its_patches_are():
+    """Whatever happens in one corner of the picture changes the token of that corner first."""
+    torch.manual_seed(0)
+    body, _ = backbones.split("vit_b_32", N_CLASSES)
+    body.encoder.layers = nn.Sequential()  # patches alone: each sees its own 32 pixels
+    x = torch.zeros(1, 3, 224, 224)
+    x[..., 32:64, 96:128] = 1
+    changed = backbones.grid("vit_b_32", body(x)) != backbones.grid(
+        "vit_b_32", body(torch.zeros_like(x))
+    )
+    assert changed.any(dim=1)[0].nonzero().tolist() == [[1, 3]]
+
+
+@torch.no_grad()
+def test_a_pooled_transformer_is_torchvisions_encoder_whole():
+    torch.manual_seed(0)
+    network = torchvision.models.vit_b_32(num_classes=N_CLASSES).eval()
+    whole = BACKBONES["vit_b_32"].pooled(network)
+    x = torch.randn(1, 3, 224, 224)
+    tokens = torch.cat([network.class_token, network._process_input(x)], dim=1)
+    assert torch.equal(whole(x), network.encoder(tokens))
+
+
+def test_the_last_layer_is_the_one_that_scores_classes(network):
+    name, built, _ = network
+    last = built.get_submodule(BACKBONES[name].last)
+    assert isinstance(last, nn.Linear | nn.Conv2d)
+    assert len(last.weight) == N_CLASSES
+    assert last.bias is None or len(last.bias) == N_CLASSES
+
+
+@pytest.mark.parametrize("name", ["vgg16", "alexnet"])
+def test_the_last_max_pooling_belongs_to_the_head(name):
+    with torch.device("meta"):
+        body, head = backbones.split(name, N_CLASSES)
+    assert isinstance(list(body.modules())[-1], nn.ReLU)
+    assert isinstance(head.maxpool, nn.MaxPool2d)
+
+
+def test_batch_norm_arrives_in_short_trainings():
+    with torch.device("meta"):
+        body, _ = backbones.split("mobilenet_v3_small", N_CLASSES)
+    norms = [module for module in body.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    assert {norm.momentum for norm in norms} == {0.1}
+
+
+def test_every_backbone_has_official_weights_that_state_its_smallest_picture():
+    for name in BACKBONES:
+        assert backbones.imagenet_weights(name).url
+        assert 1 <= backbones.smallest_picture(name) <= 256

@@ -1,0 +1,94 @@
+"""Which device, and what it computes in."""
+
+from threading import Barrier, get_ident
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pokecam.common.errors import InputError
+from pokecam.networks import device
+
+DENSE = nn.Conv2d(4, 4, 3)
+GROUPED = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, groups=4))
+
+
+def test_auto_takes_what_is_there():
+    assert device.pick("auto").type in ("cuda", "mps", "cpu")
+    assert device.pick("cpu") == torch.device("cpu")
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"^device: cuda is not available here; available: auto, "):
+        device.pick("cuda")
+
+
+@pytest.mark.parametrize(
+    ("unit", "network", "expected"),
+    [
+        ("avx512_bf16", DENSE, torch.bfloat16),
+        ("amx_bf16", DENSE, torch.bfloat16),
+        ("avx512_f", DENSE, torch.float32),
+        ("avx512_bf16", GROUPED, torch.float32),
+    ],
+)
+def test_training_in_bfloat16_where_it_is_faster(unit, network, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {unit: True}, raising=False)
+    with device.mixed_precision(network):
+        assert network(torch.zeros(1, 4, 8, 8)).dtype == expected
+    assert all(weight.dtype == torch.float32 for weight in network.parameters())
+
+
+@pytest.mark.parametrize("free_bytes", [0, 2**30])
+def test_pictures_are_the_same_kept_on_the_device_or_not(free_bytes, monkeypatch):
+    monkeypatch.setattr(device, "_free_bytes", lambda _: free_bytes)
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 3), dtype=np.uint8)
+    rows = np.array([8, 2, 3, 5])
+    read = device.reader(pixels, rows, torch.device("cpu"))
+    assert np.array_equal(read(np.array([3, 0])).numpy(), pixels[[5, 8]])
+    before = pixels[5, 0, 0, 0]
+    pixels[:] = 0
+    kept = read(np.array([3]))[0, 0, 0, 0]
+    assert kept == (before if free_bytes else 0)
+
+
+@pytest.fixture
+def determinism_restored():
+    before = torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
+@pytest.mark.usefixtures("determinism_restored")
+def test_on_cuda_algorithms_are_deterministic(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    device.pick("cuda")
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def test_maps_are_exact_but_on_cuda():
+    assert device.inference_precision(torch.device("cpu")) == torch.float32
+    assert device.inference_precision(torch.device("cuda")) == torch.float16
+
+
+def test_shared_out_tasks_have_a_core_each():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with device.shared_out(torch.device("cpu")) as pool:
+            meet = Barrier(2, timeout=60)  # both run at once, or neither goes on
+
+            def task(_):
+                meet.wait()
+                return torch.get_num_threads()
+
+            assert list(pool.map(task, range(2))) == [1, 1]
+        assert torch.get_num_threads() == 2
+        with device.shared_out(torch.device("meta")) as pool:
+            assert len({*pool.map(lambda _: get_ident(), range(8))}) == 1
+    finally:
+        torch.set_num_threads(before)

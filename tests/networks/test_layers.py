@@ -1,0 +1,80 @@
+"""Maps of an earlier layer."""
+
+import pytest
+import torch
+
+from pokecam.cam.maps import capture, maps
+from pokecam.common.errors import InputError
+from pokecam.networks import layers
+from pokecam.networks.classifier import build
+from tests.support.networks import SIZE_PX
+
+
+def network(backbone="resnet18", head="gap"):
+    torch.manual_seed(0)
+    return build(backbone, head, ["a", "b"], SIZE_PX).eval()
+
+
+@pytest.mark.parametrize("layer", ["layer3", "layer3.0", "conv1", "layer4.0"])
+def test_grad_cam_of_an_earlier_layer_is_plain_autograd_there(layer):
+    model = network().double()
+    x = torch.randn(2, 3, SIZE_PX, SIZE_PX).double()
+    kept = []
+    module = model.body.get_submodule(layer)
+    hook = module.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    logits = model(x)
+    hook.remove()
+    expected = []
+    for label in range(2):
+        (g,) = torch.autograd.grad(logits[:, label].sum(), kept[0], retain_graph=True)
+        expected.append((g.mean(dim=(2, 3), keepdim=True) * kept[0]).sum(dim=1).detach())
+    captured = capture(layers.at(model, layer), x)
+    torch.testing.assert_close(maps(captured, "grad_cam"), torch.stack(expected, dim=1))
+    torch.testing.assert_close(captured.logits, logits)
+
+
+def test_the_default_is_the_network_itself():
+    model = network()
+    assert layers.at(model, None) is model
+    assert layers.at(model, model.cam_layer) is model
+
+
+def test_layers_that_there_are_not_are_refused():
+    with pytest.raises(InputError, match=r"no layer layer5.*Its layers: conv1, bn1"):
+        layers.at(network(), "layer5")
+    with pytest.raises(InputError, match="cam needs nothing but average pooling"):
+        maps(capture(layers.at(network(), "layer2"), torch.zeros(1, 3, 64, 64)), "cam")
+
+
+def test_a_transformer_has_one_layer_to_use():
+    torch.manual_seed(0)
+    model = build("swin_t", "gap", ["a", "b"], 224)
+    with pytest.raises(InputError, match="of swin_t only permute can be used"):
+        layers.at(model, "features.3")
+
+
+@pytest.mark.parametrize(
+    ("head", "layer"), [("native", "encoder.layers.encoder_layer_10"), ("gap", "encoder.ln")]
+)
+def test_the_layer_of_a_vision_transformer_has_its_name(head, layer):
+    """What goes into the last of 12 blocks for the native head, what comes out for the other."""
+    assert build("vit_b_32", head, ["a", "b"], 224).cam_layer == layer
+
+
+@pytest.mark.parametrize(
+    ("backbone", "quarter", "eighth"),
+    [
+        ("resnet18", "layer1.1", "layer2.1"),
+        ("mobilenet_v2", "features.3", "features.6"),
+        ("vgg16", "features.15", "features.22"),
+        ("swin_t", "features.1.1", "features.3.1"),  # whose maps have channels last
+        ("vit_b_32", None, None),  # tokens
+    ],
+)
+def test_the_last_layer_of_at_least_a_side(backbone, quarter, eighth):
+    with torch.device("meta"):
+        model = build(backbone, "gap", ["a", "b"], 224)
+    assert layers.last_of_side(model, 1 / 4) == quarter
+    assert layers.last_of_side(model, 1 / 8) == eighth
+    assert layers.last_of_side(model, 2) is None
+    assert not any(module._forward_hooks for module in model.modules())

@@ -1,0 +1,189 @@
+"""The chain of artifacts, with the real `dvc`, on a tiny folder of generated pictures."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from tests.support.repository import ALL, COLOURS, Repository, draw_pictures, ran
+
+
+def test_nothing_changed_nothing_runs(repository):
+    assert repository.repro() == []
+    assert repository.run("git", "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"backbone": "alexnet"}, "weights train evaluate cam judge report"),
+        ({"cam_methods": ["grad_cam"]}, "cam judge report"),
+        ({"judge_pictures": 2}, "judge report"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                (
+                    {"classes": ["Ant", "Bee", "Dog"]},
+                    "select split train evaluate cam judge report",
+                ),
+                ({"split_seed": 7}, "split train evaluate cam judge report"),
+                ({"seed": 7}, "train evaluate cam judge report"),
+            )
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_parameter_reruns_what_depends_on_it_and_back_only_the_report(
+    repository, change, expected
+):
+    """A → B → A, as one edits params.yaml."""
+    before = {
+        key: yaml.safe_load((repository.path / "params.yaml").read_text())[key] for key in change
+    }
+    lock = repository.lock()
+    repository.set(**change)
+    assert sorted(repository.repro()) == sorted(expected.split())
+    assert repository.lock() != lock
+    repository.set(**before)
+    assert repository.repro() == ["report"]
+    assert repository.lock() == lock
+    assert repository.run("git", "status", "--porcelain", "reports", "dvc.lock") == ""
+
+
+@pytest.mark.slow
+def test_experiments_there_and_back_run_only_the_report(repository):
+    """A → B → A, as one types `dvc exp run -S`."""
+    assert set(repository.experiment("seed=7")) == {"train", "evaluate", "cam", "judge", "report"}
+    assert repository.experiment("seed=1") == ["report"]
+    assert repository.run("git", "status", "--porcelain", "reports", "dvc.lock") == ""
+
+
+@pytest.mark.parametrize("name", ["template.html", "style.css"])
+def test_template_and_style_rerun_only_the_report(repository, name):
+    path = repository.path / "pokecam" / "report" / "templates" / name
+    path.write_text(path.read_text() + "\n")
+    assert repository.repro() == ["report"]
+
+
+@pytest.mark.slow
+def test_a_new_torch_reruns_the_stages_whose_numbers_it_decides(repository):
+    path = repository.path / "requirements.txt"
+    text, count = re.subn(r"^torch==\S+", "torch==99.0.0", path.read_text(), flags=re.MULTILINE)
+    assert count == 1
+    path.write_text(text)
+    # torch itself is the old one, so the numbers come out the same and the report stays as it is.
+    assert repository.repro() == ["weights", "train", "evaluate", "cam", "judge"]
+
+
+def test_a_picture_added_to_the_folder_is_noticed(repository, tmp_path):
+    pictures = tmp_path / "own"
+    draw_pictures(pictures, COLOURS, 10)
+    repository.set(source=str(pictures))
+    # The same bytes from another place: the archive is equal, so nothing after it runs.
+    assert repository.repro() == ["download", "report"]
+    draw_pictures(pictures, {"Ant": COLOURS["Ant"]}, 11)
+    assert set(repository.repro()) == set(ALL) - {"weights"}
+    (pictures / "Ant" / "10.png").unlink()
+    assert repository.repro() == ["report"]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("classes=[Ant,Bea]", "Did you mean Bee?"),
+        # The file keeps its length, and fails within the second in which DVC wrote it.
+        ("backbone=squeezenet1_9", "Did you mean squeezenet1_"),
+    ],
+)
+def test_a_failed_change_loses_nothing(repository, change, expected):
+    kept = [*sorted(repository.path.glob("models/*.safetensors")), repository.path / "params.yaml"]
+    before = {path: path.read_bytes() for path in kept}
+    assert expected in repository.run("dvc", "exp", "run", "-S", change, ok=False)
+    repository.run("touch", "params.yaml")  # as the README says
+    repository.run("git", "checkout", "-q", "params.yaml", "dvc.lock", "reports")
+    repository.run("dvc", "checkout", "-q")
+    assert {path: path.read_bytes() for path in before} == before
+    assert repository.repro() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"backbone": "squeezenet"}, "Did you mean squeezenet1_1?"),
+        ({"epochs": 0}, "epochs: 0 was given"),
+        ({"epocs": 5}, "epocs is not a parameter. Did you mean epochs?"),
+        ({"source": "nowhere"}, "No such file or directory"),
+        ({"classes": ["Ant"]}, "two"),
+        ({"cam_methods": ["grad_cam", "gradcam"]}, "Did you mean grad_cam?"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_parameters_are_told_in_one_line(repository, changes, expected):
+    repository.set(**changes)
+    output = repository.run("dvc", "repro", ok=False)
+    told = [line for line in output.splitlines() if expected in line]
+    assert len(told) == 1
+    assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_metrics_and_plots_compare_in_a_clone_without_a_cache(repository, tmp_path):
+    repository.experiment("seed=7")
+    repository.commit("second run")
+    clone = Repository(tmp_path / "clone")
+    subprocess.run(["git", "clone", "-q", repository.path, clone.path], check=True)
+    assert not (clone.path / ".dvc" / "cache").exists()
+    metrics = clone.run("dvc", "metrics", "diff", "HEAD~1", "--all")
+    assert "log_loss" in metrics
+    clone.run("dvc", "plots", "diff", "HEAD~1")
+    page = (clone.path / "dvc_plots" / "index.html").read_text()
+    assert not re.search("src=.?http", page)  # Vega comes with .dvc/plots.html
+    for shown in ("HEAD~1", "workspace", "Loss", "val_accuracy", "Confusion", "sheets"):
+        assert shown in page
+
+
+def test_experiments_are_compared_from_the_cache(repository):
+    repository.run("dvc", "exp", "run", "-n", "other", "-S", "seed=7")
+    told = repository.pokecam("compare", "HEAD", "other:cam", "workspace")
+    assert told.splitlines()[-1] == "compared/index.html"
+    page = (repository.path / "compared" / "index.html").read_text()
+    assert "other:cam" in page
+    assert repository.run("git", "status", "--porcelain", "compared") == ""
+    for given, expected in (
+        (["HEAD"], "HEAD alone: at least two experiments are needed to compare"),
+        (["HEAD", "nowhere"], "nowhere: unknown Git revision"),
+        (["HEAD", "other:camm"], "has no maps by camm. Did you mean cam?"),
+    ):
+        answer = repository.pokecam("compare", *given, ok=False)
+        assert [line for line in answer.splitlines() if expected in line]
+        assert "Traceback" not in answer
+    shutil.rmtree(repository.path / ".dvc" / "cache" / "files")
+    answer = repository.pokecam("compare", "HEAD", "other", ok=False)
+    assert "HEAD: data/evaluation is neither in the cache nor in a remote" in answer
+    assert "Traceback" not in answer
+
+
+def test_two_clones_write_the_same_lock(finished, tmp_path):
+    """From nothing: no cache, other folder, same bytes."""
+    clone = Repository(tmp_path / "elsewhere")
+    subprocess.run(["git", "clone", "-q", finished.path, clone.path], check=True)
+    shutil.rmtree(clone.path / "reports")
+    lock = clone.lock()
+    (clone.path / "dvc.lock").unlink()
+    assert clone.repro() == ALL
+    assert clone.lock() == lock
+    assert clone.run("git", "status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+def test_a_copy_of_the_repository_runs_experiments_elsewhere(repository):
+    """`--temp` runs in a copy without untracked files: everything needed must be in git."""
+    assert set(ran(repository.run("dvc", "exp", "run", "--temp", "-S", "seed=3"))) == {
+        "train",
+        "evaluate",
+        "cam",
+        "judge",
+        "report",
+    }

@@ -1,0 +1,40 @@
+"""Which networks the tests run: one of every family, all others only in the long form."""
+
+import pytest
+
+from pokecam.networks import backbones
+from pokecam.networks.backbones import BACKBONES
+
+SIZE_PX = 64
+
+# The smallest network of every family, and those that the project's own weights and figures use.
+CHOSEN = (
+    *("mobilenet_v3_small", "mobilenet_v2", "resnet18", "vgg11", "alexnet", "squeezenet1_1"),
+    *("densenet121", "googlenet", "inception_v3", "shufflenet_v2_x0_5", "mnasnet0_5"),
+    *("efficientnet_b0", "regnet_y_400mf", "convnext_tiny", "maxvit_t", "swin_t", "vit_b_32"),
+)
+
+
+def each(names=BACKBONES):
+    """Parameters for a test: `names`, those that are not `CHOSEN` marked slow."""
+    return [
+        name if name in CHOSEN else pytest.param(name, marks=pytest.mark.slow) for name in names
+    ]
+
+
+def each_with_heads():
+    """(backbone, head) for both heads of every backbone, marked as in `each`."""
+    return [
+        pytest.param(
+            (name, head),
+            id=f"{name}-{head}",
+            marks=[] if name in CHOSEN else pytest.mark.slow,
+        )
+        for name in BACKBONES
+        for head in ("gap", "native")
+    ]
+
+
+def size_px(backbone):
+    """A side that the backbone takes, no larger than it has to be."""
+    return max(SIZE_PX, backbones.smallest_picture(backbone))

@@ -1,0 +1,170 @@
+"""The project's own imports, read from the source alone, and what the tree's rules say of them."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+ROOTS = ("pokecam", "stages")
+
+# Packages from the bottom to the top: each imports from rows before its own, and from itself.
+LAYERS = (
+    ("pokecam.common",),
+    ("pokecam.data.drawn", "pokecam.data.packed", "pokecam.networks"),
+    ("pokecam.data.sources",),
+    ("pokecam.data.packing",),
+    ("pokecam.cam", "pokecam.training"),
+    ("pokecam.judging",),
+    ("pokecam.report",),
+    ("pokecam.commands", "stages"),
+    ("pokecam.__main__",),
+)
+
+# `train` asks `cam.methods.check` whether the maps that are wanted later are possible. That can
+# refuse to start and decides no byte: a new method in `pokecam/cam` must not retrain the network.
+NOT_DECLARED = {"train": ("pokecam/cam",)}
+
+
+def closure(project: Path, module: str) -> set[str]:
+    """Files, relative to `project`, that importing `module` can execute, itself included.
+
+    Imports inside functions count, those under `if TYPE_CHECKING` do not. A package's
+    `__init__.py` counts where it is more than a docstring.
+    """
+    files: set[str] = set()
+    waiting = [module, module.partition(".")[0]]
+    while waiting:
+        path = _file(project, waiting.pop())
+        if path is None or _is_docstring(path):
+            continue
+        name = path.relative_to(project).as_posix()
+        if name not in files:
+            files.add(name)
+            waiting.extend(_imported(path))
+    return files
+
+
+def undeclared(project: Path, stage: str) -> set[str]:
+    """Files that a stage can import, or that lie beside these for them to read (templates, SVG,
+    CSS), and that no dependency in dvc.yaml covers."""
+    deps = [*_code_deps(project, stage), *NOT_DECLARED.get(stage, ())]
+    imported = closure(project, f"stages.{stage}")
+    return {file for file in imported | _resources(project, imported) if not _covered(file, deps)}
+
+
+def idle(project: Path, stage: str) -> set[str]:
+    """Code that a stage declares in dvc.yaml and cannot import."""
+    imported = closure(project, f"stages.{stage}")
+    return {
+        dep
+        for dep in _code_deps(project, stage)
+        if not any(_covered(file, [dep]) for file in imported)
+    }
+
+
+def upward(project: Path) -> set[tuple[str, str]]:
+    """Pairs (module, imported module) where the second is not below the first in `LAYERS`."""
+    pairs = set()
+    for path in sorted(file for root in ROOTS for file in (project / root).rglob("*.py")):
+        if _is_docstring(path):
+            continue
+        module = ".".join(path.relative_to(project).with_suffix("").parts)
+        layer, package = _layer(module)
+        for name in _imported(path, type_checking=True):
+            if _file(project, name) is None or _is_docstring(_file(project, name)):  # type: ignore[arg-type]
+                continue
+            imported_layer, imported_package = _layer(name)
+            if imported_package != package and imported_layer >= layer:
+                pairs.add((module, name))
+    return pairs
+
+
+def circles(project: Path) -> list[list[str]]:
+    """Groups of modules that import one another in a circle, types included."""
+    graph = {}
+    for path in sorted(file for root in ROOTS for file in (project / root).rglob("*.py")):
+        name = path.relative_to(project).as_posix()
+        imported = (_file(project, module) for module in _imported(path, type_checking=True))
+        graph[name] = {
+            file.relative_to(project).as_posix()
+            for file in imported
+            if file is not None and not _is_docstring(file)
+        }
+    while leaves := {name for name, imported in graph.items() if not imported & graph.keys()}:
+        graph = {name: imported for name, imported in graph.items() if name not in leaves}
+    return [sorted(graph)] if graph else []
+
+
+def _layer(module: str) -> tuple[int, str]:
+    """Number of the layer and name of the package that a module lies in."""
+    for number, packages in enumerate(LAYERS):
+        for package in packages:
+            if module == package or module.startswith(f"{package}."):
+                return number, package
+    raise AssertionError(f"{module} lies in no package of LAYERS: give its package a layer")
+
+
+def _code_deps(project: Path, stage: str) -> list[str]:
+    pipeline = yaml.safe_load((project / "dvc.yaml").read_text(encoding="utf-8"))
+    deps = pipeline["stages"][stage]["deps"]
+    return [dep for dep in deps if dep.split("/")[0] in ROOTS]
+
+
+def _covered(file: str, deps: list[str] | tuple[str, ...]) -> bool:
+    return any(file == dep or file.startswith(f"{dep}/") for dep in deps)
+
+
+def _resources(project: Path, imported: set[str]) -> set[str]:
+    """Files other than code below the folders of some modules, down to the next package."""
+    packages = {Path(file).parent for file in imported if file.startswith("pokecam/")}
+    return {
+        path.relative_to(project).as_posix()
+        for path in (project / "pokecam").rglob("*.*")
+        if path.is_file()
+        and path.suffix not in (".py", ".pyc")
+        and _package(path, project) in packages
+    }
+
+
+def _package(path: Path, project: Path) -> Path:
+    """The folder of the package that a file belongs to."""
+    folder = path.parent
+    while not (folder / "__init__.py").exists():
+        folder = folder.parent
+    return folder.relative_to(project)
+
+
+def _file(project: Path, module: str) -> Path | None:
+    base = project.joinpath(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _is_docstring(path: Path) -> bool:
+    return path.name == "__init__.py" and len(ast.parse(path.read_text()).body) <= 1
+
+
+def _imported(path: Path, type_checking: bool = False) -> Iterator[str]:
+    """Modules that a file imports, with those `if TYPE_CHECKING` or without."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    types_only = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if node in types_only and not type_checking:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith(ROOTS))
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; the project writes them in full"
+            if node.module and node.module.startswith(ROOTS):
+                yield node.module
+                # `from package import module` names a module, `from module import name` does not.
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)

@@ -1,0 +1,153 @@
+"""A clone of the project in which the real `dvc` runs on a tiny setting.
+
+It is built and run once; each test works on its own copy of it (with its cache), so the tests are
+independent of one another and of their order.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dvc.utils.serialize import modify_yaml
+from PIL import Image
+
+PROJECT = Path(__file__).resolve().parents[2]
+COLOURS = {"Ant": (200, 40, 40), "Bee": (40, 200, 40), "Cat": (40, 40, 200), "Dog": (200, 200, 40)}
+ALL = ["download", "select", "split", "weights", "train", "evaluate", "cam", "judge", "report"]
+TINY = {
+    "classes": ["Ant", "Bee", "Cat"],
+    "lookalikes": [["Ant", "Bee"]],
+    "image_size": 64,
+    "backbone": "squeezenet1_1",
+    "weights": "none",
+    "epochs": 1,
+    "judge_measures": ["faithfulness"],
+    "judge_pictures": 3,
+    "device": "cpu",
+}
+
+
+@dataclass
+class Repository:
+    """A clone of the project in its own folder, with a tiny `params.yaml`."""
+
+    path: Path
+
+    def run(self, *command: str, ok: bool = True) -> str:
+        """Run a command; return its output; fail the test if it does not end as expected."""
+        process = self.start(*command)
+        try:
+            told = process.communicate(timeout=600)[0]
+        finally:
+            process.kill()
+        assert (process.returncode == 0) == ok, f"{command}\n{told}"
+        return told
+
+    def start(self, *command: str) -> subprocess.Popen:
+        """Start a command, in a session of its own."""
+        environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "DVC_NO_ANALYTICS": "1",
+            "GIT_AUTHOR_NAME": "t",
+            "GIT_AUTHOR_EMAIL": "t@example.com",
+            "GIT_COMMITTER_NAME": "t",
+            "GIT_COMMITTER_EMAIL": "t@example.com",
+        }
+        return subprocess.Popen(
+            command,
+            cwd=self.path,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def pokecam(self, *words: str, ok: bool = True) -> str:
+        return self.run(sys.executable, "-m", "pokecam", *words, ok=ok)
+
+    def repro(self) -> list[str]:
+        """Run `dvc repro`; return the stages whose commands really ran, in order."""
+        return ran(self.run("dvc", "repro"))
+
+    def experiment(self, *changes: str) -> list[str]:
+        """Run `dvc exp run -S …`; return the stages whose commands really ran, in order."""
+        options = [word for change in changes for word in ("-S", change)]
+        return ran(self.run("dvc", "exp", "run", *options))
+
+    def set(self, **changes: object) -> None:
+        """Change parameters, and write them as `dvc exp run -S` does."""
+        with modify_yaml(self.path / "params.yaml") as values:
+            values.update(changes)
+
+    def commit(self, message: str = "step") -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-q", "-m", message)
+
+    def lock(self) -> bytes:
+        return (self.path / "dvc.lock").read_bytes()
+
+
+def ran(output: str) -> list[str]:
+    return re.findall(r"^Running stage '(\w+)'", output, flags=re.MULTILINE)
+
+
+def clone_project(path: Path, pictures: Path) -> Repository:
+    """Copy the files that git would commit, as a new repository with tiny parameters."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if name.startswith(("reports/", "docs/", "tests/", "benchmarks/")) or name == "dvc.lock":
+            continue
+        if (PROJECT / name).is_file():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, path / name)
+    repository = Repository(path)
+    repository.run("git", "init", "-q")
+    repository.set(**TINY, source=str(pictures))
+    repository.commit("start")
+    return repository
+
+
+def draw_pictures(folder: Path, names: dict[str, tuple[int, int, int]], count: int) -> None:
+    """Noise in a colour of its own for each class, so that none is a near-duplicate."""
+    for name, colour in names.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            rng = np.random.default_rng([i, *colour])
+            coarse = rng.integers(-40, 40, (8, 8, 3)) + np.array(colour)
+            pixels = np.kron(coarse, np.ones((8, 8, 1))).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i:02d}.png")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Repository:
+    """A repository in which the whole pipeline has run once and been committed."""
+    base = tmp_path_factory.mktemp("pipeline")
+    draw_pictures(base / "pictures", COLOURS, 10)
+    repository = clone_project(base / "repository", base / "pictures")
+    assert repository.repro() == ALL
+    repository.commit("first run")
+    return repository
+
+
+@pytest.fixture
+def repository(finished, tmp_path) -> Repository:
+    """A copy of the finished repository, its cache included, to change at will.
+
+    The pictures stay where they are: their absolute path is in dvc.lock.
+    """
+    copy = tmp_path / "repository"
+    shutil.copytree(finished.path, copy, symlinks=True)
+    return Repository(copy)
