@@ -66,8 +66,8 @@ def pack(
     `out` gets pixels.npy, manifest.csv, quarantine.csv, duplicates.csv, classes.json and, where
     the source has them, masks.npy, parts.csv, boxes.csv and scenes.csv;
     `packed.images.load` reads it. `classes` is a list of names or "all"; `workers` (None: one per
-    core) changes the time and nothing else. A file that cannot be used, and a picture filed under two classes, is
-    named in quarantine.csv. `unfinished` is the folder for what an interrupted run has done, with
+    core) changes the time and nothing else. A file that cannot be used, and a picture filed under
+    two classes, is named in quarantine.csv. `unfinished` is the folder for what an interrupted run has done, with
     which the next one goes on. Raises `InputError` for classes that do not fit the source, for a
     class with fewer than `MIN_PICTURES` usable pictures, and for boxes or masks that do not fit.
     """
