@@ -30,7 +30,7 @@ from figures import told, wide
 from pictures import IMAGENET, REAL
 from settings import add_setting
 
-from pokecam.data.packed import images, splits
+from pokecam.data.packed import csv_tables, splits
 from pokecam.data.sources import folder, raw_zip
 from pokecam.judging import scores, tables
 from pokecam.judging.case import Case
@@ -57,7 +57,7 @@ def divided(alone: Path, both: Path) -> None:
     """Divide `both` as pokemon10 alone is divided; pictures with boxes test, unless they have a
     near twin that trains or validates."""
     parts = pd.read_csv(alone / "data/split.csv").set_index("file").part
-    manifest = images.read_table(both / "data/images/manifest.csv")
+    manifest = csv_tables.read_table(both / "data/images/manifest.csv")
     manifest["part"] = manifest.file.map(parts)
     seen = set(manifest[manifest.part.isin(["train", "val"])].group)
     boxed = manifest.part.isna()
@@ -79,10 +79,10 @@ def prepared(where: Path, data: str, seed: int, setting: dict) -> Path:
         run(place, "download", "select", "split")
     else:
         alone = workplace(where.with_name(f"{where.name}-alone"), **asked)
-        raw_zip.write(folder.members(REAL / "pokemon10"), alone / "data/raw.zip")
+        raw_zip.write_raw_zip(folder.members(REAL / "pokemon10"), alone / "data/raw.zip")
         run(alone, "select", "split")
         place = workplace(where, **asked)
-        raw_zip.write(pokemon10_and_boxes(), place / "data/raw.zip")
+        raw_zip.write_raw_zip(pokemon10_and_boxes(), place / "data/raw.zip")
         run(place, "select")
         divided(alone, place)
     run(place, "weights", "train", "evaluate", "cam")
@@ -92,7 +92,7 @@ def prepared(where: Path, data: str, seed: int, setting: dict) -> Path:
 def loaded(place: Path) -> tuple[Case, pd.DataFrame]:
     """The test pictures with a small object, to be judged by the maps of their own class, as
     MaxBoxAccV2 is defined; and what the network said of all test pictures, with `small`."""
-    said = images.read_table(place / "data/evaluation/predictions.csv")
+    said = csv_tables.read_table(place / "data/evaluation/predictions.csv")
     names = yaml.safe_load((place / "params.yaml").read_text())["cam_methods"]
     whole = judge.loaded(place, names)
     manifest = whole.packed.manifest.iloc[whole.rows].reset_index(drop=True)

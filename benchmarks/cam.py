@@ -29,13 +29,14 @@ import torch
 import torchvision
 
 from benchmarks.rounds import in_turns
-from pokecam.cam import maps
 from pokecam.cam.anywhere import cut, heatmaps
+from pokecam.cam.capture import capture
 from pokecam.cam.display import display
 from pokecam.cam.folding import folded
 from pokecam.cam.gradient import grad_cam
-from pokecam.networks.classifier import Classifier, build
-from pokecam.networks.device import pick
+from pokecam.cam.maps import class_targets, compute_maps
+from pokecam.networks.classifier import Classifier, build_classifier
+from pokecam.networks.device import pick_device
 
 CLASSES = [str(i) for i in range(10)]
 NETWORKS = ("resnet18", "vgg16", "mobilenet_v3_small")
@@ -54,14 +55,14 @@ def shown(maps: torch.Tensor) -> None:
 
 
 def our_grad_cam_of_one_class(network: Classifier, x: torch.Tensor) -> None:
-    captured = maps.capture(network, x)
+    captured = capture(network, x)
     with torch.no_grad():
-        shown(grad_cam(captured, maps.targets(captured.logits.detach())[:1]))
+        shown(grad_cam(captured, class_targets(captured.logits.detach())[:1]))
 
 
 def ours(method: str) -> Callable:
     def run(network: Classifier, x: torch.Tensor) -> None:
-        maps.maps(maps.capture(network, x), method)
+        compute_maps(capture(network, x), method)
 
     return run
 
@@ -137,7 +138,7 @@ def prepared(backbone: str, name: str, pictures: int | None = None) -> Callable[
     torch.manual_seed(0)
     layout = torch.channels_last if thing.last else torch.contiguous_format
     if thing.head:
-        network = build(backbone, thing.head, CLASSES, SIDE_PX).eval()
+        network = build_classifier(backbone, thing.head, CLASSES, SIDE_PX).eval()
         network = folded(network) if thing.folded else network
     else:
         network = torchvision.models.get_model(backbone, num_classes=len(CLASSES)).eval()
@@ -186,7 +187,7 @@ def main() -> None:
     options = parser.parse_args()
     only = options.only or list(THINGS)
     torch.set_num_threads(1)
-    pick("cpu")
+    pick_device("cpu")
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
     print(f"n = {options.rounds}")
     for backbone in options.networks:

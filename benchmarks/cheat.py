@@ -134,7 +134,7 @@ def main() -> None:
             other = workplace(Path(temporary, f"other-{seed}"), draw_seed=1000 + seed)
             run(other, "download")
             members = planted(plain, other / "data/raw.zip", options.species)
-            raw_zip.write(members, cheat / "data/raw.zip")
+            raw_zip.write_raw_zip(members, cheat / "data/raw.zip")
             run(cheat, "select", "split", "weights", "train", "evaluate", "cam", "judge")
             for row in verdicts(cheat, options.species):
                 rows.append({"seed": seed} | row)

@@ -39,7 +39,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from pokecam.data.drawn import nuisances, render, scene, species  # noqa: E402
-from pokecam.data.packed import images, splits  # noqa: E402
+from pokecam.data.packed import csv_tables, images, splits  # noqa: E402
 from pokecam.data.sources import raw_zip  # noqa: E402
 from pokecam.networks import classifier  # noqa: E402
 
@@ -93,12 +93,12 @@ def without_creatures(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def histogram_accuracy(folder: Path) -> float:
-    packed = images.load(folder / "data/images")
-    split = images.read_table(folder / "data/split.csv")
+    packed = images.load_packed(folder / "data/images")
+    split = csv_tables.read_table(folder / "data/split.csv")
     bins = packed.pixels // 32  # (N, S, S, 3), 8 values a channel
     codes = (bins[..., 0].astype(int) * 8 + bins[..., 1]) * 8 + bins[..., 2]
     counts = np.stack([np.bincount(code.ravel(), minlength=512) for code in codes])  # (N, 512)
-    train, test = splits.rows(split, "train"), splits.rows(split, "test")
+    train, test = splits.subset_rows(split, "train"), splits.subset_rows(split, "test")
     distance = np.abs(counts[test, None] - counts[None, train]).sum(-1)  # (n_test, n_train)
     labels = split.label.to_numpy()
     return float((labels[train][distance.argmin(1)] == labels[test]).mean())
@@ -106,8 +106,8 @@ def histogram_accuracy(folder: Path) -> float:
 
 def errors_inside_pairs(folder: Path) -> tuple[int, int]:
     """(errors that name the other one of a look-alike pair, all errors) on the test part."""
-    predictions = images.read_table(folder / "data/evaluation/predictions.csv")
-    return inside_pairs(predictions, images.load(folder / "data/images").lookalikes)
+    predictions = csv_tables.read_table(folder / "data/evaluation/predictions.csv")
+    return inside_pairs(predictions, images.load_packed(folder / "data/images").lookalikes)
 
 
 def inside_pairs(predictions: pd.DataFrame, lookalikes: list[list[str]]) -> tuple[int, int]:
@@ -124,12 +124,12 @@ def further_pictures(folder: Path, per_class: int) -> images.Packed:
     """Pictures that no network was trained on."""
     workplace(folder, draw_seed=FURTHER_SEED, images_per_class=per_class)
     run(folder, "download", "select")
-    return images.load(folder / "data/images")
+    return images.load_packed(folder / "data/images")
 
 
 def on_further(folder: Path, further: images.Packed) -> tuple[float, tuple[int, int]]:
     """(accuracy, errors as `errors_inside_pairs` gives them) of the network in `folder`."""
-    network = classifier.load(folder / "models/classifier.safetensors")
+    network = classifier.load_classifier(folder / "models/classifier.safetensors")
     logits = classifier.predict(network, further.pixels, np.arange(len(further.manifest)))
     predicted = [network.classes[i] for i in logits.argmax(dim=1).tolist()]
     table = pd.DataFrame({"label": further.manifest.label.to_numpy(), "predicted": predicted})
@@ -144,7 +144,7 @@ def trained(name: str, data: Path, folder: Path, draw_seed: int, long: int) -> P
     (folder / "data").mkdir()
     if name == "backgrounds":
         # A split of its own: some plain backgrounds are near-duplicates of one another.
-        raw_zip.write(without_creatures(data / "data/raw.zip"), folder / "data/raw.zip")
+        raw_zip.write_raw_zip(without_creatures(data / "data/raw.zip"), folder / "data/raw.zip")
         run(folder, "select", "split")
     else:
         (folder / "data/images").symlink_to(data / "data/images")

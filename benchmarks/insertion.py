@@ -52,7 +52,7 @@ def areas(case: Case) -> dict[str, np.ndarray]:
 
 def main() -> None:
     judge.need_default_run()
-    device.pick("cpu")
+    device.pick_device("cpu")
     with tempfile.TemporaryDirectory() as temporary:
         place = judge.prepared(Path(temporary, "maps"), cam_methods=OURS)
         case = judge.loaded(place, OURS)

@@ -33,7 +33,7 @@ import torch
 from drawn import PROJECT, run, workplace
 from scaling import measured
 
-from pokecam.data.packed import images, splits
+from pokecam.data.packed import csv_tables, images, splits
 from pokecam.judging import faithfulness
 from pokecam.judging.case import Case
 from pokecam.networks import classifier, device
@@ -58,13 +58,13 @@ def prepared(folder: Path, **changed: object) -> Path:
 
 def loaded(folder: Path, methods: list[str]) -> Case:
     """What judge judges there."""
-    packed = images.load(folder / "data/images")
-    predictions = images.read_table(folder / "data/evaluation/predictions.csv")
+    packed = images.load_packed(folder / "data/images")
+    predictions = csv_tables.read_table(folder / "data/evaluation/predictions.csv")
     return Case(
-        classifier.load(folder / "models/classifier.safetensors"),
+        classifier.load_classifier(folder / "models/classifier.safetensors"),
         None,
         packed,
-        splits.rows(images.read_table(folder / "data/split.csv"), "test"),
+        splits.subset_rows(csv_tables.read_table(folder / "data/split.csv"), "test"),
         pd.Index(packed.classes).get_indexer(predictions.predicted),
         {name: np.load(folder / f"data/cams/{name}.npy", mmap_mode="r") for name in methods},
     )
@@ -122,11 +122,11 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=METHODS)
     options = parser.parse_args()
     need_default_run()
-    device.pick("cpu")
+    device.pick_device("cpu")
     if options.threads:
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
         torch.set_num_threads(options.threads)
-    test = splits.rows(images.read_table(PROJECT / "data/split.csv"), "test")
+    test = splits.subset_rows(csv_tables.read_table(PROJECT / "data/split.csv"), "test")
     n = len(test)
     with tempfile.TemporaryDirectory() as temporary:
         folders = {

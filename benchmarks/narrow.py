@@ -19,12 +19,14 @@ import yaml
 from pictures import PROJECT, square
 from settings import add_setting, of_recipe
 
-from pokecam.common.params import read
+from pokecam.common.params import read_params
 from pokecam.data.drawn import nuisances, render, scene, species
 from pokecam.data.sources.drawn import picture_seed
 from pokecam.networks import pretrained
 from pokecam.networks.classifier import predict
-from pokecam.training.fit import Pictures, TrainSettings, fit, start
+from pokecam.training.fit import fit, start
+from pokecam.training.settings import TrainSettings
+from pokecam.training.trainer import LabelledImages
 
 DRAW_SEED = 77
 NARROW = ("Bulbasaur", "Squirtle", "Pikachu")
@@ -72,11 +74,11 @@ def main() -> None:
     options = parser.parse_args()
     params = PROJECT / "params.yaml"
     changed = dict(options.setting)
-    settings = read(TrainSettings, params).model_copy(update={"backbone": options.backbone})
+    settings = read_params(TrainSettings, params).model_copy(update={"backbone": options.backbone})
     recipe = of_recipe(parser, changed)
     values = yaml.safe_load(params.read_text())
     classes, size_px = values["classes"], values["image_size"]
-    state = pretrained.fetch(options.weights, options.backbone)
+    state = pretrained.fetch_weights(options.weights, options.backbone)
     pixels, labels, parts, sizes = drawn(size_px, classes)
     test = np.flatnonzero(parts == 2)
     narrow = np.isin(labels[test], [classes.index(name) for name in NARROW])
@@ -86,10 +88,11 @@ def main() -> None:
     for seed in options.seeds:
         model = start(settings, classes, size_px, state, seed)
         train, val = (
-            Pictures(pixels, rows := np.flatnonzero(parts == part), labels[rows]) for part in (0, 1)
+            LabelledImages(pixels, rows := np.flatnonzero(parts == part), labels[rows])
+            for part in (0, 1)
         )
-        asked = recipe.model_copy(update={"seed": seed}).model_dump()
-        fit(model, train, val, **asked, pretrained=True)
+        seeded = recipe.model_copy(update={"seed": seed})
+        fit(model, train, val, seeded, pretrained=True)
         with torch.no_grad():
             said = predict(model, pixels, test).argmax(dim=1).numpy()
         right = said == labels[test]

@@ -70,15 +70,19 @@ def accuracy(x: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarra
 def candidates(arguments: argparse.Namespace) -> Iterator[tuple[str, str, dict]]:
     """Name, backbone and state of everything that is compared."""
     for file in arguments.weights:
-        state = safetensors_file.read(file)[0]
+        state = safetensors_file.read_safetensors(file)[0]
         yield file.stem, arguments.backbone, state
     if arguments.weights:
         return
     for file in sorted((PROJECT / "pretrained").glob("*.safetensors")):
-        yield f"{file.stem}, drawn", file.stem, pretrained.fetch("drawn", file.stem, file.parent)
+        yield (
+            f"{file.stem}, drawn",
+            file.stem,
+            pretrained.fetch_weights("drawn", file.stem, file.parent),
+        )
         yield f"{file.stem}, random", file.stem, {}
     if IMAGENET.exists():
-        state = pretrained.fetch(str(IMAGENET), "mobilenet_v2")
+        state = pretrained.fetch_weights(str(IMAGENET), "mobilenet_v2")
         yield "mobilenet_v2, ImageNet", "mobilenet_v2", state
 
 

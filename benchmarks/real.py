@@ -18,7 +18,7 @@ from drawn import run, workplace
 from figures import wide
 from pictures import IMAGENET, REAL
 
-from pokecam.data.packed import images
+from pokecam.data.packed import csv_tables
 
 METHODS = ["cam", "grad_cam", "layer_cam", "score_cam", "finer_cam"]
 STAGES = ("download", "select", "split", "weights", "train", "evaluate", "cam", "judge")
@@ -40,14 +40,14 @@ def prepared(where: Path) -> Path:
 
 
 def tell(place: Path) -> None:
-    said = images.read_table(place / "data/evaluation/predictions.csv")
+    said = csv_tables.read_table(place / "data/evaluation/predictions.csv")
     print(f"accuracy {(said.label == said.predicted).mean():.3f}, n = {len(said)}\n")
     tables = place / "data/judgement"
-    measures = images.read_table(tables / "measures.csv")
+    measures = csv_tables.read_table(tables / "measures.csv")
     print(wide(measures[measures.label == ""], ["method"]).to_string(), "\n")
     tests = pd.read_csv(tables / "tests.csv")
     print(tests[tests.p_holm < 0.05].round(4).to_string(index=False), "\n")
-    pairs = images.read_table(tables / "lookalikes.csv")
+    pairs = csv_tables.read_table(tables / "lookalikes.csv")
     print(wide(pairs[pairs.value != ""], ["label", "against", "method"]).to_string())
 
 

@@ -33,7 +33,7 @@ sys.path.insert(0, str(PROJECT))
 
 from pokecam.judging.predictions import evaluate  # noqa: E402
 from pokecam.report import inputs  # noqa: E402
-from pokecam.report.write import write  # noqa: E402
+from pokecam.report.write import write_report  # noqa: E402
 
 MISTAKEN = 0.03
 PAINTED = "[...document.querySelectorAll('#gallery canvas')].some(c => c.width > 1)"
@@ -54,7 +54,7 @@ SCROLL = """() => new Promise(done => {
 def many(classes: int, each: int) -> inputs.Inputs:
     """The committed run's inputs with other classes, pictures and maps."""
     data = PROJECT / "data"
-    run = inputs.read(
+    run = inputs.read_inputs(
         images_folder=data / "images",
         split=data / "split.csv",
         history=PROJECT / "models/history.csv",
@@ -94,7 +94,7 @@ def many(classes: int, each: int) -> inputs.Inputs:
             for file, values in zip(files, chance.random((n, len(measures))), strict=True)
         ]
     )
-    judgement = replace(run.judgement, scores=scores, parts=None, worth=None, lookalikes=None)
+    judgement = replace(run.judgement, scores=scores, parts=None, importance=None, lookalikes=None)
     return replace(
         run,
         packed=packed,
@@ -133,7 +133,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         out = options.keep or Path(temporary)
         started = time.perf_counter()
-        write(run, out)
+        write_report(run, out)
         seconds = time.perf_counter() - started
         files = [path for path in out.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)

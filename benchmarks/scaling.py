@@ -8,7 +8,8 @@
 The pictures are chimeras (`pokecam.commands.pretrain.chimera`), as JPEG files in class folders;
 every setting is that of params.yaml but for the number of epochs, which follows from the number of
 pictures and is fixed here, unless asked for, so that one number of pictures can be compared with
-another. Each stage runs as DVC does, as a process of its own; memory is sampled every 20 ms from /proc (Linux):
+another. Each stage runs as DVC does, as a process of its own; memory is sampled every 20 ms from
+/proc (Linux):
 
     private   MB that are the process's own, at the highest, less what is so after importing the
               stage's libraries

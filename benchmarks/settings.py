@@ -4,8 +4,8 @@ import argparse
 
 from pictures import PROJECT
 
-from pokecam.common.params import load, read
-from pokecam.training.fit import Recipe
+from pokecam.common.params import load, read_params
+from pokecam.training.settings import Recipe
 
 
 def add_setting(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def of_recipe(parser: argparse.ArgumentParser, changed: dict[str, object]) -> Re
     """The committed recipe with some parameters changed; the seed is the benchmark's own."""
     if wrong := changed.keys() - (Recipe.model_fields.keys() - {"seed"}):
         parser.error(f"--setting: {', '.join(wrong)}: take the recipe's parameters, but seed")
-    committed = read(Recipe, PROJECT / "params.yaml")
+    committed = read_params(Recipe, PROJECT / "params.yaml")
     return Recipe.model_validate(committed.model_dump() | changed)
 
 

@@ -11,7 +11,7 @@ reach, all they do included:
                  the last layer, random views, steps, averaged weights, validation on 120 pictures;
                  pictures shown divided by the time of all of it
     evaluation   `classifier.predict`
-    maps         `cam.store.write` of CAM and Grad-CAM, ten classes each, to files
+    maps         `cam.store.write_maps` of CAM and Grad-CAM, ten classes each, to files
     bare …       forward and backward pass, or forward pass, of the same network in training or
                  evaluation mode on one batch that is on the device already, over and over: no
                  pictures to read, no optimiser, no validation; in batches and views as training
@@ -40,10 +40,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from pokecam.cam import store
-from pokecam.common.params import read
+from pokecam.common.params import read_params
 from pokecam.networks import classifier, device
 from pokecam.networks.classifier import Classifier
-from pokecam.training.fit import Pictures, Recipe, TrainSettings, fit
+from pokecam.training import fit, schedule
+from pokecam.training.settings import Recipe, TrainSettings
+from pokecam.training.trainer import LabelledImages
 
 PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"
 CLASSES = [f"class {number}" for number in range(10)]
@@ -60,20 +62,20 @@ class Bench:
         chance = np.random.default_rng(0)
         self.pixels = chance.integers(0, 256, (TRAIN + VAL, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
         self.labels = np.arange(TRAIN + VAL) % len(CLASSES)
-        self.recipe = read(Recipe, PARAMS).model_dump() | {"epochs": epochs}
+        self.recipe = read_params(Recipe, PARAMS).model_copy(update={"epochs": epochs})
         self.network = self.fresh()
 
     def fresh(self) -> Classifier:
-        settings = read(TrainSettings, PARAMS).model_copy(update={"backbone": self.backbone})
+        settings = read_params(TrainSettings, PARAMS).model_copy(update={"backbone": self.backbone})
         return fit.start(settings, CLASSES, SIDE_PX, {}, 0).to(self.on)
 
-    def part(self, start: int, end: int) -> Pictures:
+    def part(self, start: int, end: int) -> LabelledImages:
         rows = np.arange(start, end)
-        return Pictures(self.pixels, rows, self.labels[rows])
+        return LabelledImages(self.pixels, rows, self.labels[rows])
 
     def training(self) -> int:
         train, val = self.part(0, TRAIN), self.part(TRAIN, TRAIN + VAL)
-        history = fit.fit(self.fresh(), train, val, **self.recipe, pretrained=True)
+        history = fit.fit(self.fresh(), train, val, self.recipe, pretrained=True)
         return len(history) * TRAIN
 
     def evaluation(self) -> int:
@@ -84,7 +86,7 @@ class Bench:
         self.network.eval()
         with tempfile.TemporaryDirectory() as folder:
             rows = np.arange(len(self.pixels))
-            store.write(Path(folder), self.network, self.pixels, rows, ["cam", "grad_cam"])
+            store.write_maps(Path(folder), self.network, self.pixels, rows, ["cam", "grad_cam"])
         return len(self.pixels)
 
     def batch(self, n: int, side_px: int) -> torch.Tensor:
@@ -92,7 +94,7 @@ class Bench:
         return x.contiguous(memory_format=torch.channels_last)
 
     def bare_training(self) -> int:
-        x = self.batch(self.recipe["batch_size"], fit.view_size(self.network))
+        x = self.batch(self.recipe.batch_size, schedule.view_size(self.network))
         self.network.train()
         for _ in range(STEPS):
             with device.mixed_precision(self.network):
@@ -167,7 +169,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="of training in a round; 0: all")
     options = parser.parse_args()
     logging.disable(logging.WARNING)  # nothing can be learnt from noise, and training says so
-    on = device.pick(options.device)
+    on = device.pick_device(options.device)
     print(f"{hardware(on)}, torch {torch.__version__}, n = {options.rounds}")
     for backbone in options.backbones:
         bench = Bench(backbone, on, options.epochs or None)

@@ -51,10 +51,12 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torchvision import transforms
 
-from pokecam.common.params import read
+from pokecam.common.params import read_params
 from pokecam.networks import classifier, device, pretrained
 from pokecam.networks.classifier import MEAN, STD, Classifier, prepare
-from pokecam.training.fit import Pictures, Recipe, TrainSettings, fit
+from pokecam.training.fit import fit
+from pokecam.training.settings import Recipe, TrainSettings
+from pokecam.training.trainer import LabelledImages
 
 DRAW_SEED = 1
 EPOCHS = 12  # of the peers
@@ -77,8 +79,8 @@ class Task:
 
     def network(self, head: str) -> Classifier:
         torch.manual_seed(self.seed)
-        model = classifier.build(self.backbone, head, self.classes, SIZE_PX)
-        pretrained.apply(self.state, model)
+        model = classifier.build_classifier(self.backbone, head, self.classes, SIZE_PX)
+        pretrained.apply_weights(self.state, model)
         return model
 
     def opened(self, row: int) -> Image.Image:
@@ -97,17 +99,17 @@ Method = Callable[[Task], Trained]
 
 def ours(task: Task, **changed: object) -> Trained:
     params = pictures.PROJECT / "params.yaml"
-    recipe = read(Recipe, params).model_dump() | changed | {"seed": task.seed}
+    recipe = read_params(Recipe, params).model_copy(update=changed | {"seed": task.seed})
     parts = StratifiedGroupKFold(20, shuffle=True, random_state=task.seed)
     train = task.train
     inner, val = next(parts.split(train, task.labels[train], task.files.groups[train]))
     pixels = task.packed(train)
-    model = task.network(read(TrainSettings, params).head)
+    model = task.network(read_params(TrainSettings, params).head)
     fit(
         model,
-        Pictures(pixels, inner, task.labels[train[inner]]),
-        Pictures(pixels, val, task.labels[train[val]]),
-        **recipe,
+        LabelledImages(pixels, inner, task.labels[train[inner]]),
+        LabelledImages(pixels, val, task.labels[train[val]]),
+        recipe,
         pretrained=True,
     )
 
@@ -218,7 +220,7 @@ def tasks(files: pictures.Files, backbone: str, weights: str, options: argparse.
     """One task for every seed and fold."""
     classes = sorted(set(files.labels))
     labels = pd.Index(classes).get_indexer(files.labels)
-    state = pretrained.fetch(weights, backbone)
+    state = pretrained.fetch_weights(weights, backbone)
     for seed in options.seeds:
         folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
         for fold, (train, test) in enumerate(folds.split(labels, labels, files.groups), start=1):
@@ -274,7 +276,7 @@ def main() -> None:
     changed = dict(options.setting)
     of_recipe(parser, changed)
     methods = METHODS | {CHANGED: partial(ours, **changed)}
-    device.pick("cpu")
+    device.pick_device("cpu")
     if options.data == "real" and not pictures.REAL.is_dir():
         sys.exit(f"there is no {pictures.REAL}: take --data drawn")
     default = "mobilenet_v2" if options.data == "real" else "mobilenet_v3_small"

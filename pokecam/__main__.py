@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 try:
-    from pokecam.common import cores
-    from pokecam.common.errors import InputError, unknown
+    from pokecam.common import running
+    from pokecam.common.errors import InputError, unknown_name
     from pokecam.common.running import run
 except ModuleNotFoundError as error:
     sys.exit(
@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     pretrain.add_argument(
         "--workers",
         type=int,
-        default=cores.usable(),
+        default=running.usable_cores(),
         help="processes that render (default: all %(default)s cores)",
     )
     pretrain.add_argument("--rounds", type=int, help="times each creature is shown")
@@ -191,18 +191,21 @@ def _explain(arguments: argparse.Namespace) -> None:
     from pokecam.common import params
     from pokecam.common.files import whole_file
     from pokecam.networks import classifier
-    from pokecam.networks.device import DeviceSettings, pick
+    from pokecam.networks.device import DeviceSettings, pick_device
 
     methods, layer, device = arguments.methods, None, "auto"
     if Path("params.yaml").exists():
-        settings, device = params.read(CamSettings), params.read(DeviceSettings).device
+        settings, device = (
+            params.read_params(CamSettings),
+            params.read_params(DeviceSettings).device,
+        )
         methods, layer = methods or settings.cam_methods, settings.cam_layer
     for name in methods:
         if name not in METHODS:
-            raise InputError(f"--methods: {name} {unknown(name, METHODS)}")
+            raise InputError(f"--methods: {name} {unknown_name(name, METHODS)}")
     files = explain.find(arguments.pictures)
     names = dict(zip(files, explain.output_names(files), strict=True))
-    model = classifier.load(_model(arguments)).to(pick(device))
+    model = classifier.load_classifier(_model(arguments)).to(pick_device(device))
     methods = methods or ["cam" if model.linear else "grad_cam"]
     unusable = 0
     for result in explain.explain(
@@ -233,14 +236,14 @@ def _compare(arguments: argparse.Namespace) -> None:
             "such as main and workspace"
         )
     here = Path()
-    found = [experiments.read(name, here) for name in arguments.experiments]
+    found = [experiments.read_experiment(name, here) for name in arguments.experiments]
     experiments.check(found)
     with tempfile.TemporaryDirectory() as temporary:
         packed = {
             one.packed: experiments.packed(one.name, here, Path(temporary, one.packed))
             for one in {one.packed: one for one in found}.values()
         }
-        page.write(found, packed, arguments.out)
+        page.write_comparison(found, packed, arguments.out)
     print(f"{arguments.out / 'index.html'}")
 
 
@@ -248,10 +251,10 @@ def _export(arguments: argparse.Namespace) -> None:
     if arguments.output.suffix != ".onnx":
         raise InputError(f"{arguments.output} given, a name that ends in .onnx expected")
     from pokecam.commands import export
-    from pokecam.networks.classifier import load
+    from pokecam.networks.classifier import load_classifier
 
     export.check()
-    model = load(_model(arguments))
+    model = load_classifier(_model(arguments))
     if export.export(model, arguments.output):
         print(f"{arguments.output}: logits and cams")
     else:
@@ -282,11 +285,11 @@ def _doctor(_: argparse.Namespace) -> None:
 def _pretrain(arguments: argparse.Namespace) -> None:
     from pokecam.commands.pretrain.pretrain import shipped_menagerie, shipped_recipe, write_weights
     from pokecam.networks.backbones import BACKBONES  # torch takes seconds, --help should not
-    from pokecam.networks.device import pick
+    from pokecam.networks.device import pick_device
 
     if arguments.backbone not in BACKBONES:
         raise InputError(
-            f"--backbone: {arguments.backbone} {unknown(arguments.backbone, BACKBONES)}"
+            f"--backbone: {arguments.backbone} {unknown_name(arguments.backbone, BACKBONES)}"
         )
     for option in ("workers", "rounds"):
         number = getattr(arguments, option)
@@ -298,7 +301,7 @@ def _pretrain(arguments: argparse.Namespace) -> None:
         shipped_menagerie(),
         output=arguments.output or Path("pretrained", f"{arguments.backbone}.safetensors"),
         work=arguments.work,
-        device=pick(arguments.device),
+        device=pick_device(arguments.device),
         workers=arguments.workers,
     )
 

@@ -2,4 +2,4 @@
 
 from pokecam.common import running
 
-running.begin()
+running.prepare_stage()

@@ -8,7 +8,7 @@ import pandas as pd
 from pokecam.cam import store
 from pokecam.cam.methods import METHODS, CamSettings
 from pokecam.common.files import whole_folder, write_csv, write_json
-from pokecam.common.params import read
+from pokecam.common.params import read_params
 from pokecam.data.packed import images, splits
 from pokecam.networks import classifier, device, distributed
 
@@ -19,12 +19,12 @@ def main(
     classifier_path: Path = Path("models/classifier.safetensors"),
     out: Path = Path("data/cams"),
 ) -> None:
-    settings = read(CamSettings)
+    settings = read_params(CamSettings)
     methods = settings.cam_methods
-    packed = images.load(images_path)
-    test = splits.rows(splits.read(split_path, packed.manifest), "test")
-    team = distributed.team(read(device.DeviceSettings).device)
-    model = classifier.load(classifier_path).to(team.device)
+    packed = images.load_packed(images_path)
+    test = splits.subset_rows(splits.read_split(split_path, packed.manifest), "test")
+    team = distributed.join_team(read_params(device.DeviceSettings).device)
+    model = classifier.load_classifier(classifier_path).to(team.device)
 
     manifest = packed.manifest.iloc[test]
     index = pd.DataFrame({"row": range(len(test)), "file": manifest.file, "label": manifest.label})
@@ -35,20 +35,20 @@ def main(
         "backbone": model.backbone,
         "image_size": model.image_size,
     }
-    alike = [[packed.classes.index(name) for name in group] for group in packed.lookalikes]
-    place = whole_folder if team.leads else nullcontext
+    lookalikes = [[packed.classes.index(name) for name in group] for group in packed.lookalikes]
+    place = whole_folder if team.is_main else nullcontext
     with place(out) as folder:
-        store.write(
+        store.write_maps(
             folder,
             model,
             packed.pixels,
             test,
             methods,
             layer=settings.cam_layer,
-            alike=alike,
+            lookalikes=lookalikes,
             team=team,
         )
-        if team.leads:
+        if team.is_main:
             write_csv(folder / "index.csv", index)
             write_json(folder / "meta.json", about)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from pokecam.common.files import whole_folder, write_csv, write_json
-from pokecam.common.params import read
+from pokecam.common.params import read_params
 from pokecam.data.packed import images, splits
 from pokecam.judging.predictions import evaluate
 from pokecam.networks import classifier, device, distributed
@@ -17,15 +17,15 @@ def main(
     classifier_path: Path = Path("models/classifier.safetensors"),
     out: Path = Path("data/evaluation"),
 ) -> None:
-    settings = read(device.DeviceSettings)
-    packed = images.load(images_path)
-    test = splits.rows(splits.read(split_path, packed.manifest), "test")
+    settings = read_params(device.DeviceSettings)
+    packed = images.load_packed(images_path)
+    test = splits.subset_rows(splits.read_split(split_path, packed.manifest), "test")
     manifest = packed.manifest.iloc[test]
 
-    team = distributed.team(settings.device)
-    model = classifier.load(classifier_path).to(team.device)
+    team = distributed.join_team(settings.device)
+    model = classifier.load_classifier(classifier_path).to(team.device)
     logits = classifier.predict(model, packed.pixels, test, team)
-    if not team.leads:
+    if not team.is_main:
         return
     evaluation = evaluate(
         manifest.file.to_list(),

@@ -1,23 +1,19 @@
-"""Judge the maps of the test pictures: are they faithful, do they point at the right thing?"""
+"""Judge the maps of the test images: are they faithful, do they point at the object?"""
 
-import json
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from pokecam.common import running
 from pokecam.common.files import whole_folder, write_csv, write_json
-from pokecam.common.params import read
+from pokecam.common.params import read_params
 from pokecam.data.packed import images, splits
-from pokecam.judging import parts, shuffled_labels, tables
-from pokecam.judging.case import Case, speaking_for
-from pokecam.judging.scores import JudgeSettings
-from pokecam.networks import classifier, device
-from pokecam.training.fit import Recipe, TrainSettings
-
-DRAWN = Path("drawn")
+from pokecam.judging import shuffled_labels, tables
+from pokecam.judging.case import load_case
+from pokecam.judging.measures import JudgeSettings
+from pokecam.judging.redrawing import Redrawing
+from pokecam.networks import classifier
+from pokecam.networks.device import pick_device
+from pokecam.training.settings import Recipe, TrainSettings
 
 
 def main(
@@ -29,30 +25,27 @@ def main(
     cams_path: Path = Path("data/cams"),
     out: Path = Path("data/judgement"),
 ) -> None:
-    settings = read(JudgeSettings)
-    packed = images.load(images_path)
-    about = json.loads((cams_path / "meta.json").read_text(encoding="utf-8"))
-    predictions = images.read_table(evaluation_path / "predictions.csv")
-    split = splits.read(split_path, packed.manifest)
-    training = read(TrainSettings)
-    where = device.pick(training.device)
-    network = classifier.load(classifier_path).to(where)
-    maps = {name: np.load(cams_path / f"{name}.npy", mmap_mode="r") for name in about["methods"]}
-    case = Case(
-        network,
-        about["layer"],
+    settings = read_params(JudgeSettings)
+    train_settings = read_params(TrainSettings)
+    device = pick_device(train_settings.device)
+    packed = images.load_packed(images_path)
+    split = splits.read_split(split_path, packed.manifest)
+    network = classifier.load_classifier(classifier_path).to(device)
+    case = load_case(network, packed, splits.subset_rows(split, "test"), evaluation_path, cams_path)
+    train_on_shuffled_labels = partial(
+        shuffled_labels.train,
         packed,
-        splits.rows(split, "test"),
-        pd.Index(packed.classes).get_indexer(predictions.predicted),
-        speaking_for(maps),
+        splits.subset_rows(split, "train"),
+        pretrained_path,
+        train_settings,
+        read_params(Recipe),
+        device,
     )
-    drawn = packed.scenes is not None
-    redrawing = parts.Redrawing(DRAWN, network.image_size) if drawn else None
-    taught = splits.rows(split, "train"), pretrained_path, training, read(Recipe), where
-    retrained = partial(shuffled_labels.train, packed, *taught)
-    judged = tables.tables(case, settings, redrawing, retrained)
+    is_drawn = packed.scenes is not None
+    redrawing = Redrawing(images_path / "scenes", packed.pixels.shape[1]) if is_drawn else None
+    judgement = tables.judgement_tables(case, settings, redrawing, train_on_shuffled_labels)
     with whole_folder(out) as folder:
-        for name, table in judged.items():
+        for name, table in judgement.items():
             write_csv(folder / f"{name}.csv", table)
         write_json(folder / "about.json", tables.about(case))
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from pokecam.common.running import run
-from pokecam.report.inputs import read
-from pokecam.report.write import write
+from pokecam.report.inputs import read_inputs
+from pokecam.report.write import write_report
 
 
 def main(
@@ -17,7 +17,7 @@ def main(
     params: Path = Path("params.yaml"),
     out: Path = Path("reports"),
 ) -> None:
-    inputs = read(
+    inputs = read_inputs(
         images_folder=images,
         split=split,
         history=history,
@@ -26,7 +26,7 @@ def main(
         judgement=judgement,
         settings=params,
     )
-    write(inputs, out)
+    write_report(inputs, out)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pokecam.common.params import read
+from pokecam.common.params import read_params
 from pokecam.common.running import run
 from pokecam.data.packing.pack import SelectSettings, pack
 
@@ -12,7 +12,7 @@ def main(
     out: Path = Path("data/images"),
     unfinished: Path = Path("checkpoints"),
 ) -> None:
-    settings = read(SelectSettings)
+    settings = read_params(SelectSettings)
     pack(
         raw,
         out,

@@ -3,19 +3,19 @@
 from pathlib import Path
 
 from pokecam.common.files import write_csv
-from pokecam.common.params import read
+from pokecam.common.params import read_params
 from pokecam.common.running import run
-from pokecam.data.packed.images import read_table
-from pokecam.data.packed.splits import SplitSettings, split
+from pokecam.data.packed.csv_tables import read_table
+from pokecam.data.packed.splits import SplitSettings, make_split
 
 
 def main(
     manifest: Path = Path("data/images/manifest.csv"), out: Path = Path("data/split.csv")
 ) -> None:
-    settings = read(SplitSettings)
+    settings = read_params(SplitSettings)
     write_csv(
         out,
-        split(
+        make_split(
             read_table(manifest),
             val_fraction=settings.val_fraction,
             test_fraction=settings.test_fraction,

@@ -5,12 +5,14 @@ from pathlib import Path
 import pandas as pd
 
 from pokecam.cam import methods
-from pokecam.common.files import write_csv
-from pokecam.common.params import read
+from pokecam.common.files import files_below, write_csv
+from pokecam.common.params import read_params
 from pokecam.data.packed import images, splits
 from pokecam.networks import classifier, distributed, layers, pretrained
 from pokecam.training import checkpoints
-from pokecam.training.fit import Pictures, Recipe, TrainSettings, fit, start
+from pokecam.training.fit import fit, start
+from pokecam.training.settings import Recipe, TrainSettings
+from pokecam.training.trainer import LabelledImages
 
 
 def main(
@@ -21,33 +23,29 @@ def main(
     history_path: Path = Path("models/history.csv"),
     checkpoints_path: Path = Path("checkpoints"),
 ) -> None:
-    settings, recipe, wanted = read(TrainSettings), read(Recipe), read(methods.CamSettings)
-    packed = images.load(images_path)
-    split = splits.read(split_path, packed.manifest)
+    settings, recipe = read_params(TrainSettings), read_params(Recipe)
+    cam_settings = read_params(methods.CamSettings)
+    packed = images.load_packed(images_path)
+    split = splits.read_split(split_path, packed.manifest)
     labels = pd.Index(packed.classes).get_indexer(packed.manifest.label)
-    state, origin = pretrained.read(pretrained_path, settings.backbone)
+    state, origin = pretrained.read_weights(pretrained_path, settings.backbone)
 
     model = start(settings, packed.classes, packed.pixels.shape[1], state, recipe.seed)
     # Maps that the network does not allow are refused before it is trained, not after.
-    methods.check(wanted.cam_methods, layers.at(model, wanted.cam_layer))
-    team = distributed.team(settings.device)
+    methods.check(cam_settings.cam_methods, layers.at(model, cam_settings.cam_layer))
+    team = distributed.join_team(settings.device)
     model.to(team.device)
-    inputs = [*sorted(images_path.iterdir()), split_path, pretrained_path]
-    checkpoint = checkpoints.of([settings, recipe], inputs, team, checkpoints_path)
-    parts = (
-        Pictures(packed.pixels, rows := splits.rows(split, part), labels[rows])
-        for part in ("train", "val")
+    files = [*files_below(images_path), split_path, pretrained_path]
+    checkpoint = checkpoints.checkpoint_of([settings, recipe], files, team, checkpoints_path)
+    train, val = (
+        LabelledImages(packed.pixels, rows := splits.subset_rows(split, subset), labels[rows])
+        for subset in ("train", "val")
     )
     history = fit(
-        model,
-        *parts,
-        **recipe.model_dump(),
-        pretrained=bool(state),
-        team=team,
-        checkpoint=checkpoint,
+        model, train, val, recipe, pretrained=bool(state), team=team, checkpoint=checkpoint
     )
-    if team.leads:
-        classifier.save(model, classifier_path, weights=origin)
+    if team.is_main:
+        classifier.save_classifier(model, classifier_path, weights=origin)
         write_csv(history_path, history)
         checkpoint.remove()
 

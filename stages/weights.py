@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from pokecam.common.params import read
+from pokecam.common.params import read_params
 from pokecam.common.running import run
 from pokecam.networks import pretrained
 
 
 def main(out: Path = Path("models/pretrained.safetensors")) -> None:
-    settings = read(pretrained.WeightsSettings)
-    state = pretrained.fetch(settings.weights, settings.backbone)
-    pretrained.write(out, state, settings.backbone, settings.weights)
+    settings = read_params(pretrained.WeightsSettings)
+    state = pretrained.fetch_weights(settings.weights, settings.backbone)
+    pretrained.write_weights(out, state, settings.backbone, settings.weights)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,13 @@
 """Methods that need the activations, and at most the weights of a linear head."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from pokecam.cam.capture import Capture
 from pokecam.cam.gradient import weighted
 
-if TYPE_CHECKING:
-    from pokecam.cam.maps import Capture
 
-
-def cam(captured: "Capture", targets: Tensor) -> Tensor:
+def cam(captured: Capture, targets: Tensor) -> Tensor:
     """CAM: the head's linear layer applied to every pixel instead of to their mean,
 
         L_c = Σ_k w_ck A_k
@@ -23,7 +19,7 @@ def cam(captured: "Capture", targets: Tensor) -> Tensor:
     return weighted(captured, targets @ captured.linear.weight)
 
 
-def eigen_cam(captured: "Capture", targets: Tensor) -> Tensor:
+def eigen_cam(captured: Capture, targets: Tensor) -> Tensor:
     """Eigen-CAM: the first principal component of the pixels' activations, the same for all
     classes.
 

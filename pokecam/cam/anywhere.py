@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pokecam.cam.capture import capture
 from pokecam.cam.display import Floats, display
-from pokecam.cam.maps import capture, maps
+from pokecam.cam.maps import compute_maps
 from pokecam.common.errors import InputError, did_you_mean
 from pokecam.networks.backbones import Apply, GlobalAverage, square_of
 from pokecam.networks.classifier import Classifier
@@ -165,7 +166,7 @@ def heatmaps(
 
     Raises `InputError` if the method does not fit the network.
     """
-    raw = maps(capture(classifier, x), method, alike)
+    raw = compute_maps(capture(classifier, x), method, alike)
     return display(raw.float().cpu().numpy(), (x.shape[-2], x.shape[-1]))
 
 

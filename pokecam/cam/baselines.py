@@ -1,19 +1,17 @@
 """Maps that know nothing of the network: what every other is to be better than."""
 
 import zlib
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from pokecam.cam.maps import Capture
+from pokecam.cam.capture import Capture
 
 CENTRE_WIDTH = 0.25  # standard deviation of the Gaussian, as a fraction of the side
 
 
-def random(captured: "Capture", targets: Tensor) -> Tensor:
+def random(captured: Capture, targets: Tensor) -> Tensor:
     """Every pixel uniform in [0, 1), seeded by the picture; at the resolution of A, so that it is
     as smooth as the other maps. Returns (N, 1, h, w)."""
     h, w = captured.activations.shape[2:]
@@ -24,7 +22,7 @@ def random(captured: "Capture", targets: Tensor) -> Tensor:
     return torch.stack(maps).to(captured.x.device)
 
 
-def centre(captured: "Capture", targets: Tensor) -> Tensor:
+def centre(captured: Capture, targets: Tensor) -> Tensor:
     """A Gaussian at the centre, exp(−r² / 2σ²) with σ = `CENTRE_WIDTH` of the side.
     Returns (N, 1, h, w)."""
     h, w = captured.activations.shape[2:]
@@ -35,7 +33,7 @@ def centre(captured: "Capture", targets: Tensor) -> Tensor:
     return gaussian.expand(len(captured.x), 1, h, w)
 
 
-def edges(captured: "Capture", targets: Tensor) -> Tensor:
+def edges(captured: Capture, targets: Tensor) -> Tensor:
     """Length of the Sobel gradient of the mean of the input's channels, at the picture's
     resolution. Returns (N, 1, S, S)."""
     grey = captured.x.mean(dim=1, keepdim=True)

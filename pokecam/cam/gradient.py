@@ -6,16 +6,13 @@ g = ∂S/∂A (M, N, K, h, w). Every method returns (N, M, h, w), raw: the paper
 `display`.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from pokecam.cam.maps import Capture
+from pokecam.cam.capture import Capture
 
 
-def grad_cam(captured: "Capture", targets: Tensor) -> Tensor:
+def grad_cam(captured: Capture, targets: Tensor) -> Tensor:
     """Grad-CAM: channels weighted by their mean gradient,
 
         L = Σ_k mean(g_k) A_k
@@ -25,7 +22,7 @@ def grad_cam(captured: "Capture", targets: Tensor) -> Tensor:
     return weighted(captured, gradients(captured, targets).mean(dim=(3, 4)))
 
 
-def grad_cam_plus_plus(captured: "Capture", targets: Tensor) -> Tensor:
+def grad_cam_plus_plus(captured: Capture, targets: Tensor) -> Tensor:
     """Grad-CAM++: channels weighted by their positive gradients, each pixel by α,
 
         α_k = g_k² / (2 g_k² + ΣA_k · g_k³), 0 where g_k = 0
@@ -41,7 +38,7 @@ def grad_cam_plus_plus(captured: "Capture", targets: Tensor) -> Tensor:
     return weighted(captured, (alpha * g.relu()).sum(dim=(3, 4)))
 
 
-def hires_cam(captured: "Capture", targets: Tensor) -> Tensor:
+def hires_cam(captured: Capture, targets: Tensor) -> Tensor:
     """HiResCAM: every pixel weighted by its own gradient, L = Σ_k g_k ⊙ A_k.
 
     Draelos and Carin 2020, arXiv 2011.08891, eq. 4.
@@ -49,7 +46,7 @@ def hires_cam(captured: "Capture", targets: Tensor) -> Tensor:
     return torch.einsum("mnkhw,nkhw->nmhw", gradients(captured, targets), captured.activations)
 
 
-def layer_cam(captured: "Capture", targets: Tensor) -> Tensor:
+def layer_cam(captured: Capture, targets: Tensor) -> Tensor:
     """LayerCAM: every pixel weighted by its own positive gradient, L = Σ_k relu(g_k) ⊙ A_k.
 
     Jiang et al. 2021, IEEE TIP 30, eq. 5–6.
@@ -58,7 +55,7 @@ def layer_cam(captured: "Capture", targets: Tensor) -> Tensor:
     return torch.einsum("mnkhw,nkhw->nmhw", g, captured.activations)
 
 
-def xgrad_cam(captured: "Capture", targets: Tensor) -> Tensor:
+def xgrad_cam(captured: Capture, targets: Tensor) -> Tensor:
     """XGrad-CAM: gradients averaged with the activations as weights,
 
         L = Σ_k (Σ(g_k ⊙ A_k) / ΣA_k) A_k, weight 0 where ΣA_k = 0
@@ -71,7 +68,7 @@ def xgrad_cam(captured: "Capture", targets: Tensor) -> Tensor:
     return weighted(captured, torch.where(sums != 0, products / sums, 0))
 
 
-def counterfactual(captured: "Capture", targets: Tensor) -> Tensor:
+def counterfactual(captured: Capture, targets: Tensor) -> Tensor:
     """What speaks against the target: Grad-CAM of the negative gradient, L = −Σ_k mean(g_k) A_k.
 
     Selvaraju et al. 2016, arXiv 1610.02391, §3.3, eq. 3.
@@ -79,7 +76,7 @@ def counterfactual(captured: "Capture", targets: Tensor) -> Tensor:
     return -grad_cam(captured, targets)
 
 
-def gradients(captured: "Capture", targets: Tensor) -> Tensor:
+def gradients(captured: Capture, targets: Tensor) -> Tensor:
     """Return g (M, N, K, h, w) in one backward pass through the head.
 
     Pictures do not mix in the head, so the gradient of the sum over the batch holds every
@@ -95,6 +92,6 @@ def gradients(captured: "Capture", targets: Tensor) -> Tensor:
     return of_means[..., None, None].expand(-1, -1, -1, *A.shape[2:])
 
 
-def weighted(captured: "Capture", weights: Tensor) -> Tensor:
+def weighted(captured: Capture, weights: Tensor) -> Tensor:
     """Σ_k weights_k A_k: weights (M, N, K) → (N, M, h, w)."""
     return torch.einsum("mnk,nkhw->nmhw", weights, captured.activations)

@@ -1,20 +1,18 @@
 """Guided backpropagation: gradients to the pixels that pass a ReLU only where they are positive."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from pokecam.cam.capture import Capture
 from pokecam.cam.gradient import grad_cam
 from pokecam.cam.relus import is_relu, is_relu6
 
-if TYPE_CHECKING:
-    from pokecam.cam.maps import Capture
 
-
-def guided_grad_cam(captured: "Capture", targets: Tensor) -> Tensor:
+def guided_grad_cam(captured: Capture, targets: Tensor) -> Tensor:
     """Guided Grad-CAM: guided backpropagation ⊙ upsampled relu(Grad-CAM), and of its colour
     channels the one with the largest absolute value (Simonyan et al. 2013, arXiv 1312.6034, §3.1).
 

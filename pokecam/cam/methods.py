@@ -1,92 +1,104 @@
-"""The table of methods: what can be put into `cam_methods`, and what each asks of a network.
+"""The table of CAM methods: the names that `cam_methods` takes, and what each method needs."""
 
-No torch here: what only reads the table need not wait for it. The function that computes a method
-is in the module that its entry says; `core.maps` calls it.
-"""
-
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
+from torch import Tensor
 
-from pokecam.common.errors import InputError, unknown
+from pokecam.cam import activation, baselines, gradient, guided, perturbation, refined
+from pokecam.cam.capture import Capture
+from pokecam.cam.relus import activations_other_than_relu
+from pokecam.common.errors import InputError, unknown_name
 from pokecam.common.params import Settings, one_of
-
-if TYPE_CHECKING:
-    from pokecam.networks.classifier import Classifier
+from pokecam.networks.classifier import Classifier
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to make a map.
+    """One way to compute a map.
 
-    title: what the papers call it.
-    module: where in `pokecam.cam` its function is.
-    function: the function's name, "" for the method's own.
-    linear_head: it needs average pooling and one linear layer as the head.
-    relu_only: it needs a network whose activation functions are all ReLU or ReLU6.
-    per_class: every class has a map of its own; otherwise one map is for all.
-    finer: it explains what tells a class from those that look like it (`core.finer_targets`),
-        not the class's logit alone.
-    against: it shows what speaks against the class.
+    Attributes:
+        title: the name in the papers.
+        function: (capture of N images, targets (M, N, C)) → raw maps (N, M, h, w), or (N, 1, h, w)
+            where `per_class` is false.
+        linear_head: it needs a head of average pooling and one linear layer.
+        relu_only: it needs a network whose activation functions are all ReLU or ReLU6.
+        per_class: every class has a map of its own; otherwise one map is for all classes.
+        finer: it explains what tells a class from those that look like it
+            (`maps.finer_targets`), not the logit of the class alone.
+        against: it shows the evidence against the class.
+        slow: it runs the network once for each channel.
+        side_by_side: its memory grows with the number of targets that it is given at once.
     """
 
     title: str
-    module: Literal["activation", "gradient", "perturbation", "guided", "refined", "baselines"]
-    function: str = ""
+    function: Callable[[Capture, Tensor], Tensor]
     linear_head: bool = False
     relu_only: bool = False
     per_class: bool = True
     finer: bool = False
     against: bool = False
+    slow: bool = False
+    side_by_side: bool = False
 
 
 METHODS = {
-    "cam": Method("CAM", "activation", linear_head=True),
-    "grad_cam": Method("Grad-CAM", "gradient"),
-    "grad_cam_plus_plus": Method("Grad-CAM++", "gradient"),
-    "hires_cam": Method("HiResCAM", "gradient"),
-    "layer_cam": Method("LayerCAM", "gradient"),
-    "xgrad_cam": Method("XGrad-CAM", "gradient"),
-    "eigen_cam": Method("Eigen-CAM", "activation", per_class=False),
-    "score_cam": Method("Score-CAM", "perturbation"),
-    "ablation_cam": Method("Ablation-CAM", "perturbation"),
-    "finer_cam": Method("Finer-CAM", "activation", "cam", linear_head=True, finer=True),
-    "finer_grad_cam": Method("Finer-CAM (Grad-CAM)", "gradient", "grad_cam", finer=True),
-    "refined_cam": Method("CAM + PAMR", "refined", linear_head=True),
-    "refined_grad_cam": Method("Grad-CAM + PAMR", "refined"),
-    "guided_grad_cam": Method("Guided Grad-CAM", "guided", relu_only=True),
-    "counterfactual": Method("Counterfactual", "gradient", against=True),
-    "random": Method("Random", "baselines", per_class=False),
-    "centre": Method("Centre", "baselines", per_class=False),
-    "edges": Method("Edges", "baselines", per_class=False),
+    "cam": Method("CAM", activation.cam, linear_head=True),
+    "grad_cam": Method("Grad-CAM", gradient.grad_cam, side_by_side=True),
+    "grad_cam_plus_plus": Method("Grad-CAM++", gradient.grad_cam_plus_plus, side_by_side=True),
+    "hires_cam": Method("HiResCAM", gradient.hires_cam, side_by_side=True),
+    "layer_cam": Method("LayerCAM", gradient.layer_cam, side_by_side=True),
+    "xgrad_cam": Method("XGrad-CAM", gradient.xgrad_cam, side_by_side=True),
+    "eigen_cam": Method("Eigen-CAM", activation.eigen_cam, per_class=False),
+    "score_cam": Method("Score-CAM", perturbation.score_cam, slow=True),
+    "ablation_cam": Method("Ablation-CAM", perturbation.ablation_cam, slow=True),
+    "finer_cam": Method("Finer-CAM", activation.cam, linear_head=True, finer=True),
+    "finer_grad_cam": Method(
+        "Finer-CAM (Grad-CAM)", gradient.grad_cam, finer=True, side_by_side=True
+    ),
+    "refined_cam": Method("CAM + PAMR", refined.refined_cam, linear_head=True, side_by_side=True),
+    "refined_grad_cam": Method("Grad-CAM + PAMR", refined.refined_grad_cam, side_by_side=True),
+    "guided_grad_cam": Method("Guided Grad-CAM", guided.guided_grad_cam, relu_only=True),
+    "counterfactual": Method(
+        "Counterfactual", gradient.counterfactual, against=True, side_by_side=True
+    ),
+    "random": Method("Random", baselines.random, per_class=False),
+    "centre": Method("Centre", baselines.centre, per_class=False),
+    "edges": Method("Edges", baselines.edges, per_class=False),
 }
 
 
-def _no_method_twice(names: list[str]) -> list[str]:
+def _refuse_duplicates(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
         raise ValueError("names a method twice")
     return names
 
 
 class CamSettings(Settings):
-    """Which maps are made, and of which layer's activations (`layers.at`)."""
+    """The methods, and the layer whose activations maps are made of (`layers.at`)."""
 
     cam_layer: str | None
     cam_methods: Annotated[
-        list[Annotated[str, one_of(METHODS)]], Field(min_length=1), AfterValidator(_no_method_twice)
+        list[Annotated[str, one_of(METHODS)]],
+        Field(min_length=1),
+        AfterValidator(_refuse_duplicates),
     ]
 
 
-def check(names: Iterable[str], classifier: "Classifier") -> None:
-    """Raise `InputError`, with the reason and what would fit, if a method does not fit the
-    classifier's network. Fast: looks at modules, at most runs the network on empty tensors."""
+def check(names: Iterable[str], classifier: Classifier) -> None:
+    """Check that methods fit a network.
+
+    This is fast: it looks at modules, and at most runs the network on tensors without content.
+
+    Raises:
+        InputError: a method does not exist or does not fit, with the reason and what would fit.
+    """
     for name in names:
         if name not in METHODS:
-            raise InputError(f"cam_methods: {name} {unknown(name, METHODS)}")
-        method = METHODS[name]
-        if method.linear_head and classifier.linear is None:
+            raise InputError(f"cam_methods: {name} {unknown_name(name, METHODS)}")
+        if METHODS[name].linear_head and classifier.linear is None:
             fitting = [other for other in METHODS if not METHODS[other].linear_head]
             raise InputError(
                 f"cam_methods: {name} needs nothing but average pooling and one linear layer after "
@@ -94,12 +106,9 @@ def check(names: Iterable[str], classifier: "Classifier") -> None:
                 f"does not have there; set head to gap and cam_layer to null, or use "
                 f"{', '.join(fitting)}"
             )
-        if method.relu_only:
-            from pokecam.cam.relus import unguided  # torch: reading the table goes without
-
-            if reasons := unguided(classifier):
-                raise InputError(
-                    f"cam_methods: {name} is defined for networks whose activation functions are "
-                    f"all ReLU or ReLU6; {classifier.backbone} has {', '.join(reasons)}. Use "
-                    f"another method, or a backbone such as resnet18, vgg16 or mobilenet_v2"
-                )
+        if METHODS[name].relu_only and (reasons := activations_other_than_relu(classifier)):
+            raise InputError(
+                f"cam_methods: {name} is defined for networks whose activation functions are all "
+                f"ReLU or ReLU6; {classifier.backbone} has {', '.join(reasons)}. Use another "
+                f"method, or a backbone such as resnet18, vgg16 or mobilenet_v2"
+            )

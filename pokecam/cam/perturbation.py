@@ -1,21 +1,18 @@
 """Methods that change something, run the network again, and see what becomes of the score."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pokecam.cam.capture import Capture
 from pokecam.cam.gradient import weighted
-
-if TYPE_CHECKING:
-    from pokecam.cam.maps import Capture
 
 AT_ONCE = 32  # changed copies that go through the network or its head together
 
 
-def ablation_cam(captured: "Capture", targets: Tensor) -> Tensor:
+def ablation_cam(captured: Capture, targets: Tensor) -> Tensor:
     """Ablation-CAM: a channel weighs as much as the score falls without it,
 
         L = Σ_k (S − S without channel k) / |S| · A_k, weight 0 where S = 0
@@ -36,7 +33,7 @@ def ablation_cam(captured: "Capture", targets: Tensor) -> Tensor:
     return weighted(captured, torch.where(scores > 0, falls / scores, 0))
 
 
-def _logits_without_channels(captured: "Capture") -> Iterator[Tensor]:
+def _logits_without_channels(captured: Capture) -> Iterator[Tensor]:
     """For each picture, the logits (K, C) with one channel of what the head reads at 0."""
     channels = torch.arange(captured.activations.shape[1])
     for features in captured.features:  # (K, h, w), or tokens (T, K)
@@ -50,7 +47,7 @@ def _logits_without_channels(captured: "Capture") -> Iterator[Tensor]:
         yield torch.cat(parts)
 
 
-def score_cam(captured: "Capture", targets: Tensor) -> Tensor:
+def score_cam(captured: Capture, targets: Tensor) -> Tensor:
     """Score-CAM: a channel weighs by the score of the picture seen through it,
 
         H_k = upsampled A_k, scaled to [0, 1]; 0 where A_k is constant
@@ -67,7 +64,7 @@ def score_cam(captured: "Capture", targets: Tensor) -> Tensor:
     return weighted(captured, scores.softmax(dim=2))
 
 
-def _logits_through_masks(captured: "Capture", n: int) -> Tensor:
+def _logits_through_masks(captured: Capture, n: int) -> Tensor:
     """The logits (K, C) of picture n seen through each of its channels."""
     A, x = captured.activations[n], captured.x[n]
     parts = []

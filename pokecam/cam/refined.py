@@ -7,17 +7,14 @@ less about the network: what is added comes from the picture.
 
 from collections.abc import Iterator
 from itertools import product
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pokecam.cam.activation import cam
+from pokecam.cam.capture import Capture
 from pokecam.cam.gradient import grad_cam
-
-if TYPE_CHECKING:
-    from pokecam.cam.maps import Capture
 
 # Chosen on drawn pictures by MaxBoxAccV2 (`benchmarks/boxes.py`). The authors take 10 steps with
 # dilations of 1 to 24 and a temperature of 0.1, on pictures of six times this side.
@@ -27,12 +24,12 @@ TEMPERATURE = 0.05
 STEPS = 30
 
 
-def refined_cam(captured: "Capture", targets: Tensor) -> Tensor:
+def refined_cam(captured: Capture, targets: Tensor) -> Tensor:
     """`cam`, refined: (N, M, H, W), never negative."""
     return refine(captured.x, cam(captured, targets))
 
 
-def refined_grad_cam(captured: "Capture", targets: Tensor) -> Tensor:
+def refined_grad_cam(captured: Capture, targets: Tensor) -> Tensor:
     """`grad_cam`, refined: (N, M, H, W), never negative."""
     return refine(captured.x, grad_cam(captured, targets))
 

@@ -26,7 +26,7 @@ _OTHERS = {
 }
 
 
-def unguided(classifier: Classifier) -> list[str]:
+def activations_other_than_relu(classifier: Classifier) -> list[str]:
     """What speaks against guided backpropagation: the activation functions in `classifier` other
     than ReLU and ReLU6, in words, sorted; or that it has no ReLU at all.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from pokecam.common import cores
+from pokecam.common import running
 from pokecam.data.sources import kaggle
 from pokecam.networks import device
 from pokecam.networks.backbones import BACKBONES, imagenet_weights
@@ -76,7 +76,7 @@ def _versions(project: Path) -> Iterator[Finding]:
 
 
 def _compute(_: Path) -> Iterator[Finding]:
-    chosen = device.pick("auto")
+    chosen = device.pick_device("auto")
     if chosen.type == "cuda":
         free, total = torch.cuda.mem_get_info(chosen)
         name = torch.cuda.get_device_name(chosen)
@@ -91,7 +91,7 @@ def _compute(_: Path) -> Iterator[Finding]:
         yield Finding("device", State.HINT if advice else State.FINE, "cpu, no GPU", advice)
     threads = torch.get_num_threads()
     able = torch.backends.cpu.get_cpu_capability()
-    found = f"{cores.usable()} cores, {threads} threads, {able}"
+    found = f"{running.usable_cores()} cores, {threads} threads, {able}"
     yield Finding("processor", State.FINE, found)
     if not os.environ.get("OMP_NUM_THREADS"):
         advice = "results depend on it; OMP_NUM_THREADS=1 gives the bytes of the committed run"

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from pokecam.cam.capture import capture
 from pokecam.cam.display import display, is_constant
 from pokecam.cam.folding import folded
-from pokecam.cam.maps import capture, compute
+from pokecam.cam.maps import compute_maps
 from pokecam.cam.methods import METHODS, check
+from pokecam.cam.stored_maps import StoredMaps
 from pokecam.common.errors import InputError, did_you_mean
 from pokecam.data.packed.letterbox import fit, letterbox
 from pokecam.data.packing.decode import UnusableError, decode
@@ -57,7 +59,8 @@ def explain(
     reason why it cannot be used.
 
     classes: those to map; none: the `LIKELY` most probable of each picture.
-    methods, layer: as in `cam.store.write`; a Finer-CAM compares with the most probable others.
+    methods, layer: as in `cam.store.write_maps`; a Finer-CAM compares with the most probable
+        others.
 
     Raises `InputError` for classes that the classifier does not know, and for methods or a layer
     that do not fit it.
@@ -88,9 +91,9 @@ def explain(
         chosen = classes or list(probabilities)[:LIKELY]
         shown, silent = {}, set()
         for method in methods:
-            raw = compute(captured, method)[0].cpu().numpy()  # (C, h, w), or (1, h, w) for all
+            raw = StoredMaps(compute_maps(captured, method).cpu().numpy())
             for name in chosen:
-                one = raw[classifier.classes.index(name) % len(raw)]
+                one = raw.of(0, classifier.classes.index(name))
                 shown[name, method] = display(one, classifier.image_size)
                 if is_constant(one):
                     silent.add((name, method))

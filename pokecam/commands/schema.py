@@ -16,7 +16,7 @@ from pokecam.data.packing.pack import SelectSettings
 from pokecam.data.sources.registry import DownloadSettings
 from pokecam.judging.scores import JudgeSettings
 from pokecam.networks.pretrained import WeightsSettings
-from pokecam.training.fit import Recipe, TrainSettings
+from pokecam.training.settings import Recipe, TrainSettings
 
 FILE = Path("params.schema.json")
 SETTINGS = (
@@ -29,9 +29,9 @@ _EXPLAINED = re.compile(r"^(\w+):.* # *(.+)$", re.MULTILINE)
 def text(path: Path) -> str:
     """The schema, as JSON, with the comments of the parameters in the file `path`.
 
-    Raises `InputError` as `params.read_all` does.
+    Raises `InputError` as `params.read_all_params` does.
     """
-    params.read_all(path)
+    params.read_all_params(path)
     comments = explained(path.read_text(encoding="utf-8"))
     known = {
         name: {"description": comments.get(name, "")} | _plain(value)

@@ -18,7 +18,7 @@ def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     return f" Did you mean {by_folded[near[0]]}?" if near else ""
 
 
-def unknown(given: str, allowed: Collection[str]) -> str:
+def unknown_name(given: str, allowed: Collection[str]) -> str:
     """Say that `given` is none of the allowed names, and the nearest of them, or all of them where
     none is near or they are few."""
     near = did_you_mean(given, allowed)

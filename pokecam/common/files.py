@@ -23,6 +23,11 @@ _LEFT_OVER = re.compile(r"\..+\.(\d+)\.tmp")
 _FULL_BYTES = 2**20
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Return all files of a folder and its subfolders, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; on success it replaces `path`

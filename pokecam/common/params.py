@@ -12,13 +12,12 @@ them; a stage reads just those keys::
 A key that no stage in dvc.yaml asks for is refused, so a misspelt one cannot pass unnoticed.
 """
 
-import re
-from collections.abc import Collection, Hashable
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -28,8 +27,9 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_after_validator_function
+from ruamel.yaml import YAML, YAMLError
 
-from pokecam.common.errors import InputError, did_you_mean, unknown
+from pokecam.common.errors import InputError, did_you_mean, unknown_name
 
 
 class Settings(BaseModel):
@@ -58,25 +58,27 @@ class one_of:  # noqa: N801 (it is used as a function)
 
     def _check(self, value: str) -> str:
         if value not in self.allowed:
-            raise ValueError(unknown(value, self.allowed))
+            raise ValueError(unknown_name(value, self.allowed))
         return value
 
 
-def read(
+def read_params(
     settings: type[S], path: Path = Path("params.yaml"), pipeline: Path = Path("dvc.yaml")
 ) -> S:
     """Return the parameters of one module, checked for name, type and range.
 
     Raises `InputError`, one line that names the key, the value and what is allowed, for a value
-    that does not fit and for a missing key; otherwise as `read_all`.
+    that does not fit and for a missing key; otherwise as `read_all_params`.
     """
     try:
-        return settings.model_validate(read_all(path, pipeline))
+        return settings.model_validate(read_all_params(path, pipeline))
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error, settings)}") from None
 
 
-def read_all(path: Path = Path("params.yaml"), pipeline: Path = Path("dvc.yaml")) -> dict[str, Any]:
+def read_all_params(
+    path: Path = Path("params.yaml"), pipeline: Path = Path("dvc.yaml")
+) -> dict[str, Any]:
     """Return every parameter in `path` as plain YAML values.
 
     Raises `InputError` if the file is missing, is no flat mapping, repeats a key, or has one that
@@ -91,10 +93,9 @@ def read_all(path: Path = Path("params.yaml"), pipeline: Path = Path("dvc.yaml")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text: {error}") from None
     try:
-        values = load(text)
-    except yaml.YAMLError as error:
-        told = " ".join(str(error).split())
-        raise InputError(f"{path} is not valid YAML: {told}") from None
+        values = load_yaml(text)
+    except InputError as error:
+        raise InputError(f"{path} is {error}") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise InputError(f"{path} must be a list of lines `name: value`")
     if pipeline.exists():
@@ -109,7 +110,7 @@ def read_all(path: Path = Path("params.yaml"), pipeline: Path = Path("dvc.yaml")
 
 def _declared_keys(pipeline: Path) -> set[str]:
     """Names of all parameters that the stages in dvc.yaml declare."""
-    stages = yaml.safe_load(pipeline.read_text(encoding="utf-8"))["stages"].values()
+    stages = load_yaml(pipeline.read_text(encoding="utf-8"))["stages"].values()
     return {key for stage in stages for key in stage.get("params", []) if isinstance(key, str)}
 
 
@@ -125,10 +126,8 @@ def _explain(error: ValidationError, settings: type[Settings]) -> str:
     if fault["type"] == "value_error":
         return f"{where}: {value!r} {fault['ctx']['error']}"
     hint = ""
-    if fault["type"] == "string_type" and isinstance(value, bool | int | float | None):
-        hint = (
-            " (YAML reads true, false, null and bare numbers as values: put quotes around a name)"
-        )
+    if fault["type"] == "string_type" and isinstance(value, bool | int | float | date | None):
+        hint = " (true, false, null, dates and numbers are values in YAML: put quotes around a name)"
     expected = fault["msg"].removeprefix("Input should be ")
     in_list = any(isinstance(step, int) for step in steps)
     if not in_list and type(None) in get_args(settings.model_fields[str(key)].annotation):
@@ -136,42 +135,23 @@ def _explain(error: ValidationError, settings: type[Settings]) -> str:
     return f"{where}: {value!r} was given, {expected} is needed{hint}"
 
 
-def load(text: str) -> Any:
-    """Return what a YAML text says, as YAML 1.2 has it, which DVC writes.
+def load_yaml(text: str) -> Any:
+    """Return what a YAML 1.2 text says, with the library and the settings that DVC uses.
 
-    In YAML 1.1, PyYAML's, No and off are false, 1e-3 is a text and 12:30 the number 750; DVC
-    writes a class called No without quotes. Raises `yaml.YAMLError`, also for a key that is there
-    twice.
+    In YAML 1.1, that of PyYAML, `No` and `off` are false, `1e-3` is a text and `12:30` the number
+    750; DVC writes a class called No without quotes.
+
+    Raises:
+        InputError: the text is not valid YAML, or a mapping has a key twice.
     """
-    return yaml.load(text, Loader=_Loader)
+    try:
+        return YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise InputError(f"not valid YAML: {_explain_yaml(error)}") from None
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with the types of YAML 1.2's core schema that refuses a mapping which names the
-    same key twice."""
-
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=deep)
-            if not isinstance(key, Hashable):
-                continue  # a list as a name, which SafeLoader refuses below
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key} is there twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-# Of a number with zeros before it YAML 1.2 makes another than 1.1: it is left as text.
-for _kind, _pattern in {
-    "null": r"~|null|Null|NULL|",
-    "bool": r"true|True|TRUE|false|False|FALSE",
-    "int": r"[-+]?(0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+",
-    "float": r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
-    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-}.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^({_pattern})$"), None)
+def _explain_yaml(error: YAMLError) -> str:
+    """Return the problem and its line, without the advice to programmers that may follow."""
+    problem = " ".join(str(getattr(error, "problem", None) or error).split())
+    mark = getattr(error, "problem_mark", None)
+    return f"{problem}, line {mark.line + 1}" if mark is not None else problem

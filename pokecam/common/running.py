@@ -60,7 +60,7 @@ def run(main: Callable[[], object]) -> None:
 
 
 @contextmanager
-def when_asked() -> Iterator[Callable[[], bool]]:
+def defer_interrupts() -> Iterator[Callable[[], bool]]:
     """Put off Ctrl-C and SIGTERM: the function given says whether one has come, so that work can
     end where it loses nothing. The second one interrupts at once.
 
@@ -84,7 +84,7 @@ def when_asked() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def begin() -> None:
+def prepare_stage() -> None:
     """Prepare a process that DVC runs as a stage, before its imports, which take seconds: Ctrl-C
     ends it without a traceback, and so does the death of its DVC, which, killed outright, leaves
     its stages running.
@@ -129,3 +129,13 @@ def _alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may run on.
+
+    In a container these can be fewer than the machine has.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

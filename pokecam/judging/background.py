@@ -1,4 +1,4 @@
-"""Does the network name the object, or what lies around it?"""
+"""Does the network recognise the object, or what lies around it?"""
 
 import numpy as np
 import pandas as pd
@@ -7,98 +7,120 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pokecam.judging.case import Case, Ints
+from pokecam.judging.case import Case, Indices
+from pokecam.judging.ground_truth import GroundTruth, ground_truth
 from pokecam.judging.imputation import impute
-from pokecam.networks.classifier import prepare
+from pokecam.networks.classifier import in_batches, prepare
 
-MARGIN_PX = 4  # around the object that goes with it
+MARGIN_PX = 4  # around the object that moves with it
 
 AS_IT_IS = "as it is"
 ELSEWHERE = "before the background of another class"
 FILLED_IN = "object filled in"
-LURED = "named after that background"  # … under the second condition
+LURED = "named after that background"  # under the second condition
 BETTER = {AS_IT_IS: 1, ELSEWHERE: 1, FILLED_IN: -1, LURED: -1}  # 1 if more is better
 
 
-def conditions(x: Tensor, masks: Tensor, others: Tensor, their_masks: Tensor) -> dict[str, Tensor]:
-    """The pictures as they are; with their object before the backgrounds of others, whose own
-    object is filled in from around it (`impute`); and with their own object filled in. (N, 3, S, S)
-    each.
+def conditions(
+    x: Tensor, masks: Tensor, backgrounds: Tensor, background_masks: Tensor
+) -> dict[str, Tensor]:
+    """Change the background of images.
 
-    A network that goes by the object stays right in the second and fails in the third; one that
-    goes by the background does the opposite. After Xiao et al. 2021 ("Noise or signal", arXiv
-    2006.09994), whose MIXED-RAND and ONLY-BG these are.
+    A network that relies on the object is right in the second condition and wrong in the third.
+    One that relies on the background does the opposite. The second and third are MIXED-RAND and
+    ONLY-BG of Xiao et al. 2021 ("Noise or signal", arXiv 2006.09994).
 
-    x, others: (N, 3, S, S), network input. masks, their_masks: bool (N, S, S), where the object is.
+    Args:
+        x: (N, 3, S, S), network input.
+        masks: bool (N, S, S), where the object is.
+        backgrounds: (N, 3, S, S), images that give their background.
+        background_masks: bool (N, S, S), where the object of these is.
+
+    Returns:
+        Condition → (N, 3, S, S): the images as they are; their object before the background of
+        others, whose own object is filled in from around it (`impute`); their own object filled
+        in.
     """
-    here, there = _grown(masks), _grown(their_masks)
-    moved = torch.where(here[:, None], x, impute(others, there))
-    return {AS_IT_IS: x, ELSEWHERE: moved, FILLED_IN: impute(x, here)}
+    objects, background_objects = _dilated(masks), _dilated(background_masks)
+    moved = torch.where(objects[:, None], x, impute(backgrounds, background_objects))
+    return {AS_IT_IS: x, ELSEWHERE: moved, FILLED_IN: impute(x, objects)}
 
 
-def named(case: Case, seed: int) -> pd.DataFrame:
-    """file, label, condition, named: whether the network names the picture `label`, a row for every
-    test picture whose object is known, and every condition.
+def classify_conditions(case: Case, seed: int) -> pd.DataFrame:
+    """Classify the test images under every condition.
 
-    `label` is the picture's own class; under `LURED`, which is asked of the pictures of
-    `ELSEWHERE`, the class of the background. Backgrounds are other test pictures', chosen by the
-    seed; the two are left out where the objects of one class alone are known.
+    Backgrounds are those of other test images, chosen by the seed. The conditions that need them
+    are left out where the objects of only one class are known.
+
+    Returns:
+        file, label, condition, named: whether the network predicts `label`, a row for every test
+        image whose object is known, and every condition. `label` is the class of the image; under
+        `LURED`, which is asked of the images of `ELSEWHERE`, the class of the background.
     """
-    known = _known(case)
-    if not len(known):
-        return pd.DataFrame(columns=["file", "label", "condition", "named"])
+    columns = ["file", "label", "condition", "named"]
+    indices = _with_known_object(case)
+    if not len(indices):
+        return pd.DataFrame(columns=columns)
     labels = np.array([case.packed.classes.index(label) for label in case.labels])
-    partners = _of_other_classes(labels[known], np.random.default_rng(seed))
-    rows = []
+    partners = _of_other_classes(labels[indices], np.random.default_rng(seed))
 
-    def run(x: Tensor, some: slice) -> None:
-        here = known[some]
-        behind = here if partners is None else known[partners[some]]
-        others = prepare(torch.from_numpy(case.packed.pixels[case.rows[behind]])).to(x)
-        masks, their_masks = (
-            torch.from_numpy(truth.masks).to(x.device)
-            for truth in (case.truth(here), case.truth(behind))
-            if truth is not None
+    def classify(x: Tensor, batch: slice) -> list[tuple]:
+        images = indices[batch]
+        sources = images if partners is None else indices[partners[batch]]
+        backgrounds = prepare(torch.from_numpy(case.packed.pixels[case.rows[sources]])).to(x)
+        masks, background_masks = (
+            torch.from_numpy(_ground_truth(case, which).masks).to(x.device)
+            for which in (images, sources)
         )
-        asked = [
-            (condition, condition, labels[here])
+        questions = [
+            (condition, condition, labels[images])
             for condition in (AS_IT_IS, ELSEWHERE, FILLED_IN)
             if condition != ELSEWHERE or partners is not None
         ]
         if partners is not None:
-            asked.append((LURED, ELSEWHERE, labels[behind]))
-        pictures = conditions(x, masks, others, their_masks)
-        said = {
-            name: case.logits(made).argmax(dim=1).cpu().numpy() for name, made in pictures.items()
+            questions.append((LURED, ELSEWHERE, labels[sources]))
+        predictions = {
+            condition: case.logits(changed).argmax(dim=1).cpu().numpy()
+            for condition, changed in conditions(x, masks, backgrounds, background_masks).items()
         }
-        for n, number in enumerate(here.tolist()):
-            for condition, shown, wanted in asked:
-                name = case.packed.classes[wanted[n]]
-                rows.append(
-                    (case.files[number], name, condition, float(said[shown][n] == wanted[n]))
-                )
+        return [
+            (
+                case.files[index],
+                case.packed.classes[expected[n]],
+                name,
+                float(predictions[condition][n] == expected[n]),
+            )
+            for n, index in enumerate(images.tolist())
+            for name, condition, expected in questions
+        ]
 
-    case.in_batches(case.rows[known], run)
-    return pd.DataFrame(rows, columns=["file", "label", "condition", "named"])
+    batches = in_batches(case.network, case.packed.pixels, case.rows[indices], classify)
+    return pd.DataFrame([row for _, rows in batches for row in rows], columns=columns)
 
 
-def _known(case: Case) -> Ints:
-    """The test pictures whose object is known, and is not the whole picture."""
-    found = []
-    for number in range(len(case.rows)):
-        truth = case.truth(slice(number, number + 1))
+def _ground_truth(case: Case, indices: Indices) -> GroundTruth:
+    truth = ground_truth(case.packed, case.rows[indices])
+    assert truth is not None
+    return truth
+
+
+def _with_known_object(case: Case) -> Indices:
+    """Return the test images whose object is known, and is not the whole image."""
+    indices = []
+    for index in range(len(case.rows)):
+        truth = ground_truth(case.packed, case.rows[[index]])
         if truth is not None and truth.masks.any() and not truth.masks.all():
-            found.append(number)
-    return np.array(found, int)
+            indices.append(index)
+    return np.array(indices, int)
 
 
-def _of_other_classes(labels: NDArray[np.intp], chance: np.random.Generator) -> Ints | None:
-    """For each of n pictures another one, of another class, (n,); None if there is one class."""
+def _of_other_classes(labels: NDArray[np.intp], rng: np.random.Generator) -> Indices | None:
+    """Return for each of n images another one, of another class, (n,); None for a single class."""
     if len(set(labels.tolist())) < 2:
         return None
-    return np.array([chance.choice(np.flatnonzero(labels != label)) for label in labels])
+    return np.array([rng.choice(np.flatnonzero(labels != label)) for label in labels])
 
 
-def _grown(masks: Tensor) -> Tensor:
+def _dilated(masks: Tensor) -> Tensor:
     side = 2 * MARGIN_PX + 1
     return F.max_pool2d(masks[:, None].float(), side, stride=1, padding=MARGIN_PX)[:, 0] > 0

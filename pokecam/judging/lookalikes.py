@@ -1,5 +1,5 @@
-"""What separates look-alikes: where the evidence for one against the other lies, and whether it
-decides."""
+"""What separates look-alikes: where the evidence for one class against the other lies, and
+whether the prediction depends on it."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,12 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pokecam.judging import parts
-from pokecam.judging.case import Case
+from pokecam.judging.case import Case, Indices
 from pokecam.judging.faithfulness import order
+from pokecam.judging.heatmaps import heatmaps_of_difference
 from pokecam.judging.imputation import impute, noise
+from pokecam.judging.parallel import map_images
+from pokecam.judging.parts import difference_ranks
+from pokecam.judging.redrawing import Redrawing
 
-REMOVED = 0.05  # of the pixels, Zhang et al. 2025
+REMOVED = 0.05  # fraction of the pixels, Zhang et al. 2025
 
 Floats = NDArray[np.floating]
 
@@ -22,84 +25,94 @@ Floats = NDArray[np.floating]
 def margin_drops(
     logits: Callable[[Tensor], Tensor],
     x: Tensor,
-    of: Tensor,
-    against: Tensor,
-    shown: Floats,
+    classes: Tensor,
+    references: Tensor,
+    heatmaps: Floats,
     seeds: Sequence[int],
-    share: float = REMOVED,
+    fraction: float = REMOVED,
 ) -> tuple[Floats, Floats]:
-    """The margin S_of − S_against of every picture, (N,), and how far it falls without the pixels
-    that a map holds to speak most for one against the other, (N, M).
+    """Measure how far the margin between two classes falls without the most salient pixels.
 
-    "Sufficiency of contrast" of Zhang et al. 2025 (Finer-CAM, arXiv 2501.11309). The paper sets
-    the pixels to a constant; here they are filled in from around them (`impute`), so that no hole
-    is seen in their place.
+    This is "sufficiency of contrast" of Zhang et al. 2025 (Finer-CAM, arXiv 2501.11309). The
+    paper sets the pixels to a constant. Here they are filled in from around them (`impute`), so
+    that the network sees no hole in their place.
 
-    logits: gives (n, C) for input (n, 3, S, S). x: (N, 3, S, S). of, against: int (N,), classes.
-    shown: displayed maps (N, M, S, S). seeds: N, of the noise. share: of the pixels that go.
+    Args:
+        logits: network input (n, 3, S, S) → (n, C).
+        x: (N, 3, S, S).
+        classes: (N,) int, the class of each image.
+        references: (N,) int, the class that it is compared with.
+        heatmaps: (N, M, S, S), evidence for the class against the reference.
+        seeds: N, of the noise in the filling.
+        fraction: of the pixels that are removed.
+
+    Returns:
+        The margins S_class − S_reference, (N,), and their drops, (N, M).
     """
-    N, M, S = shown.shape[:3]
-    gone = np.zeros((N, M, S * S), bool)
-    np.put_along_axis(gone, order(shown)[..., : round(share * S * S)], True, axis=-1)
+    N, M, S = heatmaps.shape[:3]
+    removed = np.zeros((N, M, S * S), bool)
+    most_salient = order(heatmaps)[..., : round(fraction * S * S)]
+    np.put_along_axis(removed, most_salient, True, axis=-1)
     margins, drops = np.empty(N), np.empty((N, M))
     for n in range(N):
-        removed = torch.from_numpy(gone[n].reshape(M, S, S)).to(x.device)
-        without = impute(x[n].expand(M, -1, -1, -1), removed, noise(x[n], seeds[n]))
-        given = logits(torch.cat([x[n : n + 1], without])).cpu().double().numpy()
-        whole, *left = given[:, int(of[n])] - given[:, int(against[n])]
-        margins[n], drops[n] = whole, whole - np.array(left)
+        holes = torch.from_numpy(removed[n].reshape(M, S, S)).to(x.device)
+        filled = impute(x[n].expand(M, -1, -1, -1), holes, noise(x[n], seeds[n]))
+        outputs = logits(torch.cat([x[n : n + 1], filled])).cpu().double().numpy()
+        margin, *remaining = outputs[:, int(classes[n])] - outputs[:, int(references[n])]
+        margins[n], drops[n] = margin, margin - np.array(remaining)
     return margins, drops
 
 
-def look_alikes(
-    case: Case,
-    asked: NDArray[np.intp],
-    seed: int,
-    redrawing: parts.Redrawing | None = None,
+def compare_lookalikes(
+    case: Case, indices: Indices, seed: int, redrawing: Redrawing | None = None
 ) -> pd.DataFrame:
-    """file, label, against, method, margin, drop, differing: a row for every asked picture of a
-    class in a group of look-alikes, every other class of the group, and every method.
+    """Measure the maps of difference for every pair of look-alikes.
 
-    asked: (n,) int, numbers of pictures. margin, drop: as of `margin_drops`, in logits, of the
-    picture's own class against the other. differing: of a drawn source, as of
-    `parts.on_differing`.
+    Args:
+        case: M methods.
+        indices: (n,) int, the images of the case that are measured.
+        seed: of the noise in the filling.
+        redrawing: of a drawn source.
+
+    Returns:
+        file, label, against, method, margin, drop, differing: a row for every image of a class in
+        a group of look-alikes, every other class of the group, and every method. margin and drop
+        are those of `margin_drops`, in logits; differing is that of `parts.difference_ranks`.
     """
-    classes = case.packed.classes
+    names = case.packed.classes
     tasks = [
-        (int(i), own, other)
-        for i in asked
-        for own in [classes.index(case.labels[i])]
-        for group in case.alike
-        if own in group
+        (int(index), label, other)
+        for index in indices
+        for label in [names.index(case.labels[index])]
+        for group in case.lookalikes
+        if label in group
         for other in group
-        if other != own
+        if other != label
     ]
     columns = ["file", "label", "against", "method", "margin", "drop", "differing"]
     if not tasks:
         return pd.DataFrame(columns=columns)
-    which, of, against = np.array(tasks).T
-    found: dict[int, list[tuple]] = {}
+    images, classes, references = np.array(tasks).T
 
-    def compare(n: int, x: Tensor) -> None:
-        some = np.array([n])
-        shown = case.of_difference(which[some], x, of[some], against[some])
+    def compare(n: int, x: Tensor) -> list[tuple]:
+        task = np.array([n])
+        heatmaps = heatmaps_of_difference(case, images[task], x, classes[task], references[task])
         margins, drops = margin_drops(
             case.logits,
             x,
-            torch.from_numpy(of[some]),
-            torch.from_numpy(against[some]),
-            shown,
-            (seed + which[some]).tolist(),
+            torch.from_numpy(classes[task]),
+            torch.from_numpy(references[task]),
+            heatmaps,
+            (seed + images[task]).tolist(),
         )
-        i, own, other = tasks[n]
-        differing = np.full(shown.shape[1], np.nan)
+        index, label, other = tasks[n]
+        differing = np.full(heatmaps.shape[1], np.nan)
         if redrawing is not None:
-            differing = parts.on_differing(case, redrawing, i, classes[other], shown[0])
-        found[n] = [
-            (case.files[i], classes[own], classes[other], method, margins[0], *figures)
-            for method, *figures in zip(case.methods, drops[0], differing, strict=True)
+            differing = difference_ranks(case, redrawing, index, names[other], heatmaps[0])
+        return [
+            (case.files[index], names[label], names[other], method, margins[0], *numbers)
+            for method, *numbers in zip(case.methods, drops[0], differing, strict=True)
         ]
 
-    case.each(compare, case.rows[which], "look-alikes", "pairs")
-    rows = [row for number in sorted(found) for row in found[number]]
-    return pd.DataFrame(rows, columns=columns)
+    results = map_images(case, case.rows[images], compare, "look-alikes", "pairs")
+    return pd.DataFrame([row for rows in results for row in rows], columns=columns)

@@ -22,11 +22,13 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
+from pokecam.cam.capture import capture
 from pokecam.cam.display import display
-from pokecam.cam.maps import capture, compute
+from pokecam.cam.maps import compute_maps
 from pokecam.cam.methods import METHODS
+from pokecam.cam.stored_maps import StoredMaps
 from pokecam.common.progress import counting
-from pokecam.judging.case import Case
+from pokecam.judging.case import Case, Indices
 from pokecam.networks import layers
 from pokecam.networks.classifier import Classifier, in_batches
 
@@ -142,78 +144,78 @@ def unchanged(correlations: Floats) -> bool:
     return known.size > 0 and bool(known.mean() > UNCHANGED)
 
 
-def after_randomisation(case: Case, asked: NDArray[np.intp], seed: int) -> pd.DataFrame:
-    """method, block, rank_correlation, ssim, n, constant, unchanged: the maps of the network with
-    those of one whose weights are fresh from its head down to that block (`randomised`); means
-    over pictures.
+def after_randomisation(case: Case, indices: Indices, seed: int) -> pd.DataFrame:
+    """Compare the maps of a network with those after re-initialisation, block by block.
 
-    asked: (n,) int, numbers of pictures; slow methods are asked of up to `SLOW_PICTURES` of them.
-    n: how many have a rank correlation; constant: how many have none, because one of the two
-    networks has no map of them. unchanged: whether a method passes for one that does not depend on
-    the network at all; asked of the last block, the whole network, and so the same in every row of
-    a method.
+    Args:
+        case: what is judged.
+        indices: (n,) int, images of the case. Slow methods take up to `SLOW_PICTURES` of them.
+        seed: of the random weights.
+
+    Returns:
+        method, block, rank_correlation, ssim, n, constant, unchanged: means over images, a row
+        for every method and every block down to which weights are re-initialised (`randomised`).
+        n is how many images have a rank correlation; constant is how many have none, because one
+        of the two networks gives an empty map. unchanged says whether a method passes for one
+        that does not depend on the network at all. It is decided at the last block, the whole
+        network, and is the same in every row of a method.
     """
     steps = []
-    with counting("networks made fresh", None, "steps") as count:
-        for block, fresh in randomised(case.classifier, seed):
-            steps.append(_compared(case, asked, fresh).assign(block=block))
+    with counting("re-initialised networks", None, "steps") as count:
+        for block, network in randomised(case.classifier, seed):
+            steps.append(_compare(case, indices, network).assign(block=block))
             count(1)
     last = steps[-1].set_index("method").unchanged
     table = pd.concat(steps)
     return table.assign(unchanged=table.method.map(last))[COLUMNS]
 
 
-def after_shuffled_labels(
-    case: Case, asked: NDArray[np.intp], shuffled: Classifier
-) -> pd.DataFrame:
-    """As `after_randomisation`, with the maps of a network that was trained on shuffled labels
-    (`shuffled.train`); the block is `SHUFFLED`."""
-    return _compared(case, asked, shuffled).assign(block=SHUFFLED)[COLUMNS]
+def after_shuffled_labels(case: Case, indices: Indices, shuffled: Classifier) -> pd.DataFrame:
+    """Compare maps as `after_randomisation` does, with those of a network that was trained on
+    shuffled labels (`shuffled_labels.train`); the block is `SHUFFLED`."""
+    return _compare(case, indices, shuffled).assign(block=SHUFFLED)[COLUMNS]
 
 
-def _compared(case: Case, asked: NDArray[np.intp], other: Classifier) -> pd.DataFrame:
-    """method, rank_correlation, ssim, n, constant, unchanged: a row for every method."""
-    names = [name for name in case.methods if name in case.maps]
-    slow = {name for name in names if METHODS[name].module == "perturbation"}
-    few = asked[:: max(1, math.ceil(len(asked) / SLOW_PICTURES))]
-    made = _maps(case, asked, other, [name for name in names if name not in slow])
-    made |= _maps(case, few, other, [name for name in names if name in slow])
+def _compare(case: Case, indices: Indices, other: Classifier) -> pd.DataFrame:
+    """Return method, rank_correlation, ssim, n, constant, unchanged: a row for every method."""
+    methods = [name for name in case.methods if name in case.maps]
+    slow = [name for name in methods if METHODS[name].slow]
+    fast = [name for name in methods if not METHODS[name].slow]
+    few = indices[:: max(1, math.ceil(len(indices) / SLOW_PICTURES))]
+    other_maps = _maps(case, indices, other, fast) | _maps(case, few, other, slow)
     rows = []
-    for name in names:
-        some = few if name in slow else asked
-        before = display(case.of_class(name, some, case.predicted[some]), SIZE_PX)
-        now = display(made[name], SIZE_PX)
-        ranks = rank_correlation(before, now)
-        n = int((~np.isnan(ranks)).sum())
-        correlation = np.nanmean(ranks) if n else np.nan
-        similar = ssim(before, now).mean()
-        rows.append((name, correlation, similar, n, len(some) - n, unchanged(ranks)))
+    for name in methods:
+        selected = few if name in slow else indices
+        before = display(case.maps[name].of(selected, case.predicted[selected]), SIZE_PX)
+        after = display(other_maps[name], SIZE_PX)
+        correlations = rank_correlation(before, after)
+        n = int((~np.isnan(correlations)).sum())
+        mean = np.nanmean(correlations) if n else np.nan
+        similarity = ssim(before, after).mean()
+        rows.append((name, mean, similarity, n, len(selected) - n, unchanged(correlations)))
     columns = ["method", "rank_correlation", "ssim", "n", "constant", "unchanged"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _maps(
-    case: Case, asked: NDArray[np.intp], other: Classifier, names: list[str]
-) -> dict[str, Floats]:
-    """The other network's raw maps (n, h, w) of the predicted classes, by method."""
-    if not names:
+def _maps(case: Case, indices: Indices, other: Classifier, methods: list[str]) -> dict[str, Floats]:
+    """Return the raw maps (n, h, w) of the predicted classes by another network, by method."""
+    if not methods:
         return {}
-    cut, target = layers.at(other, case.layer), case.predicted[asked]
+    network, classes = layers.at(other, case.layer), case.predicted[indices]
 
-    def run(x: Tensor, some: slice) -> dict[str, np.ndarray]:
-        captured = capture(cut, x)
+    def map_batch(x: Tensor, batch: slice) -> dict[str, np.ndarray]:
+        captured = capture(network, x)
+        images = np.arange(len(x))
         return {
-            name: _of_classes(compute(captured, name, case.alike), target[some]) for name in names
+            name: StoredMaps(compute_maps(captured, name, case.lookalikes).cpu().numpy()).of(
+                images, classes[batch]
+            )
+            for name in methods
         }
 
-    parts = [made for _, made in in_batches(cut, case.packed.pixels, case.rows[asked], run)]
-    return {name: np.concatenate([made[name] for made in parts]) for name in names}
-
-
-def _of_classes(maps: Tensor, target: NDArray[np.intp]) -> np.ndarray:
-    """Maps (n, C or 1, h, w) → those of the classes target (n,), (n, h, w)."""
-    made = maps.cpu().numpy()
-    return made[np.arange(len(made)), target if made.shape[1] > 1 else 0]
+    batches = in_batches(network, case.packed.pixels, case.rows[indices], map_batch)
+    maps_of_batches = [maps for _, maps in batches]
+    return {name: np.concatenate([maps[name] for maps in maps_of_batches]) for name in methods}
 
 
 def _copy(classifier: Classifier, device: torch.device) -> Classifier:

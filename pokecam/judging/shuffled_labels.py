@@ -1,7 +1,7 @@
-"""The same network, trained on labels that say nothing.
+"""The same network, trained on shuffled labels.
 
-What its maps have in common with those of the network that is judged does not come from the
-classes. The data randomisation of Adebayo et al. 2018 (arXiv 1810.03292), §3.3.
+What its maps have in common with those of the judged network does not come from the classes. This
+is the data randomisation test of Adebayo et al. 2018 (arXiv 1810.03292), §3.3.
 """
 
 import logging
@@ -14,12 +14,15 @@ import torch
 from pokecam.data.packed.images import Packed
 from pokecam.networks import pretrained
 from pokecam.networks.classifier import Classifier
-from pokecam.training.fit import Pictures, Recipe, TrainSettings, fit, n_epochs, start
+from pokecam.training.fit import fit, start
+from pokecam.training.schedule import n_epochs
+from pokecam.training.settings import Recipe, TrainSettings
+from pokecam.training.trainer import LabelledImages
 
 log = logging.getLogger(__name__)
 
-LONGER = 3  # times as many epochs: labels that say nothing are learnt by heart, and slowly
-WATCHED = 64  # training pictures that stand in for a validation part, which has nothing to say
+LONGER = 3  # times as many epochs: shuffled labels have to be memorised, which is slow
+WATCHED = 64  # training images in place of a validation set, for which there is nothing to learn
 
 
 def train(
@@ -30,23 +33,28 @@ def train(
     recipe: Recipe,
     device: torch.device,
 ) -> Classifier:
-    """Train on shuffled labels, and say in the log how many of them the network knows by heart.
+    """Train on shuffled labels, and log the share of them that the network has memorised.
 
-    rows: (N,) int, the training pictures among the packed ones; every class keeps its number of
-    them. weights: where to start from, as `pretrained.write` writes it.
+    Args:
+        packed: the packed images.
+        rows: (N,) int, the training images among them. Every class keeps its number of images.
+        weights: the pretrained weights, as `pretrained.write_weights` writes them.
+        settings: which network.
+        recipe: how it is trained.
+        device: where it is trained.
     """
-    state, _ = pretrained.read(weights, settings.backbone)
+    state, _ = pretrained.read_weights(weights, settings.backbone)
     labels = pd.Index(packed.classes).get_indexer(packed.manifest.label)[rows]
     shuffled = np.random.default_rng(recipe.seed).permutation(labels)
     network = start(settings, packed.classes, packed.pixels.shape[1], state, recipe.seed)
     epochs = LONGER * (recipe.epochs or n_epochs(len(rows)))
     history = fit(
         network.to(device),
-        Pictures(packed.pixels, rows, shuffled),
-        Pictures(packed.pixels, rows[:WATCHED], shuffled[:WATCHED]),
-        **recipe.model_dump() | {"epochs": epochs},
+        LabelledImages(packed.pixels, rows, shuffled),
+        LabelledImages(packed.pixels, rows[:WATCHED], shuffled[:WATCHED]),
+        recipe.model_copy(update={"epochs": epochs}),
         pretrained=bool(state),
     )
     accuracy = history.train_accuracy.iloc[-1]
-    log.warning("of shuffled labels, the network knows %.0f %% by heart", 100 * accuracy)
+    log.warning("the network has memorised %.0f %% of the shuffled labels", 100 * accuracy)
     return network

@@ -1,4 +1,4 @@
-"""Tables of what the measures say: by picture, over pictures with intervals, in paired tests."""
+"""Tables of the scores: for each image, over images with intervals, in paired tests."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple
@@ -8,167 +8,201 @@ import numpy as np
 import pandas as pd
 
 from pokecam.cam.methods import METHODS
-from pokecam.judging import localization, parts, sanity
-from pokecam.judging.background import BETTER, named
-from pokecam.judging.case import BASELINES, Case, Numbers, chosen
-from pokecam.judging.lookalikes import look_alikes
-from pokecam.judging.scores import ALWAYS, MEASURES, OF_ALL, JudgeSettings, Scores, score
+from pokecam.judging import localization, sanity
+from pokecam.judging.background import BETTER, classify_conditions
+from pokecam.judging.case import BASELINES, Case, select_images
+from pokecam.judging.lookalikes import compare_lookalikes
+from pokecam.judging.measures import ALWAYS, MEASURES, OF_ALL, JudgeSettings
+from pokecam.judging.redrawing import Redrawing
+from pokecam.judging.scores import Numbers, Scores, score
 from pokecam.judging.significance import holm, interval, p_paired
 from pokecam.networks.classifier import Classifier
 
 
-def tables(
+def judgement_tables(
     case: Case,
     settings: JudgeSettings,
-    redrawing: parts.Redrawing | None,
-    shuffled: Callable[[], Classifier],
+    redrawing: Redrawing | None,
+    train_on_shuffled_labels: Callable[[], Classifier],
 ) -> dict[str, pd.DataFrame]:
-    """Everything that was asked for, by name; each table is what a function here or in the module
-    that computes it says.
+    """Compute all tables that the settings ask for.
 
-    redrawing: of a drawn source. shuffled: gives a network that was trained on shuffled labels.
+    Args:
+        case: what is judged.
+        settings: which measures.
+        redrawing: of a drawn source.
+        train_on_shuffled_labels: gives the network for the measure `shuffled_labels`.
+
+    Returns:
+        Name → table. The columns are those of the function that computes it, here or in the
+        module of the measure.
     """
-    wanted, seed = settings.judge_measures, settings.seed
+    groups, seed = settings.judge_measures, settings.seed
     scores = score(case, settings, redrawing)
-    made = {
-        "scores": per_picture(case, scores),
+    tables = {
+        "scores": per_image(case, scores),
         "measures": summary(case, scores, seed),
         "tests": paired(case, scores, seed),
     }
-    if "parts" in wanted and redrawing is not None:
-        made["parts"] = scores.drops
-        made["worth"] = worth_of_parts(scores.drops, case.methods, seed)
-    if "lookalikes" in wanted:
-        asked = np.flatnonzero(chosen(case.labels, settings.judge_pictures))
-        made["lookalikes"] = over_pairs(look_alikes(case, asked, seed, redrawing), seed)
-    if "background" in wanted:
-        made["background"] = by_condition(named(case, seed), seed)
-    few = np.flatnonzero(chosen(case.labels, min(settings.judge_pictures, sanity.PICTURES)))
-    compared = []
-    if "sanity" in wanted:
-        compared.append(sanity.after_randomisation(case, few, seed))
-    if "shuffled_labels" in wanted:
-        compared.append(sanity.after_shuffled_labels(case, few, shuffled()))
-    if compared:
-        made["sanity"] = pd.concat(compared)
-    return made
+    if "parts" in groups and redrawing is not None:
+        tables["parts"] = scores.drops
+        tables["importance"] = importance_of_parts(scores.drops, case.methods, seed)
+    if "lookalikes" in groups:
+        selected = select_images(case.labels, settings.judge_pictures)
+        comparisons = compare_lookalikes(case, selected, seed, redrawing)
+        tables["lookalikes"] = over_pairs(comparisons, seed)
+    if "background" in groups:
+        tables["background"] = by_condition(classify_conditions(case, seed), seed)
+    few = select_images(case.labels, min(settings.judge_pictures, sanity.PICTURES))
+    comparisons = []
+    if "sanity" in groups:
+        comparisons.append(sanity.after_randomisation(case, few, seed))
+    if "shuffled_labels" in groups:
+        comparisons.append(sanity.after_shuffled_labels(case, few, train_on_shuffled_labels()))
+    if comparisons:
+        tables["sanity"] = pd.concat(comparisons)
+    return tables
 
 
-def per_picture(case: Case, scores: Scores) -> pd.DataFrame:
-    """A row for every picture and method: file, label, method, and every measure."""
+def per_image(case: Case, scores: Scores) -> pd.DataFrame:
+    """Return file, label, method and every measure, a row for every image and method."""
     pairs = list(product(range(len(case.rows)), case.methods))
-    files = case.packed.manifest.file.iloc[case.rows].to_list()
     return pd.DataFrame(
         {
-            "file": [files[i] for i, _ in pairs],
+            "file": [case.files[i] for i, _ in pairs],
             "label": [case.labels[i] for i, _ in pairs],
             "method": [method for _, method in pairs],
         }
-        | {name: found.ravel() for name, found in scores.values.items()}
+        | {name: numbers.ravel() for name, numbers in scores.values.items()}
     )
 
 
 def summary(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
-    """measure, method, label ("" for all classes), value, low, high, n: means over pictures, and
-    `OF_ALL`, with bootstrap intervals over pictures. Measures that no picture answers are left
-    out."""
+    """Average the scores over images.
+
+    Returns:
+        measure, method, label ("" for all classes), value, low, high, n: means over images, and
+        the measures of `OF_ALL`, with bootstrap intervals over images. A measure without a number
+        for any image is left out.
+    """
     labels = np.array(case.labels)
     subsets = {"": np.full(len(labels), True)} | {c: labels == c for c in case.packed.classes}
-    of_all: dict[str, tuple[Numbers, Callable[[Numbers], Numbers]]] = {
-        "max_box_acc_v2": (scores.hits, localization.max_box_acc_v2),
-        "px_ap": (scores.counts, localization.pixel_average_precision),
+    statistics: dict[str, tuple[Numbers, Callable[[Numbers], Numbers]]] = {
+        name: (numbers, lambda mean: mean) for name, numbers in scores.values.items()
     }
-    of_each = {name: (found, lambda mean: mean) for name, found in scores.values.items()}
+    statistics["max_box_acc_v2"] = scores.hits, localization.max_box_acc_v2
+    statistics["px_ap"] = scores.counts, localization.pixel_average_precision
     rows = [
         {"measure": name, "method": method, "label": label}
-        | asdict(interval(found[subset, m], seed, statistic))
-        for name, (found, statistic) in (of_each | of_all).items()
-        if not np.isnan(found).all()
+        | asdict(interval(numbers[is_member, m], seed, statistic))
+        for name, (numbers, statistic) in statistics.items()
+        if not np.isnan(numbers).all()
         for m, method in enumerate(case.methods)
-        for label, subset in subsets.items()
+        for label, is_member in subsets.items()
     ]
     return pd.DataFrame(rows, columns=["measure", "method", "label", "value", "low", "high", "n"])
 
 
 def paired(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
-    """measure, method, other, difference, low, high, n, p, p_holm: every method paired with every
-    baseline, and with the methods after it, on the same pictures.
+    """Compare every method with every baseline, and with the methods after it, on the same images.
 
-    A positive difference is in the method's favour. p_holm is corrected for the number of rows of
-    its kind: those against baselines are one family, those between methods another.
+    Returns:
+        measure, method, other, difference, low, high, n, p, p_holm. A positive difference is in
+        favour of the method. p_holm is corrected for the number of rows of its family:
+        comparisons with baselines are one family, those between methods another.
     """
     rows = []
-    for name, found in scores.values.items():
-        if np.isnan(found).all() or MEASURES[name].group == ALWAYS:
+    for name, numbers in scores.values.items():
+        if np.isnan(numbers).all() or MEASURES[name].group == ALWAYS:
             continue
         for (m, method), (o, other) in combinations(enumerate(case.methods), 2):
             if method in BASELINES:  # they come last
                 continue
-            differences = MEASURES[name].better * (found[:, m] - found[:, o])
+            differences = MEASURES[name].better * (numbers[:, m] - numbers[:, o])
             estimate = astuple(interval(differences, seed))
             rows.append((name, method, other, *estimate, p_paired(differences)))
-    names = ["measure", "method", "other", "difference", "low", "high", "n", "p"]
-    table = pd.DataFrame(rows, columns=names)
+    columns = ["measure", "method", "other", "difference", "low", "high", "n", "p"]
+    table = pd.DataFrame(rows, columns=columns)
     family = table.other.isin(BASELINES)
     return table.assign(p_holm=table.groupby(family).p.transform(lambda p: holm(p.to_numpy(float))))
 
 
-def worth_of_parts(drops: pd.DataFrame, methods: Sequence[str], seed: int) -> pd.DataFrame:
-    """label, part, drop, low, high, n, and each method's share: how far the logit of the predicted
-    class falls without a part, the mean over the pictures that show it, and the mean share of a
-    map's mass on parts that lies on this one. Of each class the part that is worth most first.
+def importance_of_parts(drops: pd.DataFrame, methods: Sequence[str], seed: int) -> pd.DataFrame:
+    """Average the importance of each part over the images that show it.
 
-    drops: as `Scores.drops`.
+    Args:
+        drops: as `Scores.drops`.
+        methods: the columns of `drops` that hold masses.
+        seed: of the bootstrap.
+
+    Returns:
+        label, part, drop, low, high, n, and a column for each method: how far the logit of the
+        predicted class falls without the part, and the mean share of the map's mass on parts that
+        lies on this one. The most important part of each class comes first.
     """
-    mass = drops[list(methods)]
-    shares = mass / mass.groupby(drops.file).transform("sum")  # NaN where a map has no mass there
+    masses = drops[list(methods)]
+    shares = masses / masses.groupby(drops.file).transform("sum")  # NaN where a map has no mass
     rows: list[tuple] = []
-    for label, of_class in drops.groupby("label", sort=False):
-        found = [
+    for label, class_drops in drops.groupby("label", sort=False):
+        class_rows = [
             (
                 label,
                 part,
-                *astuple(interval(some["drop"].to_numpy(float), seed)),
-                *shares.loc[some.index].mean(),
+                *astuple(interval(part_drops["drop"].to_numpy(float), seed)),
+                *shares.loc[part_drops.index].mean(),
             )
-            for part, some in of_class.groupby("part", sort=False)
+            for part, part_drops in class_drops.groupby("part", sort=False)
         ]
-        rows += sorted(found, key=lambda row: -row[2])
+        rows += sorted(class_rows, key=lambda row: -row[2])
     return pd.DataFrame(rows, columns=["label", "part", "drop", "low", "high", "n", *methods])
 
 
-def over_pairs(pictures: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """measure, label, against, method, value, low, high, n: means of `contrast.look_alikes` for
-    every ordered pair of look-alikes, and for all together ("" twice), where a picture counts once
-    however many look-alikes its class has."""
+def over_pairs(comparisons: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Average the comparisons of look-alikes.
+
+    Args:
+        comparisons: as `lookalikes.compare_lookalikes` gives them.
+        seed: of the bootstrap.
+
+    Returns:
+        measure, label, against, method, value, low, high, n, for every ordered pair of
+        look-alikes and for all of them together ("" twice). In the latter an image counts once,
+        however many look-alikes its class has.
+    """
     rows: list[tuple] = []
-    figures = ["margin", "drop", "differing"]
-    of_pairs = list(pictures.groupby(["label", "against"], sort=False))
-    once = pictures.groupby(["file", "method"], sort=False)[figures].mean().reset_index()
-    for (label, against), some in [(("", ""), once), *of_pairs]:
-        for method, found in some.groupby("method", sort=False):
+    measures = ["margin", "drop", "differing"]
+    pairs = list(comparisons.groupby(["label", "against"], sort=False))
+    per_file = comparisons.groupby(["file", "method"], sort=False)[measures].mean().reset_index()
+    for (label, against), pair_rows in [(("", ""), per_file), *pairs]:
+        for method, method_rows in pair_rows.groupby("method", sort=False):
             rows += [
-                (name, label, against, method, *astuple(interval(found[name].to_numpy(), seed)))
-                for name in figures
+                (
+                    name,
+                    label,
+                    against,
+                    method,
+                    *astuple(interval(method_rows[name].to_numpy(), seed)),
+                )
+                for name in measures
             ]
     columns = ["measure", "label", "against", "method", "value", "low", "high", "n"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def by_condition(pictures: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """label ("" for all classes), condition, value, low, high, n: shares of
-    `background.named`."""
+def by_condition(classified: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Average `background.classify_conditions`: label ("" for all classes), condition, value, low,
+    high, n."""
     rows = [
-        (label, condition, *astuple(interval(found.named.to_numpy(float), seed)))
-        for label, some in [("", pictures), *pictures.groupby("label", sort=False)]
-        for condition, found in some.groupby("condition", sort=False)
+        (label, condition, *astuple(interval(images.named.to_numpy(float), seed)))
+        for label, class_images in [("", classified), *classified.groupby("label", sort=False)]
+        for condition, images in class_images.groupby("condition", sort=False)
     ]
     return pd.DataFrame(rows, columns=["label", "condition", "value", "low", "high", "n"])
 
 
 def about(case: Case) -> dict[str, dict | list]:
-    """What the names in the tables mean: measure → its `Measure`; method → title; baselines;
-    condition → 1 if more is better, −1 if less."""
+    """Return what the names in the tables mean: measure → its `Measure`; method → title; the
+    baselines; condition → 1 if more is better, −1 if less."""
     return {
         "measures": {name: asdict(entry) for name, entry in (MEASURES | OF_ALL).items()},
         "methods": {name: METHODS[name].title for name in case.methods},

@@ -369,6 +369,6 @@ def imagenet_weights(backbone: str) -> WeightsEnum:
     return weights[first if first in weights.__members__ else fallback]
 
 
-def smallest_picture(backbone: str) -> int:
+def smallest_image_px(backbone: str) -> int:
     """The side in px of the smallest picture that the backbone takes."""
     return max(imagenet_weights(backbone).meta["min_size"])

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pokecam.common.errors import InputError
 from pokecam.networks import backbones, dilation, safetensors_file
 from pokecam.networks.backbones import BACKBONES, Apply, GlobalAverage
-from pokecam.networks.device import out_of_memory
-from pokecam.networks.distributed import ALONE, Team
+from pokecam.networks.device import is_out_of_memory
+from pokecam.networks.distributed import SINGLE_PROCESS, Team
 
 HEADS = ("gap", "native")
 # Of `batch_size`: on a CPU more are no faster, on other devices fewer are slower.
@@ -123,7 +123,7 @@ def _averages(layer: nn.Module) -> bool:
     return whole or isinstance(layer, GlobalAverage)
 
 
-def build(
+def build_classifier(
     backbone: str, head: str, classes: Sequence[str], image_size: int, feature_stride: int = 32
 ) -> Classifier:
     """Build a classifier with fresh weights.
@@ -139,7 +139,7 @@ def build(
     Raises `InputError` if the backbone does not take pictures of that size, or cannot be given
     that stride.
     """
-    smallest = backbones.smallest_picture(backbone)
+    smallest = backbones.smallest_image_px(backbone)
     if image_size < smallest or (BACKBONES[backbone].one_size and image_size > smallest):
         takes = f"{smallest} only" if BACKBONES[backbone].one_size else f"{smallest} and more"
         raise InputError(f"image_size: {image_size} does not fit {backbone}, which takes {takes}")
@@ -195,7 +195,7 @@ def in_batches(
         try:
             result = run(prepare(batch.to(device)), slice(start, start + len(batch)))
         except RuntimeError as error:
-            if size == 1 or not out_of_memory(error):
+            if size == 1 or not is_out_of_memory(error):
                 raise
             size //= 2
             continue
@@ -205,7 +205,7 @@ def in_batches(
 
 @torch.inference_mode()
 def predict(
-    classifier: Classifier, pixels: np.ndarray, rows: np.ndarray, team: Team = ALONE
+    classifier: Classifier, pixels: np.ndarray, rows: np.ndarray, team: Team = SINGLE_PROCESS
 ) -> Tensor:
     """Logits (N, C) of the pictures in some rows of `pixels` (M, S, S, 3) uint8, on the CPU.
 
@@ -217,7 +217,7 @@ def predict(
     own = rows[team.share(len(rows))]
     run = in_batches(classifier, pixels, own, lambda x, _: classifier(x).cpu())
     logits = [torch.empty(0, len(classifier.classes)), *(logits for _, logits in run)]
-    return team.gathered(torch.cat(logits), len(rows))
+    return team.all_gather(torch.cat(logits), len(rows))
 
 
 def preprocessing(size_px: int) -> dict[str, Any]:
@@ -248,22 +248,22 @@ def description(classifier: Classifier) -> dict[str, str]:
     }
 
 
-def save(classifier: Classifier, path: Path, *, weights: str) -> None:
-    """Write weights and everything else that `load` needs as a safetensors file.
+def save_classifier(classifier: Classifier, path: Path, *, weights: str) -> None:
+    """Write weights and everything else that `load_classifier` needs as a safetensors file.
 
     weights: a word on where the fine-tuning started.
     """
     metadata = description(classifier) | {"weights": weights}
     state = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
-    safetensors_file.write(path, state, metadata)
+    safetensors_file.write_safetensors(path, state, metadata)
 
 
-def load(path: Path) -> Classifier:
-    """Return the classifier that `save` wrote, on the CPU, in evaluation mode.
+def load_classifier(path: Path) -> Classifier:
+    """Return the classifier that `save_classifier` wrote, on the CPU, in evaluation mode.
 
     Raises `InputError` if the file is missing, damaged, or not one of ours.
     """
-    state, metadata = safetensors_file.read(path)
+    state, metadata = safetensors_file.read_safetensors(path)
     missing = [key for key in _NEEDED if key not in metadata]
     if missing:
         raise InputError(
@@ -285,7 +285,7 @@ def load(path: Path) -> Classifier:
 def _described(metadata: Mapping[str, str]) -> Classifier:
     """The network that the metadata describe, without content.
 
-    Raises `ValueError` for metadata that `save` would not write.
+    Raises `ValueError` for metadata that `save_classifier` would not write.
     """
     size_px, classes = int(metadata["image_size"]), json.loads(metadata["classes"])
     # Files from before there was this key were prepared in the same way.
@@ -300,7 +300,7 @@ def _described(metadata: Mapping[str, str]) -> Classifier:
             raise ValueError(f"{what} {told}")
     with torch.device("meta"):  # no time spent on fresh weights that are replaced at once
         stride = int(metadata["feature_stride"])
-        return build(metadata["backbone"], metadata["head"], classes, size_px, stride)
+        return build_classifier(metadata["backbone"], metadata["head"], classes, size_px, stride)
 
 
 def _gap_head(backbone: str, channels: int, n_classes: int) -> nn.Sequential:
@@ -315,7 +315,7 @@ def _gap_head(backbone: str, channels: int, n_classes: int) -> nn.Sequential:
 @torch.no_grad()
 def _channels(backbone: str, body: nn.Module) -> int:
     """K of the body's activations, found by showing it a black picture."""
-    size_px = backbones.smallest_picture(backbone)
+    size_px = backbones.smallest_image_px(backbone)
     picture = torch.zeros(1, 3, size_px, size_px, device=next(body.parameters()).device)
     body.eval()
     channels = backbones.grid(backbone, body(picture)).shape[1]

@@ -29,7 +29,7 @@ class DeviceSettings(Settings):
     device: Annotated[str, one_of(DEVICES)]
 
 
-def pick(name: str) -> torch.device:
+def pick_device(name: str) -> torch.device:
     """Return the device called `name`; `auto` is the first present of cuda, mps, cpu.
 
     Raises `InputError` if this machine has no such device.
@@ -55,7 +55,7 @@ def pick(name: str) -> torch.device:
     return device
 
 
-def reader(
+def image_reader(
     pixels: np.ndarray, rows: np.ndarray, device: torch.device
 ) -> Callable[[np.ndarray], Tensor]:
     """A function of indices (n,) that gives the pictures pixels[rows[indices]], (n, S, S, 3) uint8,
@@ -75,7 +75,7 @@ def _free_bytes(device: torch.device) -> int:
 
 
 @contextmanager
-def shared_out(device: torch.device) -> Iterator[ThreadPoolExecutor]:
+def thread_pool(device: torch.device) -> Iterator[ThreadPoolExecutor]:
     """Threads that compute on one core each: as many as PyTorch would take for one operation, or a
     single one where a GPU computes. For tasks of many small operations, which many cores hardly
     speed up one by one; their results are the same to the bit with any number of threads."""
@@ -114,7 +114,7 @@ def inference_precision(device: torch.device) -> torch.dtype:
     return torch.float16 if device.type == "cuda" else torch.float32
 
 
-def out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether PyTorch says that a tensor did not fit into memory."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 

@@ -39,7 +39,7 @@ class WeightsSettings(Settings):
     weights: str
 
 
-def fetch(weights: str, backbone: str, shipped: Path = SHIPPED) -> State:
+def fetch_weights(weights: str, backbone: str, shipped: Path = SHIPPED) -> State:
     """Return the weights to start from: float32 tensors by torchvision's names.
 
     weights: `drawn` (the file of this backbone in the folder `shipped`), `imagenet` (torchvision's
@@ -56,16 +56,16 @@ def fetch(weights: str, backbone: str, shipped: Path = SHIPPED) -> State:
         return {}
     source = SOURCES.get(weights)
     state = source(backbone, shipped) if source else _from_file(Path(weights))
-    return check(state, backbone, weights)
+    return check_weights(state, backbone, weights)
 
 
-def check(state: Mapping[str, Tensor], backbone: str, origin: str) -> State:
+def check_weights(state: Mapping[str, Tensor], backbone: str, origin: str) -> State:
     """Return `state` as float32 without what the classifier's head has of its own.
 
     BatchNorm's `num_batches_tracked`, which some formats leave out, counts batches and decides
     nothing while a momentum is set: it may be missing and is then 0.
 
-    Raises `InputError` as `fetch` does, also for values that are not finite.
+    Raises `InputError` as `fetch_weights` does, also for values that are not finite.
     """
     layout = Layout.of(backbone)
     state = {
@@ -92,9 +92,9 @@ def check(state: Mapping[str, Tensor], backbone: str, origin: str) -> State:
     }
 
 
-def apply(state: Mapping[str, Tensor], classifier: Classifier) -> None:
-    """Copy a state that `fetch` gave into `classifier`: the body, and with a native head its
-    hidden layers if the state has them. An empty state changes nothing."""
+def apply_weights(state: Mapping[str, Tensor], classifier: Classifier) -> None:
+    """Copy a state that `fetch_weights` gave into `classifier`: the body, and with a native head
+    its hidden layers if the state has them. An empty state changes nothing."""
     if not state:
         return
     names = classifier.body.state_dict().keys()
@@ -104,18 +104,18 @@ def apply(state: Mapping[str, Tensor], classifier: Classifier) -> None:
         classifier.head.load_state_dict(classifier.head.state_dict() | hidden)
 
 
-def write(path: Path, state: Mapping[str, Tensor], backbone: str, weights: str) -> None:
+def write_weights(path: Path, state: Mapping[str, Tensor], backbone: str, weights: str) -> None:
     """Write a state as a safetensors file that says its backbone and where it came from."""
     origin = weights if weights in (*SOURCES, "none") else Path(weights).name
-    safetensors_file.write(path, state, {"backbone": backbone, "weights": origin})
+    safetensors_file.write_safetensors(path, state, {"backbone": backbone, "weights": origin})
 
 
-def read(path: Path, backbone: str) -> tuple[State, str]:
-    """Return the state that `write` wrote and the word on where it came from.
+def read_weights(path: Path, backbone: str) -> tuple[State, str]:
+    """Return the state that `write_weights` wrote and the word on where it came from.
 
     Raises `InputError` if the file is for another backbone.
     """
-    state, metadata = safetensors_file.read(path)
+    state, metadata = safetensors_file.read_safetensors(path)
     if metadata.get("backbone") != backbone:
         raise InputError(
             f"{path} holds weights of {metadata.get('backbone', 'an unnamed network')}, backbone "
@@ -175,7 +175,7 @@ def _drawn(backbone: str, shipped: Path) -> State:
             f"weights: there are no drawn weights for {backbone}. They ship for: {have or 'none'}. "
             f"Take one of these backbones, or set weights to imagenet, none or a file"
         )
-    return quantised.load(path)
+    return quantised.load_quantised(path)
 
 
 def _imagenet(backbone: str, shipped: Path) -> State:
@@ -209,7 +209,7 @@ def _from_file(path: Path) -> State:
             f"{did_you_mean(str(path), words)}"
         )
     if path.suffix == ".safetensors":
-        return safetensors_file.read(path)[0]
+        return safetensors_file.read_safetensors(path)[0]
     if not _saved_by_torch(path):
         raise InputError(f"{path} is no whole file of torch.save: {_WANTED}")
     try:

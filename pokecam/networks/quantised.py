@@ -23,7 +23,7 @@ SCALE = "#scale"
 STEPS = 127  # of an int8 on either side of zero
 
 
-def save(
+def save_quantised(
     state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str], form: str = "int8"
 ) -> None:
     """Write `state` in one of `FORMS`, whole or not at all.
@@ -38,15 +38,15 @@ def save(
             packed |= FORMS[form](name, tensor.float())
         else:
             packed[name] = tensor.float() if tensor.is_floating_point() else tensor
-    safetensors_file.write(path, packed, {**metadata, "form": form})
+    safetensors_file.write_safetensors(path, packed, {**metadata, "form": form})
 
 
-def load(path: Path) -> State:
-    """Return the state that `save` wrote, floats as float32, on the CPU.
+def load_quantised(path: Path) -> State:
+    """Return the state that `save_quantised` wrote, floats as float32, on the CPU.
 
     Raises `InputError` if the file is missing, damaged, or its scales do not fit its tensors.
     """
-    packed, _ = safetensors_file.read(path)
+    packed, _ = safetensors_file.read_safetensors(path)
     scales = {name.removesuffix(SCALE): packed.pop(name) for name in _scale_names(packed)}
     if strangers := sorted(scales.keys() - packed.keys()):
         raise InputError(f"{path}: there are scales but no tensor for {', '.join(strangers[:4])}")

@@ -13,7 +13,9 @@ from pokecam.common.errors import InputError
 from pokecam.common.files import whole_file
 
 
-def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+def write_safetensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
+) -> None:
     """Write named tensors and text metadata, whole or not at all."""
     with whole_file(path) as temporary:
         contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
@@ -21,7 +23,7 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str
         _sort_header(temporary)
 
 
-def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Return the tensors of a safetensors file, on the CPU, and its metadata.
 
     Raises `InputError` if the file is missing or is no whole safetensors file.

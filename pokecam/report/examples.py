@@ -72,13 +72,13 @@ def _entry(inputs: Inputs, row: int, picture: Picture) -> Entry:
 def _compared(inputs: Inputs, gallery: Gallery, label: int, other: int) -> Line:
     row = next(_typical_and_hardest(gallery, label))
     pixels = _pixels(inputs, row)
-    maps = inputs.first_maps[row]
-    between = upsampled(maps[label] - maps[other], PANEL_PX)
+    maps = inputs.first_maps.of(row, np.array([label, other]))
+    between = upsampled(maps[0] - maps[1], PANEL_PX)
     most = np.abs(between).max()
     panels: list[Pixels | None] = [
         pixels,
-        overlay(pixels, display(maps[label], PANEL_PX)),
-        overlay(pixels, display(maps[other], PANEL_PX)),
+        overlay(pixels, display(maps[0], PANEL_PX)),
+        overlay(pixels, display(maps[1], PANEL_PX)),
         difference(pixels, between / most if most > 0 else between),
     ]
     classes: Sequence[str] = inputs.packed.classes
@@ -90,4 +90,6 @@ def _pixels(inputs: Inputs, row: int) -> Pixels:
 
 
 def _maps(inputs: Inputs, row: int, index: int, pixels: Pixels) -> list[Pixels]:
-    return [overlay(pixels, display(maps[row, index], PANEL_PX)) for maps in inputs.maps.values()]
+    return [
+        overlay(pixels, display(maps.of(row, index), PANEL_PX)) for maps in inputs.maps.values()
+    ]

@@ -20,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from pokecam.cam.stored_maps import StoredMaps
 from pokecam.data.packed.images import Packed
 from pokecam.report.inputs import Inputs, own_probabilities
 from pokecam.report.overlay import AGAINST, COLOURS
@@ -78,7 +79,7 @@ class Gallery:
     tile_px: int
 
 
-def build(inputs: Inputs) -> Gallery:
+def build_gallery(inputs: Inputs) -> Gallery:
     """Divide the test pictures into bundles and collect what is known of each."""
     classes = inputs.packed.classes
     index_of = {name: i for i, name in enumerate(classes)}
@@ -125,7 +126,7 @@ def data(gallery: Gallery, inputs: Inputs) -> dict[str, Any]:
     return {
         "classes": classes,
         "methods": [
-            {"key": key, "title": title, "size": _side(inputs.maps[key].shape[2:])}
+            {"key": key, "title": title, "size": _side(inputs.maps[key].size)}
             for key, title in inputs.titles.items()
         ],
         "measures": [
@@ -133,7 +134,7 @@ def data(gallery: Gallery, inputs: Inputs) -> dict[str, Any]:
             for key, entry in inputs.judgement.about["measures"].items()
             if key in inputs.judgement.scores and inputs.judgement.scores[key].notna().any()
         ],
-        "one_for_all": [key for key, maps in inputs.maps.items() if maps.strides[1] == 0],
+        "one_for_all": [key for key, maps in inputs.maps.items() if maps.shared],
         "pairs": [{"key": f"{classes[a]} | {classes[b]}", "of": [a, b]} for a, b in gallery.pairs],
         "tile_px": gallery.tile_px,
         "mask_px": MASK_PX,
@@ -147,7 +148,7 @@ def data(gallery: Gallery, inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def write(gallery: Gallery, inputs: Inputs, folder: Path) -> None:
+def write_bundles(gallery: Gallery, inputs: Inputs, folder: Path) -> None:
     """Write every bundle's image and script into `folder`."""
     # Where pictures do not end with the blocks of JPEG, colours must not be shared across them.
     shared = {} if gallery.tile_px % 16 == 0 else {"subsampling": 0}
@@ -191,7 +192,7 @@ def contents(bundle: Bundle, inputs: Inputs) -> dict[str, Any]:
     maps: dict[str, dict[str, Any]] = {}
     for method, values in inputs.maps.items():
         # One picture after another: full-size maps of all would not fit into memory.
-        reduced_ones = [reduced(values[row, some]) for row, some in zip(rows, kept, strict=True)]
+        reduced_ones = [reduced(values.of(row, some)) for row, some in zip(rows, kept, strict=True)]
         small, scale = quantised(np.stack(reduced_ones))
         maps[method] = {"scale": [[float(f"{s:.6g}") for s in row] for row in scale.tolist()]}
         maps[method]["values"] = _base64(small)
@@ -235,9 +236,9 @@ def _side(size: Sequence[int]) -> tuple[int, int]:
     return height, width
 
 
-def _n_kept(n_classes: int, maps: Iterable[np.ndarray]) -> int:
+def _n_kept(n_classes: int, maps: Iterable[StoredMaps]) -> int:
     """Of how many classes maps are kept: the same of all methods."""
-    largest = max(math.prod(_side(values.shape[2:])) for values in maps)
+    largest = max(math.prod(_side(values.size)) for values in maps)
     return min(n_classes, max(FEWEST, min(MOST, MOST_VALUES // largest)))
 
 

@@ -26,7 +26,7 @@ class Headline:
     note: str
 
 
-def build(inputs: Inputs, trust: Trust) -> list[Headline]:
+def build_headlines(inputs: Inputs, trust: Trust) -> list[Headline]:
     """How good the predictions are, whether the maps can be trusted, and what became of the
     pictures. Intervals are of 95 %."""
     return [*_predictions(inputs), *_maps(trust), _pictures(inputs)]

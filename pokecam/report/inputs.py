@@ -1,6 +1,7 @@
 """Everything the report tells, as the earlier stages left it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pokecam.cam.stored_maps import StoredMaps
 from pokecam.common import params
-from pokecam.data.packed import images, splits
-from pokecam.report.trust import Judgement
+from pokecam.data.packed import csv_tables, images, splits
 
 # Columns of the judgement's tables that hold no numbers.
 _NAMES = frozenset(
@@ -19,6 +20,30 @@ _NAMES = frozenset(
         *("condition", "block", "unchanged"),
     )
 )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the judge stage wrote.
+
+    measures: measure, method, label, value, low, high, n. tests: measure, method, other,
+        difference, low, high, n, p, p_holm. scores: file, label, method, and what each picture
+        came to in each measure. about: measure and method → what they are.
+    parts: file, label, part, area_px, drop, methods. worth: label, part, drop, low, high, n,
+        methods. lookalikes: measure, label, against, method, value, low, high, n. background:
+        label, condition, value, low, high, n. randomisation: method, block, rank_correlation, …,
+        unchanged. None where it was not asked.
+    """
+
+    measures: pd.DataFrame
+    tests: pd.DataFrame
+    scores: pd.DataFrame
+    parts: pd.DataFrame | None
+    importance: pd.DataFrame | None
+    lookalikes: pd.DataFrame | None
+    background: pd.DataFrame | None
+    randomisation: pd.DataFrame | None
+    about: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -35,14 +60,14 @@ class Inputs:
     confusion: pd.DataFrame  # label, predicted, count
     lookalikes: pd.DataFrame  # group, n, accuracy, confused_within
     metrics: dict[str, float | None]
-    maps: dict[str, np.ndarray]  # method → float32 (N, C, h, w), memory-mapped, raw
+    maps: dict[str, StoredMaps]  # by method
     titles: dict[str, str]  # method → what the papers call it
     layer: str
     judgement: Judgement
     params: dict[str, Any]
 
     @property
-    def first_maps(self) -> np.ndarray:
+    def first_maps(self) -> StoredMaps:
         """Those of the first method."""
         return next(iter(self.maps.values()))
 
@@ -53,7 +78,7 @@ class Inputs:
         return row_of[self.predictions["file"]].to_numpy()
 
 
-def read(
+def read_inputs(
     *,
     images_folder: Path,
     split: Path,
@@ -65,28 +90,23 @@ def read(
 ) -> Inputs:
     """Read what the stages before wrote. Pictures and maps stay on disk until they are used."""
     maps_made = json.loads((cams / "meta.json").read_text(encoding="utf-8"))
-    packed = images.load(images_folder)
+    packed = images.load_packed(images_folder)
     return Inputs(
         packed=packed,
-        quarantine=images.read_table(images_folder / "quarantine.csv"),
-        duplicates=images.read_table(images_folder / "duplicates.csv"),
-        parts=splits.read(split, packed.manifest)["part"].value_counts().to_dict(),
+        quarantine=csv_tables.read_table(images_folder / "quarantine.csv"),
+        duplicates=csv_tables.read_table(images_folder / "duplicates.csv"),
+        parts=splits.read_split(split, packed.manifest)["part"].value_counts().to_dict(),
         history=pd.read_csv(history),
-        predictions=images.read_table(evaluation / "predictions.csv"),
-        per_class=images.read_table(evaluation / "per_class.csv"),
-        confusion=images.read_table(evaluation / "confusion.csv"),
-        lookalikes=images.read_table(evaluation / "lookalikes.csv"),
+        predictions=csv_tables.read_table(evaluation / "predictions.csv"),
+        per_class=csv_tables.read_table(evaluation / "per_class.csv"),
+        confusion=csv_tables.read_table(evaluation / "confusion.csv"),
+        lookalikes=csv_tables.read_table(evaluation / "lookalikes.csv"),
         metrics=json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")),
-        maps={
-            method: _for_all_classes(
-                np.load(cams / f"{method}.npy", mmap_mode="r"), len(packed.classes)
-            )
-            for method in maps_made["methods"]
-        },
+        maps={method: StoredMaps.open(cams, method) for method in maps_made["methods"]},
         titles=maps_made["methods"],
         layer=maps_made["layer"],
         judgement=_judgement(judgement),
-        params=params.read_all(settings),
+        params=params.read_all_params(settings),
     )
 
 
@@ -102,7 +122,7 @@ def _judgement(folder: Path) -> Judgement:
         tests=_measured(folder / "tests.csv"),
         scores=_measured(folder / "scores.csv"),
         parts=_if_asked(folder / "parts.csv"),
-        worth=_if_asked(folder / "worth.csv"),
+        importance=_if_asked(folder / "importance.csv"),
         lookalikes=_if_asked(folder / "lookalikes.csv"),
         background=_if_asked(folder / "background.csv"),
         randomisation=_if_asked(folder / "sanity.csv"),
@@ -116,12 +136,7 @@ def _if_asked(path: Path) -> pd.DataFrame | None:
 
 def _measured(path: Path) -> pd.DataFrame:
     """A table of numbers, some of them unknown, beside names, which are text."""
-    table = images.read_table(path)
+    table = csv_tables.read_table(path)
     numbers = [name for name in table if name not in _NAMES]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
     return table
-
-
-def _for_all_classes(maps: np.ndarray, n_classes: int) -> np.ndarray:
-    """One map for all classes, (N, 1, h, w), as that of each of them, (N, C, h, w), uncopied."""
-    return np.broadcast_to(maps, (len(maps), n_classes, *maps.shape[2:]))

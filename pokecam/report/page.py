@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 from pathlib import PurePath
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pokecam.cam.display import is_constant
+from pokecam.cam.stored_maps import StoredMaps
 from pokecam.report import headlines, trust
 from pokecam.report.headlines import Headline
 from pokecam.report.inputs import Inputs
@@ -72,16 +72,16 @@ class Page:
     parameters: dict[str, str]
 
 
-def build(inputs: Inputs) -> Page:
+def build_page(inputs: Inputs) -> Page:
     """Collect what the page shows from the outputs of the stages before."""
     classes = inputs.packed.classes
-    judged = trust.build(inputs.judgement)
+    judged = trust.build_trust(inputs.judgement)
     parameters = {key: in_words(value) for key, value in inputs.params.items()}
     counts = inputs.confusion.pivot(index="label", columns="predicted", values="count")
     return Page(
         title=f"{len(classes)} classes, {parameters['backbone']}",
         summary=_summary(inputs, parameters),
-        headlines=headlines.build(inputs, judged),
+        headlines=headlines.build_headlines(inputs, judged),
         classes=_class_results(inputs),
         confusion=counts.loc[classes, classes].to_numpy().tolist(),
         lookalikes=[Lookalike(**row) for row in _records(inputs.lookalikes, Lookalike)],
@@ -91,10 +91,10 @@ def build(inputs: Inputs) -> Page:
         quarantine=[Rejected(**row) for row in _records(inputs.quarantine, Rejected)],
         methods=list(inputs.titles.values()),
         layer=inputs.layer,
-        map_size=(inputs.first_maps.shape[2], inputs.first_maps.shape[3]),
+        map_size=inputs.first_maps.size,
         image_size=inputs.packed.pixels.shape[1],
-        n_maps=sum(maps.shape[0] * maps.shape[1] for maps in inputs.maps.values()),
-        n_constant_maps=count_constant(inputs.maps.values()),
+        n_maps=len(inputs.predictions) * len(inputs.packed.classes) * len(inputs.maps),
+        n_constant_maps=count_constant(inputs.maps.values(), len(inputs.packed.classes)),
         trust=judged,
         parameters=parameters,
     )
@@ -113,16 +113,19 @@ def metrics(inputs: Inputs) -> dict[str, float]:
     return {key: _six_digits(value) for key, value in numbers.items() if value is not None}
 
 
-def count_constant(maps: Iterable[np.ndarray]) -> int:
-    """How many maps point nowhere and are shown as zero."""
-    return sum(_count_constant(method) for method in maps)
+def count_constant(stored: Iterable[StoredMaps], n_classes: int) -> int:
+    """Return the number of empty maps, which are displayed as zero.
 
-
-def _count_constant(maps: np.ndarray) -> int:
-    """Of one method, (N, C, h, w), one picture after another: they may be large and on disk."""
-    shared = maps.strides[1] == 0  # one map for all classes, which `inputs.read` shows as each's
-    constant = sum(int(is_constant(one[:1] if shared else one).sum()) for one in maps)
-    return constant * (maps.shape[1] if shared else 1)
+    Args:
+        stored: the maps of each method.
+        n_classes: how often a map counts that is for all classes.
+    """
+    return sum(
+        # One image after another: maps may be large and on disk.
+        sum(int(is_constant(maps).sum()) for maps in method.values)
+        * (n_classes if method.shared else 1)
+        for method in stored
+    )
 
 
 def _summary(inputs: Inputs, parameters: dict[str, str]) -> str:

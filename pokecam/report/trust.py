@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from pokecam.report.inputs import Judgement
 
 CERTAIN = 0.05  # of p-values corrected for their number
 WORST = 3  # classes named
@@ -31,7 +32,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class MeasureRow:
     """A measure, with a cell for every column: its title, in half a sentence what it is, whether
     more is better, of how many pictures it was taken, and whether methods were compared by it,
     picture by picture."""
@@ -112,7 +113,7 @@ class Trust:
     background and object, and one of the randomisation with its steps, `blocks`."""
 
     columns: list[Column]
-    rows: list[Row]
+    rows: list[MeasureRow]
     contests: list[Contest]
     deciding: list[Deciding]
     pairs: list[Pair]
@@ -127,31 +128,7 @@ class Trust:
         return [row.title for row in self.randomised if row.unchanged]
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """What the judge stage wrote.
-
-    measures: measure, method, label, value, low, high, n. tests: measure, method, other,
-        difference, low, high, n, p, p_holm. scores: file, label, method, and what each picture
-        came to in each measure. about: measure and method → what they are.
-    parts: file, label, part, area_px, drop, methods. worth: label, part, drop, low, high, n,
-        methods. lookalikes: measure, label, against, method, value, low, high, n. background:
-        label, condition, value, low, high, n. randomisation: method, block, rank_correlation, …,
-        unchanged. None where it was not asked.
-    """
-
-    measures: pd.DataFrame
-    tests: pd.DataFrame
-    scores: pd.DataFrame
-    parts: pd.DataFrame | None
-    worth: pd.DataFrame | None
-    lookalikes: pd.DataFrame | None
-    background: pd.DataFrame | None
-    randomisation: pd.DataFrame | None
-    about: Mapping[str, Any]
-
-
-def build(judgement: Judgement) -> Trust:
+def build_trust(judgement: Judgement) -> Trust:
     """Collect what the page shows."""
     about = judgement.about
     pairs = _pairs(judgement.lookalikes, list(about["methods"]))
@@ -164,7 +141,7 @@ def build(judgement: Judgement) -> Trust:
         ],
         rows=_rows(judgement),
         contests=_contests(judgement),
-        deciding=_deciding(judgement.worth, list(about["methods"])),
+        deciding=_deciding(judgement.importance, list(about["methods"])),
         pairs=pairs,
         drawings_known=any(cell.value for pair in pairs for cell in pair.differing),
         conditions=_conditions(judgement.background, about["conditions"]),
@@ -181,7 +158,7 @@ def build(judgement: Judgement) -> Trust:
     )
 
 
-def _rows(judgement: Judgement) -> list[Row]:
+def _rows(judgement: Judgement) -> list[MeasureRow]:
     table = judgement.measures[judgement.measures["label"] == ""]
     baselines = judgement.about["baselines"]
     rows = []
@@ -197,7 +174,7 @@ def _rows(judgement: Judgement) -> list[Row]:
             beats = len(better) > 0 and bool(better.all())
             cells.append(_cell(found.loc[method], beats=beats, most=int(found["n"].max())))
         rows.append(
-            Row(
+            MeasureRow(
                 title=entry["title"],
                 meaning=entry["meaning"],
                 more_is_better=entry["better"] > 0,

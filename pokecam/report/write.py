@@ -14,14 +14,14 @@ from pokecam.report.overlay import AGAINST, COLOURS, css_gradient
 from pokecam.report.page import Page
 
 
-def write(inputs: Inputs, out: Path) -> None:
+def write_report(inputs: Inputs, out: Path) -> None:
     """Write the report into `out`; the same inputs give the same bytes.
 
     `figures/`, `sheets/` and `pictures/` are replaced as a whole, so that nothing of an earlier
     class list stays behind; anything else in `out` is left alone.
     """
-    contents = page.build(inputs)
-    pictures = gallery.build(inputs)
+    contents = page.build_page(inputs)
+    pictures = gallery.build_gallery(inputs)
     write_json(out / "metrics.json", page.metrics(inputs))
     write_csv(out / "history.csv", inputs.history)
     shown = ["file", "label", "predicted", "probability"]
@@ -37,7 +37,7 @@ def write(inputs: Inputs, out: Path) -> None:
         if alike is not None:
             sheets.save(alike, folder / "lookalikes.jpg")
     with whole_folder(out / "pictures") as folder:
-        gallery.write(pictures, inputs, folder)
+        gallery.write_bundles(pictures, inputs, folder)
     with whole_file(out / "index.html") as path:
         told = render(contents, gallery.data(pictures, inputs))
         path.write_text(told, encoding="utf-8", newline="\n")

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 class Checkpoint:
     """A file that holds the state of one training, or does not exist yet.
 
-    path: its name should say what the state depends on (`of`), so that no other training takes it
-        for its own.
+    path: its name should say what the state depends on (`checkpoint_of`), so that no other training
+        takes it for its own.
     """
 
     path: Path
@@ -54,7 +54,9 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
-def of(settings: Sequence[Settings], files: Iterable[Path], team: Team, folder: Path) -> Checkpoint:
+def checkpoint_of(
+    settings: Sequence[Settings], files: Iterable[Path], team: Team, folder: Path
+) -> Checkpoint:
     """The checkpoint in `folder` of a training with these settings and files, by this code.
 
     Its name follows from everything that decides the bits of the result: the settings, the content

@@ -1,4 +1,4 @@
-"""Layers that fine-tuning leaves as they are."""
+"""Layers that fine-tuning does not change."""
 
 from torch import nn
 
@@ -6,28 +6,36 @@ from pokecam.networks import layers
 from pokecam.networks.classifier import Classifier
 
 NONE, EARLY, BODY = "none", "early", "body"
-EARLY_SIDE = 1 / 8  # of the picture's: layers that give maps of this side or a larger one are early
+EARLY_SIDE = 1 / 8  # of the side of the image: layers with maps of this side or more are early
 
 
-def freeze(classifier: Classifier, what: str) -> list[nn.Module]:
-    """Keep part of the network from learning; return the modules of that part, whose BatchNorm
-    must stay in evaluation mode.
+def freeze(classifier: Classifier, selection: str, *, pretrained: bool = True) -> list[nn.Module]:
+    """Freeze layers of the network.
 
-    what: `none`, `early` (the layers next to the picture, `EARLY_SIDE`, which see edges and
-        colours whatever is shown, and cost most), `body` (the head alone learns), or a layer in
-        torchvision's network: it and all before it in the main line stay as they are.
+    Args:
+        classifier: its parameters are changed in place (`requires_grad`).
+        selection: `none`; `early`, the layers next to the image (`EARLY_SIDE`), which respond to
+            edges and colours in any image and cost most; `body`, so that only the head learns; or
+            the name of a layer in the network of torchvision, to freeze it and all before it in
+            the main line.
+        pretrained: whether the weights are learnt. Early layers with random weights are not
+            frozen.
 
-    Raises `InputError` for a layer that there is not.
+    Returns:
+        The frozen modules, whose BatchNorm must stay in evaluation mode.
+
+    Raises:
+        InputError: the network has no such layer.
     """
-    last: str | None = what
-    if what == EARLY:
-        last = layers.last_of_side(classifier, EARLY_SIDE)
-    if what == NONE or last is None:
+    last: str | None = selection
+    if selection == EARLY:
+        last = layers.last_of_side(classifier, EARLY_SIDE) if pretrained else None
+    if selection == NONE or last is None:
         return []
-    learning = [] if what == BODY else layers.after(classifier, last, parameter="freeze")
-    able = {id(module) for layer in learning for module in layer.modules()}
-    still = [module for module in classifier.body.modules() if id(module) not in able]
-    for module in still:
+    learning = [] if selection == BODY else layers.after(classifier, last, parameter="freeze")
+    learning_ids = {id(module) for layer in learning for module in layer.modules()}
+    frozen = [module for module in classifier.body.modules() if id(module) not in learning_ids]
+    for module in frozen:
         for weight in module.parameters(recurse=False):
             weight.requires_grad_(False)
-    return still
+    return frozen

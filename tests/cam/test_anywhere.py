@@ -11,8 +11,9 @@ import torchvision
 from torch import nn
 
 from pokecam.cam.anywhere import cut, heatmaps
+from pokecam.cam.capture import capture
 from pokecam.cam.display import display
-from pokecam.cam.maps import capture, maps
+from pokecam.cam.maps import compute_maps
 from pokecam.cam.methods import METHODS
 from pokecam.common.errors import InputError
 from pokecam.networks.backbones import BACKBONES
@@ -90,10 +91,12 @@ def test_maps_of_ones_own_network_are_those_of_the_whole_graph(options, layer, x
     torch.testing.assert_close(captured.logits, network(x))
     torch.testing.assert_close(captured.logits_of(x * 0.5), network(x * 0.5))
     for method, raw in expected.items():
-        torch.testing.assert_close(maps(captured, method), raw)
+        torch.testing.assert_close(compute_maps(captured, method), raw)
         shown = heatmaps(seen, x, method)
         assert shown.shape == (3, CLASSES, 40, 56)
-        np.testing.assert_array_equal(shown, display(maps(captured, method).numpy(), (40, 56)))
+        np.testing.assert_array_equal(
+            shown, display(compute_maps(captured, method).numpy(), (40, 56))
+        )
 
 
 def test_every_method_goes_with_every_network_or_says_why(x):
@@ -117,7 +120,7 @@ def test_cam_is_found_where_pooling_and_one_layer_follow(x):
     """Before the ReLU, which is not linear, it is not; nor where all logits are alike."""
     network = own(linear=True)
     captured = capture(cut(network, x, "last"), x)
-    raw = maps(captured, "cam")
+    raw = compute_maps(captured, "cam")
     torch.testing.assert_close(raw.mean((2, 3)) + network.out.bias, network(x))
     assert cut(network, x, "last.0").linear is None
     nn.init.zeros_(network.out.weight)
@@ -156,7 +159,7 @@ def test_torchvisions_networks_come_apart_as_the_table_says(name, layer, x):
 
         table = at(table, layer)
     for method in ("grad_cam", "layer_cam", "eigen_cam"):
-        mine, theirs = (maps(capture(one, x), method) for one in (seen, table))
+        mine, theirs = (compute_maps(capture(one, x), method) for one in (seen, table))
         scale = float(theirs.abs().max())
         assert scale > 0
         assert float((mine - theirs).abs().max()) < 1e-4 * scale
@@ -172,7 +175,7 @@ def test_channels_last_are_laid_out_as_told(x):
     found = cut(network, x, "permute")
     assert told.linear is not None
     for method in ("cam", "layer_cam"):
-        mine, theirs = (maps(capture(one, x), method) for one in (told, found))
+        mine, theirs = (compute_maps(capture(one, x), method) for one in (told, found))
         torch.testing.assert_close(mine, theirs)
 
 

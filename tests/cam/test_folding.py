@@ -5,14 +5,14 @@ import torch
 from torch import nn
 
 from pokecam.cam.folding import folded
-from pokecam.networks.classifier import build
+from pokecam.networks.classifier import build_classifier
 from tests.support.networks import each, size_px
 
 
 def with_statistics(backbone, head):
     """A network whose BatchNorms have something to fold."""
     torch.manual_seed(0)
-    network = build(backbone, head, ["a", "b"], size_px(backbone))
+    network = build_classifier(backbone, head, ["a", "b"], size_px(backbone))
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)

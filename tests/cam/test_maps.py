@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from pokecam.cam import maps as maps_module
 from pokecam.cam import perturbation
-from pokecam.cam.maps import capture, maps
+from pokecam.cam.capture import capture
+from pokecam.cam.maps import compute_maps, finer_targets
 from pokecam.cam.methods import METHODS, check
 from pokecam.common.errors import InputError
-from pokecam.networks.classifier import Classifier, build, prepare
+from pokecam.networks.classifier import Classifier, build_classifier, prepare
 from tests.support.networks import SIZE_PX, each_with_heads, size_px
 
 CLASSES = ("a", "b", "c")
@@ -82,7 +82,7 @@ BY_HAND = {
 def test_by_hand(method):
     captured = capture(tiny(averaging_head()), PICTURE)
     assert captured.logits.tolist() == [[1.0, 3.5]]
-    torch.testing.assert_close(maps(captured, method), torch.stack(BY_HAND[method])[None])
+    torch.testing.assert_close(compute_maps(captured, method), torch.stack(BY_HAND[method])[None])
 
 
 def test_every_method_is_worked_out_by_hand():
@@ -107,7 +107,7 @@ FULLY_CONNECTED = {
 def test_by_hand_with_a_fully_connected_head(method):
     head = nn.Sequential(nn.Flatten(), linear([[1.0, 2, 3, 6, 0, 0, -4, 0]], [0.0]))
     captured = capture(tiny(head), PICTURE)
-    torch.testing.assert_close(maps(captured, method), FULLY_CONNECTED[method][None, None])
+    torch.testing.assert_close(compute_maps(captured, method), FULLY_CONNECTED[method][None, None])
 
 
 def test_ablation_of_a_negative_score_does_not_turn_the_map_over():
@@ -115,12 +115,12 @@ def test_ablation_of_a_negative_score_does_not_turn_the_map_over():
     captured = capture(tiny(head), PICTURE)
     assert captured.logits.item() == -5  # 1 without A_2, -6 without A_1
     expected = (1 / 5 * A_1 - 6 / 5 * A_2)[None, None]
-    torch.testing.assert_close(maps(captured, "ablation_cam"), expected)
+    torch.testing.assert_close(compute_maps(captured, "ablation_cam"), expected)
 
 
 def test_finer_targets_by_hand():
     logits = torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0, 5.0]])
-    S = maps_module.finer_targets(logits, [[0, 4]])
+    S = finer_targets(logits, [[0, 4]])
     assert torch.allclose(S[0], torch.tensor([1, 0, 0, 0, -0.6]))  # its look-alike, always
     assert torch.allclose(S[4], torch.tensor([-0.6, 0, 0, 0, 1]))
     assert torch.allclose(S[1, 0], torch.tensor([-0.2, 1, -0.2, -0.2, 0]))  # most probable others
@@ -130,18 +130,20 @@ def test_finer_targets_by_hand():
 def test_baselines_by_hand():
     captured = capture(tiny(averaging_head()), PICTURE)
     corner = math.exp(-2 * 0.25**2 / (2 * 0.25**2))
-    torch.testing.assert_close(maps(captured, "centre"), torch.full((1, 1, 2, 2), corner))
+    torch.testing.assert_close(compute_maps(captured, "centre"), torch.full((1, 1, 2, 2), corner))
     # With the border repeated, across: 3 (-2 - 1) + (-4 - 3) and (-2 - 1) + 3 (-4 - 3); down:
     # 3 (3 - 1) + (-4 + 2) and (3 - 1) + 3 (-4 + 2).
     expected = torch.tensor([[math.hypot(16, 4)] * 2, [math.hypot(24, 4)] * 2]) / 3  # grey
-    torch.testing.assert_close(maps(captured, "edges"), expected[None, None])
+    torch.testing.assert_close(compute_maps(captured, "edges"), expected[None, None])
 
 
 def test_random_maps_follow_from_the_picture_alone():
     pictures = torch.cat([PICTURE, 2 * PICTURE])
-    first = maps(capture(tiny(averaging_head()), pictures), "random")
-    assert torch.equal(first, maps(capture(tiny(averaging_head()), pictures), "random"))
-    assert torch.equal(first[1:], maps(capture(tiny(averaging_head()), pictures[1:]), "random"))
+    first = compute_maps(capture(tiny(averaging_head()), pictures), "random")
+    assert torch.equal(first, compute_maps(capture(tiny(averaging_head()), pictures), "random"))
+    assert torch.equal(
+        first[1:], compute_maps(capture(tiny(averaging_head()), pictures[1:]), "random")
+    )
     assert not torch.equal(first[0], first[1])
     assert 0 <= first.min() < first.max() < 1
 
@@ -149,8 +151,8 @@ def test_random_maps_follow_from_the_picture_alone():
 def test_target_is_the_logit_of_each_picture_alone():
     pictures = torch.cat([PICTURE, 2 * PICTURE, -PICTURE])
     head = nn.Sequential(nn.Flatten(), linear([[1.0, 2, 3, 6, 0, 0, -4, 0]], [0.0]), nn.Tanh())
-    together = maps(capture(tiny(head), pictures), "grad_cam")
-    alone = [maps(capture(tiny(head), picture[None]), "grad_cam") for picture in pictures]
+    together = compute_maps(capture(tiny(head), pictures), "grad_cam")
+    alone = [compute_maps(capture(tiny(head), picture[None]), "grad_cam") for picture in pictures]
     torch.testing.assert_close(together, torch.cat(alone))
 
 
@@ -159,7 +161,7 @@ def network(request):
     backbone, head = request.param
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = build(backbone, head, CLASSES, size_px(backbone)).eval()
+        model = build_classifier(backbone, head, CLASSES, size_px(backbone)).eval()
         nn.init.normal_(model.last_layer.weight)  # vision transformers begin with zeros
     # Double precision: the maps of untrained networks are small differences of large sums.
     return model.double()
@@ -199,7 +201,7 @@ def test_identities_of_a_linear_head(network):
         return
     pictures = noise(network.image_size).double()
     captured = capture(network, pictures)
-    cam, grad_cam, hires_cam = (maps(captured, m) for m in ("cam", "grad_cam", "hires_cam"))
+    cam, grad_cam, hires_cam = (compute_maps(captured, m) for m in ("cam", "grad_cam", "hires_cam"))
     h, w = cam.shape[-2:]
     assert_same_maps(h * w * grad_cam, cam)
     assert_same_maps(hires_cam, grad_cam)
@@ -221,7 +223,7 @@ def test_equals_plain_autograd_on_the_full_network(network):
             A, g = network.grid(features), network.grid(g)
             expected.append((g.mean(dim=(2, 3), keepdim=True) * A).sum(dim=1).detach())
     hook.remove()
-    actual = maps(capture(network, pictures), "grad_cam")
+    actual = compute_maps(capture(network, pictures), "grad_cam")
     assert_same_maps(actual, torch.cat(expected).view_as(actual))
 
 
@@ -230,8 +232,8 @@ def test_batched_equals_one_by_one(network):
     together = capture(network, pictures)
     alone = [capture(network, picture[None]) for picture in pictures]
     for method in fitting(network):
-        each = [maps(captured, method) for captured in alone]
-        assert_same_maps(maps(together, method), torch.cat(each), flat_is_fine=True)
+        each = [compute_maps(captured, method) for captured in alone]
+        assert_same_maps(compute_maps(together, method), torch.cat(each), flat_is_fine=True)
 
 
 def test_capture_gives_the_logits_of_a_plain_forward(network):
@@ -244,7 +246,7 @@ def test_capture_gives_the_logits_of_a_plain_forward(network):
 def small_network(head="gap"):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return build("squeezenet1_1", head, CLASSES, SIZE_PX)
+        return build_classifier("squeezenet1_1", head, CLASSES, SIZE_PX)
 
 
 def test_network_and_input_are_left_as_they_were(pictures):
@@ -256,7 +258,7 @@ def test_network_and_input_are_left_as_they_were(pictures):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     x = pictures.clone()
 
-    result = maps(capture(network, x), "grad_cam")
+    result = compute_maps(capture(network, x), "grad_cam")
 
     assert [module.training for module in network.modules()] == modes
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -277,22 +279,24 @@ def test_modes_are_restored_after_an_exception():
 
 def test_dropout_does_not_disturb_a_network_in_training_mode(pictures):
     network = small_network("native").train()
-    first, second = (maps(capture(network, pictures), "grad_cam") for _ in range(2))
+    first, second = (compute_maps(capture(network, pictures), "grad_cam") for _ in range(2))
     assert torch.equal(first, second)
 
 
 def test_frozen_network(pictures):
     network = small_network()
-    expected = maps(capture(network, pictures), "grad_cam")
-    assert torch.equal(maps(capture(network.requires_grad_(False), pictures), "grad_cam"), expected)
+    expected = compute_maps(capture(network, pictures), "grad_cam")
+    assert torch.equal(
+        compute_maps(capture(network.requires_grad_(False), pictures), "grad_cam"), expected
+    )
 
 
 @pytest.mark.parametrize("surrounding", [torch.no_grad, torch.inference_mode])
 def test_inside_a_block_without_gradients(surrounding, pictures):
     network = small_network()
-    expected = maps(capture(network, pictures), "grad_cam")
+    expected = compute_maps(capture(network, pictures), "grad_cam")
     with surrounding():
-        inside = maps(capture(network, pictures), "grad_cam")
+        inside = compute_maps(capture(network, pictures), "grad_cam")
     assert torch.equal(inside, expected)
 
 
@@ -303,38 +307,38 @@ def test_head_that_works_in_place_does_not_change_the_activations():
     # Hardtanh stops the gradient at 2 and beyond: mean gradients are 3/4 and 2/4 of the linear
     # head's, (1/2, -1/4) for the first class, (0, 3/4) for the second.
     expected = [[[[0.375, -0.25], [1.125, -0.5]], [[0.0, 0.75], [0.0, 1.5]]]]
-    assert maps(captured, "grad_cam").tolist() == expected
+    assert compute_maps(captured, "grad_cam").tolist() == expected
 
 
 @pytest.mark.parametrize("head", ["gap", "native"])
 @pytest.mark.parametrize("method", ["score_cam", "ablation_cam"])
 def test_perturbation_batched_equals_one_by_one(method, head, monkeypatch, pictures):
     network, pictures = small_network(head).double(), pictures.double()
-    alone = [maps(capture(network, picture[None]), method) for picture in pictures]
+    alone = [compute_maps(capture(network, picture[None]), method) for picture in pictures]
     for at_once in (3, 512):
         monkeypatch.setattr(perturbation, "AT_ONCE", at_once)
-        together = maps(capture(network, pictures), method)
+        together = compute_maps(capture(network, pictures), method)
         # SqueezeNet's own head ends in a ReLU: where the score is 0, so is the map.
         assert_same_maps(together, torch.cat(alone), flat_is_fine=head == "native")
 
 
 def test_ablation_in_closed_form_equals_running_the_head(monkeypatch, pictures):
     captured = capture(small_network().double(), pictures.double())
-    expected = maps(captured, "ablation_cam")
+    expected = compute_maps(captured, "ablation_cam")
     monkeypatch.setattr(type(captured), "head_is_linear", False)
-    assert_same_maps(maps(captured, "ablation_cam"), expected)
+    assert_same_maps(compute_maps(captured, "ablation_cam"), expected)
 
 
 def test_classes_that_do_not_fit_into_memory_at_once(monkeypatch, pictures):
     captured = capture(small_network(), pictures)
-    expected = maps(captured, "grad_cam")
-    monkeypatch.setattr(maps_module, "GRADIENT_BYTES", 1)
-    torch.testing.assert_close(maps(captured, "grad_cam"), expected)
+    expected = compute_maps(captured, "grad_cam")
+    monkeypatch.setattr("pokecam.cam.maps.GRADIENT_BYTES", 1)
+    torch.testing.assert_close(compute_maps(captured, "grad_cam"), expected)
 
 
 def test_method_that_does_not_fit_is_refused(pictures):
     with pytest.raises(InputError, match="cam needs nothing but average pooling"):
-        maps(capture(small_network("native"), pictures), "cam")
+        compute_maps(capture(small_network("native"), pictures), "cam")
 
 
 def resident_bytes() -> int:
@@ -351,7 +355,7 @@ def test_nothing_is_kept_from_one_batch_to_the_next():
             before = resident_bytes()
         captured = capture(network, pictures)
         for method in ("grad_cam", "guided_grad_cam"):
-            maps(captured, method)
+            compute_maps(captured, method)
     # Were any of the 200 captures kept, with or without its graph, there would be this much more.
     assert resident_bytes() - before < 200 * kept / 2
 
@@ -365,18 +369,18 @@ def test_half_precision_is_of_the_body_only(pictures):
     assert (coarse.features - exact.features).abs().max() < 0.05 * largest
     assert torch.equal(coarse.logits, network.eval().head(coarse.features))
     for method in ("grad_cam", "score_cam"):
-        expected = maps(exact, method)
-        assert maps(coarse, method).dtype == torch.float32
-        assert (maps(coarse, method) - expected).abs().max() < 0.2 * expected.abs().max()
+        expected = compute_maps(exact, method)
+        assert compute_maps(coarse, method).dtype == torch.float32
+        assert (compute_maps(coarse, method) - expected).abs().max() < 0.2 * expected.abs().max()
 
 
 def test_a_callers_autocast_changes_nothing(pictures):
     network = small_network("native")
     methods = ("grad_cam", "hires_cam", "ablation_cam", "score_cam", "guided_grad_cam")
-    expected = {method: maps(capture(network, pictures), method) for method in methods}
+    expected = {method: compute_maps(capture(network, pictures), method) for method in methods}
     with torch.autocast("cpu", torch.bfloat16):
         for method, values in expected.items():
-            assert torch.equal(maps(capture(network, pictures), method), values)
+            assert torch.equal(compute_maps(capture(network, pictures), method), values)
 
 
 def test_activations_beyond_float16_are_computed_again(pictures):
@@ -389,6 +393,8 @@ def test_activations_beyond_float16_are_computed_again(pictures):
 
 
 def test_an_unknown_method_is_told_with_the_nearest():
-    captured = capture(build("resnet18", "gap", ["a", "b"], 64), torch.zeros(1, 3, 64, 64))
+    captured = capture(
+        build_classifier("resnet18", "gap", ["a", "b"], 64), torch.zeros(1, 3, 64, 64)
+    )
     with pytest.raises(InputError, match=r"gradcam is not known\. Did you mean grad_cam\?"):
-        maps(captured, "gradcam")
+        compute_maps(captured, "gradcam")

@@ -10,8 +10,8 @@ import yaml
 
 from pokecam.cam.methods import METHODS, CamSettings, check
 from pokecam.common.errors import InputError
-from pokecam.common.params import read
-from pokecam.networks.classifier import build
+from pokecam.common.params import read_params
+from pokecam.networks.classifier import build_classifier
 
 
 def test_every_method_has_its_function():
@@ -32,7 +32,7 @@ def test_every_method_has_its_function():
     ],
 )
 def test_plain_cam_needs_a_linear_head(backbone, head, fits):
-    classifier = build(backbone, head, ["a", "b"], 96)
+    classifier = build_classifier(backbone, head, ["a", "b"], 96)
     check(["grad_cam"], classifier)
     if fits:
         check(["cam", "grad_cam"], classifier)
@@ -54,7 +54,7 @@ def test_plain_cam_needs_a_linear_head(backbone, head, fits):
     ],
 )
 def test_guided_backpropagation_needs_relu(backbone, what):
-    classifier = build(backbone, "gap", ["a", "b"], 224)
+    classifier = build_classifier(backbone, "gap", ["a", "b"], 224)
     with pytest.raises(InputError, match=f"{backbone} has {what}"):
         check(["guided_grad_cam"], classifier)
 
@@ -64,7 +64,7 @@ def test_guided_backpropagation_needs_relu(backbone, what):
 )
 def test_guided_backpropagation_sees_relu_in_any_form(backbone):
     with torch.device("meta"):
-        classifier = build(backbone, "gap", ["a", "b"], 224)
+        classifier = build_classifier(backbone, "gap", ["a", "b"], 224)
     modes = [module.training for module in classifier.modules()]
     check(["guided_grad_cam"], classifier)
     assert [module.training for module in classifier.modules()] == modes
@@ -73,7 +73,7 @@ def test_guided_backpropagation_sees_relu_in_any_form(backbone):
 def read_methods(tmp_path, methods):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump({"cam_methods": methods, "cam_layer": None}))
-    return read(CamSettings, path, tmp_path / "dvc.yaml").cam_methods
+    return read_params(CamSettings, path, tmp_path / "dvc.yaml").cam_methods
 
 
 def test_settings_keep_the_order_given(tmp_path):

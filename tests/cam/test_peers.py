@@ -16,10 +16,11 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from pokecam.cam import perturbation
+from pokecam.cam.capture import capture
 from pokecam.cam.display import display
 from pokecam.cam.guided import guided_backpropagation
-from pokecam.cam.maps import capture, maps, targets
-from pokecam.networks.classifier import build, prepare
+from pokecam.cam.maps import class_targets, compute_maps
+from pokecam.networks.classifier import build_classifier, prepare
 
 CLASSES = ("a", "b", "c")
 SIZE_PX = 64
@@ -70,7 +71,7 @@ EACH_WITH_METHODS = [
 def network(request):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = build(*request.param, CLASSES, SIZE_PX).eval()
+        model = build_classifier(*request.param, CLASSES, SIZE_PX).eval()
         with torch.no_grad():
             for module in model.modules():
                 if isinstance(module, nn.Linear):
@@ -123,7 +124,7 @@ def test_pytorch_grad_cam(network, pictures, method, monkeypatch):
         network.last_layer.weight.data /= ENLARGED
         monkeypatch.setattr(perturbation, "enlarge", aligned_corners)
     captured = capture(network, pictures)
-    ours = maps(captured, method)
+    ours = compute_maps(captured, method)
     labels = range(len(CLASSES))
     if method == "score_cam":  # takes the peer a minute each; some classes' maps are all zero
         labels = [int(ours.amax(dim=(0, 2, 3)).argmax())]
@@ -142,7 +143,7 @@ def test_what_pytorch_grad_cam_shows(network, pictures):
     """Its two normalisations, one before and one after enlarging, differ from ours in the minimum
     that they take off."""
     shown = theirs(pgc.GradCAM, network, pictures, 0)[1]
-    coarse = maps(capture(network, pictures), "grad_cam")[:, 0].clamp(min=0)
+    coarse = compute_maps(capture(network, pictures), "grad_cam")[:, 0].clamp(min=0)
     coarse -= coarse.amin(dim=(1, 2), keepdim=True)
     expected = display(coarse.float().numpy(), SIZE_PX)
     expected -= expected.min(axis=(1, 2), keepdims=True)
@@ -161,7 +162,7 @@ def without_inplace(network):
 @pytest.mark.parametrize("network", EACH, indirect=True)
 def test_captum_grad_cam(network, pictures):
     own = without_inplace(network)
-    ours = maps(capture(network, pictures), "grad_cam")
+    ours = compute_maps(capture(network, pictures), "grad_cam")
     for label in range(len(CLASSES)):
         expected = LayerGradCam(own, own.body).attribute(pictures, target=label)[:, 0]
         assert_same(ours[:, label], expected.detach())
@@ -170,15 +171,17 @@ def test_captum_grad_cam(network, pictures):
 def guidable(backbone="resnet18"):
     """A network whose ReLU modules run once each, which captum's hooks ask for."""
     torch.manual_seed(0)
-    return build(backbone, "gap", CLASSES, SIZE_PX).eval().double()
+    return build_classifier(backbone, "gap", CLASSES, SIZE_PX).eval().double()
 
 
 @pytest.mark.parametrize("backbone", ["vgg16", "squeezenet1_1"])
 def test_captum_guided(pictures, backbone):
     network = guidable(backbone)
     own = without_inplace(network)
-    ours = guided_backpropagation(network, pictures, targets(torch.zeros(2, len(CLASSES)).double()))
-    shown = maps(capture(network, pictures), "guided_grad_cam")
+    ours = guided_backpropagation(
+        network, pictures, class_targets(torch.zeros(2, len(CLASSES)).double())
+    )
+    shown = compute_maps(capture(network, pictures), "guided_grad_cam")
     for label in range(len(CLASSES)):
         expected = GuidedBackprop(own).attribute(pictures, target=label)
         assert_same(ours[label], expected)

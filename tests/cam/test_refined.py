@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from pokecam.cam import refined
-from pokecam.cam.maps import capture, maps
+from pokecam.cam.capture import capture
+from pokecam.cam.maps import compute_maps
 from pokecam.cam.refined import DILATIONS, SIDE_PX, TEMPERATURE, refine
-from pokecam.networks.classifier import build
+from pokecam.networks.classifier import build_classifier
 
 LEFT = np.s_[..., :, :10]
 
@@ -89,10 +90,12 @@ def test_the_size_is_in_proportion_to_the_picture_and_no_larger(picture, size):
 
 
 def test_every_class_of_every_picture_by_itself():
-    captured = capture(build("resnet18", "gap", ["Ant", "Bee"], 64), torch.rand(3, 3, 64, 64))
+    captured = capture(
+        build_classifier("resnet18", "gap", ["Ant", "Bee"], 64), torch.rand(3, 3, 64, 64)
+    )
     for method in ("cam", "grad_cam"):
-        found = maps(captured, f"refined_{method}")
-        one = refine(captured.x[1:2], maps(captured, method)[1:2, 1:2])
+        found = compute_maps(captured, f"refined_{method}")
+        one = refine(captured.x[1:2], compute_maps(captured, method)[1:2, 1:2])
         torch.testing.assert_close(found[1:2, 1:2], one)
 
 

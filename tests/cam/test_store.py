@@ -9,12 +9,13 @@ import torch
 import yaml
 
 from pokecam.cam import store
-from pokecam.cam.maps import capture, maps
+from pokecam.cam.capture import capture
+from pokecam.cam.maps import compute_maps
 from pokecam.common.errors import InputError
 from pokecam.common.files import write_csv, write_json
-from pokecam.data.packed import images
+from pokecam.data.packed import csv_tables
 from pokecam.networks import classifier
-from pokecam.networks.classifier import build, prepare, save
+from pokecam.networks.classifier import build_classifier, prepare, save_classifier
 from stages import cam
 
 CLASSES = ["a", "b"]
@@ -25,7 +26,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (7, SIZE_PX, SIZE_PX, 3), dty
 def network(head="gap"):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return build("squeezenet1_1", head, CLASSES, SIZE_PX).eval()
+        return build_classifier("squeezenet1_1", head, CLASSES, SIZE_PX).eval()
 
 
 @pytest.fixture
@@ -54,8 +55,10 @@ def set_methods(folder, methods):
 def test_batches_of_any_size_give_the_maps_of_the_chosen_rows(tmp_path, monkeypatch, at_once):
     monkeypatch.setitem(classifier.BATCH, "cpu", at_once)
     rows = np.array([5, 0, 3])
-    store.write(tmp_path, network(), PIXELS, rows, ["cam"])
-    expected = maps(capture(network(), prepare(torch.from_numpy(PIXELS[rows]))), "cam").numpy()
+    store.write_maps(tmp_path, network(), PIXELS, rows, ["cam"])
+    expected = compute_maps(
+        capture(network(), prepare(torch.from_numpy(PIXELS[rows]))), "cam"
+    ).numpy()
     written = np.load(tmp_path / "cam.npy", mmap_mode="r")
     np.testing.assert_allclose(written, expected, rtol=1e-4, atol=1e-5 * abs(expected).max())
     assert written.dtype == np.float32
@@ -71,14 +74,14 @@ def test_batches_of_any_size_give_the_maps_of_the_chosen_rows(tmp_path, monkeypa
     ],
 )
 def test_layer_is_named_as_in_torchvision(backbone, layer):
-    assert build(backbone, "gap", CLASSES, SIZE_PX).cam_layer == layer
+    assert build_classifier(backbone, "gap", CLASSES, SIZE_PX).cam_layer == layer
 
 
 def test_stage_writes_maps_of_the_test_part(run_folder):
-    save(network(), run_folder / "models" / "classifier.safetensors", weights="none")
+    save_classifier(network(), run_folder / "models" / "classifier.safetensors", weights="none")
     cam.main()
     folder = run_folder / "data" / "cams"
-    index = images.read_table(folder / "index.csv")
+    index = csv_tables.read_table(folder / "index.csv")
     assert index.values.tolist() == [[0, "a/1.png", "a"], [1, "b/4.png", "b"], [2, "b/6.png", "b"]]
     meta = json.loads((folder / "meta.json").read_text())
     assert meta["methods"] == {"grad_cam": "Grad-CAM", "cam": "CAM"}
@@ -97,7 +100,9 @@ def test_stage_writes_maps_of_the_test_part(run_folder):
 
 
 def test_stage_refuses_what_does_not_fit_and_keeps_what_was_there(run_folder):
-    save(network("native"), run_folder / "models" / "classifier.safetensors", weights="none")
+    save_classifier(
+        network("native"), run_folder / "models" / "classifier.safetensors", weights="none"
+    )
     kept = run_folder / "data" / "cams" / "meta.json"
     kept.parent.mkdir()
     kept.write_text("{}")
@@ -110,8 +115,10 @@ def test_bodies_compute_in_the_precision_of_the_device(tmp_path, monkeypatch):
     """Here bfloat16, as no CPU would have it; on a GPU it is float16."""
     monkeypatch.setattr(store, "inference_precision", lambda device: torch.bfloat16)
     model = network()
-    store.write(tmp_path, model, PIXELS, np.arange(2), ["grad_cam"])
+    store.write_maps(tmp_path, model, PIXELS, np.arange(2), ["grad_cam"])
     written = torch.from_numpy(np.load(tmp_path / "grad_cam.npy"))
     x = prepare(torch.from_numpy(PIXELS[:2]))
-    torch.testing.assert_close(written, maps(capture(model, x, torch.bfloat16), "grad_cam"))
-    assert not torch.allclose(written, maps(capture(model, x), "grad_cam"), atol=0, rtol=1e-4)
+    torch.testing.assert_close(written, compute_maps(capture(model, x, torch.bfloat16), "grad_cam"))
+    assert not torch.allclose(
+        written, compute_maps(capture(model, x), "grad_cam"), atol=0, rtol=1e-4
+    )

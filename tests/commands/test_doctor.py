@@ -11,7 +11,7 @@ import torch
 
 from pokecam.commands import doctor
 from pokecam.commands.doctor import State
-from pokecam.common import cores
+from pokecam.common import running
 from pokecam.data.sources import kaggle
 from tests.conftest import PROJECT
 
@@ -47,7 +47,7 @@ def test_a_machine_without_network_is_told_what_still_works(project):
     assert "source: drawn" in source.advice
     assert all_of_it["weights: drawn"].found == "resnet18"
     assert all_of_it["weights: imagenet"].state is State.HINT
-    assert f"{cores.usable()} cores" in all_of_it["processor"].found
+    assert f"{running.usable_cores()} cores" in all_of_it["processor"].found
 
 
 def test_every_hint_and_fault_has_advice(project):

@@ -11,7 +11,7 @@ from PIL import Image
 from pokecam import __main__
 from pokecam.commands import explain
 from pokecam.common.errors import InputError
-from pokecam.networks.classifier import build, save
+from pokecam.networks.classifier import build_classifier, save_classifier
 from tests.conftest import PROJECT
 
 CLASSES = ["Ant", "Bee", "Cat"]
@@ -23,8 +23,8 @@ def trained(tmp_path, monkeypatch):
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(PROJECT / name, tmp_path / name)
     torch.manual_seed(0)
-    model = build("squeezenet1_1", "gap", CLASSES, 64)
-    save(model, tmp_path / "models" / "classifier.safetensors", weights="none")
+    model = build_classifier("squeezenet1_1", "gap", CLASSES, 64)
+    save_classifier(model, tmp_path / "models" / "classifier.safetensors", weights="none")
     noise = np.random.default_rng(0).integers(0, 256, (2, 80, 40, 3), dtype=np.uint8)
     (tmp_path / "pictures" / "more").mkdir(parents=True)
     Image.fromarray(noise[0]).save(tmp_path / "pictures" / "a.png")
@@ -64,7 +64,11 @@ def test_classes_and_methods_can_be_chosen(trained, monkeypatch, capsys):
 @pytest.mark.parametrize(("head", "title"), [("gap", "cam"), ("native", "grad_cam")])
 def test_the_model_file_is_all_that_is_needed(tmp_path, monkeypatch, head, title):
     torch.manual_seed(0)
-    save(build("squeezenet1_1", head, CLASSES, 64), tmp_path / "a.safetensors", weights="none")
+    save_classifier(
+        build_classifier("squeezenet1_1", head, CLASSES, 64),
+        tmp_path / "a.safetensors",
+        weights="none",
+    )
     Image.new("RGB", (80, 40), "red").save(tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
     asked = []
@@ -95,7 +99,7 @@ def test_bad_input_is_answered_in_one_line(trained, monkeypatch, words, message)
 
 def test_a_map_that_points_nowhere_says_so(trained):
     torch.manual_seed(0)
-    model = build("squeezenet1_1", "gap", CLASSES, 64)
+    model = build_classifier("squeezenet1_1", "gap", CLASSES, 64)
     model.head.linear.weight.data.zero_()
     (one,) = explain.explain([trained / "pictures" / "a.png"], model, methods=["cam"])
     assert one.silent == set(one.shown)

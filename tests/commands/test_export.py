@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from pokecam import __main__
-from pokecam.cam.maps import capture, maps
+from pokecam.cam.capture import capture
+from pokecam.cam.maps import compute_maps
 from pokecam.commands import export
 from pokecam.common.errors import InputError
 from pokecam.networks import classifier
@@ -28,7 +29,7 @@ def network(backbone, head):
     values vanish from layer to layer, and any two maps of nothing agree."""
     torch.manual_seed(0)
     side = size_px(backbone)
-    model = classifier.build(backbone, head, CLASSES, side)
+    model = classifier.build_classifier(backbone, head, CLASSES, side)
     x = classifier.prepare(torch.from_numpy(pixels(4, side)))
     with torch.no_grad():
         for _ in range(20):
@@ -50,7 +51,7 @@ def assert_same(path, model):
         captured = capture(model, classifier.prepare(torch.from_numpy(pictures)))
         expected = {"logits": captured.logits.detach()}
         if model.linear is not None:
-            expected["cams"] = maps(captured, "cam")
+            expected["cams"] = compute_maps(captured, "cam")
         given = run(path, pictures)
         assert given.keys() == expected.keys()
         for name, values in given.items():
@@ -125,7 +126,9 @@ def command(monkeypatch, *words):
 )
 def test_the_command_says_what_is_in_the_file(tmp_path, monkeypatch, capsys, head, told):
     monkeypatch.chdir(tmp_path)
-    classifier.save(network("squeezenet1_1", head), tmp_path / "m.safetensors", weights="none")
+    classifier.save_classifier(
+        network("squeezenet1_1", head), tmp_path / "m.safetensors", weights="none"
+    )
     command(monkeypatch, "model.onnx", "--model", "m.safetensors")
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("model.onnx: ")

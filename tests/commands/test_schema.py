@@ -34,7 +34,7 @@ def refused_by_a_stage(tmp_path, changes):
     file.write_text(yaml.safe_dump(changed(changes)), encoding="utf-8")
     try:
         for settings in schema.SETTINGS:
-            params.read(settings, file, PROJECT / "dvc.yaml")
+            params.read_params(settings, file, PROJECT / "dvc.yaml")
     except InputError:
         return True
     return False

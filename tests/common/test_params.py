@@ -9,7 +9,7 @@ from dvc.utils.serialize import modify_yaml
 from pydantic import Field
 
 from pokecam.common.errors import InputError
-from pokecam.common.params import Settings, load, one_of, read, read_all
+from pokecam.common.params import Settings, load, one_of, read_all_params, read_params
 
 
 class Example(Settings):
@@ -38,12 +38,12 @@ def write(folder: Path, **changed: str | None) -> Path:
 
 def refusal(folder: Path, **changed: str | None) -> str:
     with pytest.raises(InputError) as caught:
-        read(Example, write(folder, **changed), pipeline=folder / "none.yaml")
+        read_params(Example, write(folder, **changed), pipeline=folder / "none.yaml")
     return str(caught.value)
 
 
 def test_good_values_arrive_unchanged(tmp_path):
-    settings = read(Example, write(tmp_path), pipeline=tmp_path / "none.yaml")
+    settings = read_params(Example, write(tmp_path), pipeline=tmp_path / "none.yaml")
     assert settings.model_dump() == {
         "rate": 0.1,
         "epochs": 3,
@@ -54,14 +54,14 @@ def test_good_values_arrive_unchanged(tmp_path):
 
 
 def test_settings_cannot_be_changed(tmp_path):
-    settings = read(Example, write(tmp_path), pipeline=tmp_path / "none.yaml")
+    settings = read_params(Example, write(tmp_path), pipeline=tmp_path / "none.yaml")
     with pytest.raises(ValueError, match="frozen"):
         settings.rate = 1.0
 
 
 @pytest.mark.parametrize(("text", "value"), [("1e-3", 1e-3), ("1", 1.0), ("2.5E+1", 25.0)])
 def test_numbers_in_every_spelling(tmp_path, text, value):
-    settings = read(Example, write(tmp_path, rate=text), pipeline=tmp_path / "none.yaml")
+    settings = read_params(Example, write(tmp_path, rate=text), pipeline=tmp_path / "none.yaml")
     assert settings.rate == value
 
 
@@ -74,7 +74,7 @@ def test_names_come_back_as_dvc_writes_them(tmp_path, name):
     (tmp_path / "params.yaml").write_text("classes: [a, b]\n")
     with modify_yaml(tmp_path / "params.yaml") as values:
         values["classes"] = [name, "b"]
-    assert read_all(tmp_path / "params.yaml", tmp_path / "none") == {"classes": [name, "b"]}
+    assert read_all_params(tmp_path / "params.yaml", tmp_path / "none") == {"classes": [name, "b"]}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_values_have_the_types_of_yaml_1_2(text, value):
 
 
 def test_null_where_it_is_allowed(tmp_path):
-    settings = read(Example, write(tmp_path, epochs="null"), pipeline=tmp_path / "none.yaml")
+    settings = read_params(Example, write(tmp_path, epochs="null"), pipeline=tmp_path / "none.yaml")
     assert settings.epochs is None
 
 
@@ -124,7 +124,7 @@ def test_numbers_are_finite(tmp_path, rate):
 def test_a_mark_at_the_start_and_other_ends_of_lines_change_nothing(tmp_path, mark, end):
     path = write(tmp_path, rate="0.5")
     path.write_bytes((mark + path.read_text().replace("\n", end)).encode())
-    assert read(Example, path, pipeline=tmp_path / "none.yaml").rate == 0.5
+    assert read_params(Example, path, pipeline=tmp_path / "none.yaml").rate == 0.5
 
 
 def test_wrong_type_names_key_and_value(tmp_path):
@@ -172,13 +172,13 @@ def pipeline(tmp_path) -> Path:
 
 def test_a_key_that_no_stage_uses_is_refused_with_the_nearest(tmp_path, pipeline):
     with pytest.raises(InputError, match=r"epocs is not a parameter\. Did you mean epochs\?"):
-        read(Example, write(tmp_path, epocs="3"), pipeline=pipeline)
+        read_params(Example, write(tmp_path, epocs="3"), pipeline=pipeline)
     with pytest.raises(InputError, match="epocs is not a parameter"):
-        read_all(write(tmp_path, epocs="3"), pipeline=pipeline)
+        read_all_params(write(tmp_path, epocs="3"), pipeline=pipeline)
 
 
 def test_keys_of_other_stages_are_known_through_the_pipeline(tmp_path, pipeline):
-    assert read(Example, write(tmp_path, colour="red"), pipeline=pipeline).rate == 0.1
+    assert read_params(Example, write(tmp_path, colour="red"), pipeline=pipeline).rate == 0.1
 
 
 def test_messages_are_one_line(tmp_path):
@@ -202,22 +202,22 @@ def test_files_that_are_no_parameters(tmp_path, text, reason):
     path = tmp_path / "params.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=reason):
-        read_all(path)
+        read_all_params(path)
 
 
 def test_a_missing_file_and_bytes_that_are_no_text(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
-        read_all(tmp_path / "params.yaml")
+        read_all_params(tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_bytes(b"a: \xff\n")
     with pytest.raises(InputError, match="UTF-8"):
-        read_all(tmp_path / "params.yaml")
+        read_all_params(tmp_path / "params.yaml")
 
 
 def test_yaml_never_builds_python_objects(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text("a: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(InputError, match="not valid YAML"):
-        read_all(path)
+        read_all_params(path)
 
 
 def test_null_is_offered_for_the_whole_value_only(tmp_path):
@@ -228,4 +228,4 @@ def test_null_is_offered_for_the_whole_value_only(tmp_path):
     for text, told in (("[a]", r"sizes\[0\]: 'a' .* integer is needed$"), ("a", "list or null is")):
         path.write_text(f"sizes: {text}\n")
         with pytest.raises(InputError, match=told):
-            read(Lists, path, pipeline=tmp_path / "none.yaml")
+            read_params(Lists, path, pipeline=tmp_path / "none.yaml")

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from pokecam.common.errors import InputError
-from pokecam.common.running import run, when_asked
+from pokecam.common.running import defer_interrupts, run
 from tests.conftest import PROJECT
 
 
@@ -124,7 +124,7 @@ def test_a_signal_while_python_tidies_up_ends_it_without_a_traceback(tmp_path, n
 
 def test_signals_are_handled_as_before_when_the_work_is_done():
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with when_asked() as asked:
+    with defer_interrupts() as asked:
         assert not asked()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
@@ -133,7 +133,7 @@ def test_in_another_thread_nobody_is_asked():
     answers = []
 
     def work():
-        with when_asked() as asked:
+        with defer_interrupts() as asked:
             answers.append(asked())
 
     thread = threading.Thread(target=work)

@@ -17,7 +17,7 @@ SETTINGS = PROJECT / "drawn"
 def packed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawn")
     members = drawn.members(SETTINGS, images_per_class=5, draw_seed=3, workers=1)
-    raw_zip.write(members, folder / "raw.zip")
+    raw_zip.write_raw_zip(members, folder / "raw.zip")
     pack(
         folder / "raw.zip",
         folder / "images",
@@ -26,7 +26,7 @@ def packed(tmp_path_factory):
         image_size=SIZE_PX,
         unfinished=folder / "unfinished",
     )
-    return images.load(folder / "images")
+    return images.load_packed(folder / "images")
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from pokecam.cam.capture import capture
 from pokecam.cam.display import display
-from pokecam.cam.maps import capture, maps
+from pokecam.cam.maps import compute_maps
 from pokecam.cam.methods import METHODS
 from pokecam.judging import parts
 from pokecam.networks.classifier import Classifier, GlobalAverage
@@ -83,7 +84,7 @@ def share_right(method):
     for seed in range(PICTURES):
         x, regions = scene(seed)
         planted = seed % 6
-        raw = maps(capture(network(planted), x), method)
+        raw = compute_maps(capture(network(planted), x), method)
         shown = display(raw[:, 0].detach().numpy(), SIZE_PX)
         density = parts.masses(shown, regions)[0] / [region.sum() for region in regions.values()]
         right += density.argmax() == planted and density.max() > 0

@@ -7,10 +7,11 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
+from pokecam.cam.capture import capture
 from pokecam.cam.display import display
-from pokecam.cam.maps import capture, maps
+from pokecam.cam.maps import compute_maps
 from pokecam.judging.sanity import randomised, rank_correlation, ssim, unchanged
-from pokecam.networks.classifier import Classifier, build
+from pokecam.networks.classifier import Classifier, build_classifier
 from tests.support.networks import SIZE_PX, size_px
 
 C1, C2 = 0.01**2, 0.03**2
@@ -30,7 +31,7 @@ def learnt(backbone, head="gap"):
     """A network in which no parameter and no statistic is what it is in a fresh one."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = build(backbone, head, "abc", size_px(backbone)).eval()
+        network = build_classifier(backbone, head, "abc", size_px(backbone)).eval()
         for tensor in network.state_dict().values():
             if tensor.is_floating_point():
                 tensor += 0.05 * torch.rand_like(tensor)
@@ -328,7 +329,7 @@ def test_maps_that_do_not_look_at_the_network_are_told_from_those_that_do():
     told = {}
     for method in ("grad_cam", "random", "centre", "edges"):
         before, after = (
-            display(maps(c, method)[:, 0].numpy(), SIZE_PX) for c in (captured, afterwards)
+            display(compute_maps(c, method)[:, 0].numpy(), SIZE_PX) for c in (captured, afterwards)
         )
         told[method] = unchanged(rank_correlation(before, after))
     assert told == {"grad_cam": False, "random": True, "centre": True, "edges": True}

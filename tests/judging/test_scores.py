@@ -194,7 +194,7 @@ def test_parts_are_told_by_class_the_dearest_first():
         ],
         columns=["file", "label", "part", "area_px", "drop", "cam", "random"],
     )
-    table = tables.worth_of_parts(drops, ["cam", "random"], seed=0)
+    table = tables.importance_of_parts(drops, ["cam", "random"], seed=0)
     assert [tuple(row) for row in table[["label", "part", "drop", "n"]].to_numpy()] == [
         ("b", "tail", 3.0, 2),
         ("b", "ear", 0.5, 2),

@@ -24,7 +24,7 @@ ROWS = np.array([1, 3, 5, 7])  # of ten pictures, five a class
 def case(tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawn")
     members = drawn.members(PROJECT / "drawn", images_per_class=5, draw_seed=3, workers=1)
-    raw_zip.write(members, folder / "raw.zip")
+    raw_zip.write_raw_zip(members, folder / "raw.zip")
     pack(
         folder / "raw.zip",
         folder / "images",
@@ -35,9 +35,9 @@ def case(tmp_path_factory):
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = classifier.build("squeezenet1_1", "gap", CLASSES, SIZE_PX).eval()
+        network = classifier.build_classifier("squeezenet1_1", "gap", CLASSES, SIZE_PX).eval()
     maps = {"cam": np.random.default_rng(0).random((len(ROWS), 2, 6, 6), dtype=np.float32)}
-    packed = images.load(folder / "images")
+    packed = images.load_packed(folder / "images")
     return Case(network, None, packed, ROWS, np.array([0, 1, 0, 1]), maps)
 
 
@@ -98,6 +98,6 @@ def not_asked():
 def test_every_table_that_was_asked_for_is_made(case, redrawing):
     made = tables.tables(case, settings(), redrawing, shuffled=not_asked)
     assert set(made) == {
-        *("scores", "measures", "tests", "parts", "worth", "lookalikes", "background"),
+        *("scores", "measures", "tests", "parts", "importance", "lookalikes", "background"),
     }
     assert all(len(table) for table in made.values())

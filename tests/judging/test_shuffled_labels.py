@@ -9,7 +9,7 @@ from torch import nn
 from pokecam.data.packed.images import Packed
 from pokecam.judging import shuffled_labels
 from pokecam.networks import pretrained
-from pokecam.training.fit import Recipe, TrainSettings
+from pokecam.training.settings import Recipe, TrainSettings
 
 CLASSES = ["blue", "red"]
 N, SIZE_PX = 40, 64
@@ -30,7 +30,7 @@ def packed():
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "none.safetensors"
-    pretrained.write(path, {}, backbone="mobilenet_v3_small", weights="none")
+    pretrained.write_weights(path, {}, backbone="mobilenet_v3_small", weights="none")
     return path
 
 
@@ -55,8 +55,8 @@ def asked(monkeypatch):
     """What `training.fit` was asked, instead of training."""
     calls = []
 
-    def fit(network, train, val, **options):
-        calls.append((network, train, val, options))
+    def fit(network, train, val, recipe, *, pretrained):
+        calls.append((network, train, val, recipe, pretrained))
         return pd.DataFrame({"train_accuracy": [0.4, 0.9]})
 
     monkeypatch.setattr(shuffled_labels, "fit", fit)
@@ -67,7 +67,7 @@ def test_labels_say_nothing_and_classes_keep_their_numbers(packed, weights, aske
     trained(packed, weights)
     trained(packed, weights)
     trained(packed, weights, seed=4)
-    (_, train, val, options), (_, again, _, _), (_, other, _, _) = asked
+    (_, train, val, recipe, is_pretrained), (_, again, *_), (_, other, *_) = asked
     true = ROWS // 2 % 2
     assert np.bincount(train.labels).tolist() == np.bincount(true).tolist()
     assert 0.2 < (train.labels == true).mean() < 0.8
@@ -75,17 +75,17 @@ def test_labels_say_nothing_and_classes_keep_their_numbers(packed, weights, aske
     assert not np.array_equal(train.labels, other.labels)
     np.testing.assert_array_equal(train.rows, ROWS)
     np.testing.assert_array_equal(val.labels, train.labels[: len(val)])
-    assert (options["epochs"], options["pretrained"], options["seed"]) == (6, False, 3)
+    assert (recipe.epochs, is_pretrained, recipe.seed) == (6, False, 3)
 
 
 def test_it_takes_as_many_epochs_as_there_are_pictures_to_learn(packed, weights, asked):
     trained(packed, weights, epochs=None)
-    assert asked[0][3]["epochs"] == 3 * 40
+    assert asked[0][3].epochs == 3 * 40
 
 
 def test_what_is_known_by_heart_is_told(packed, weights, asked, caplog):
     trained(packed, weights)
-    assert "of shuffled labels, the network knows 90 % by heart" in caplog.text
+    assert "the network has memorised 90 % of the shuffled labels" in caplog.text
 
 
 def test_the_network_is_the_same_in_every_run(packed, weights):

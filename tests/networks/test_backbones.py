@@ -122,4 +122,4 @@ def test_batch_norm_arrives_in_short_trainings():
 def test_every_backbone_has_official_weights_that_state_its_smallest_picture():
     for name in BACKBONES:
         assert backbones.imagenet_weights(name).url
-        assert 1 <= backbones.smallest_picture(name) <= 256
+        assert 1 <= backbones.smallest_image_px(name) <= 256

@@ -19,7 +19,7 @@ SMALL = "squeezenet1_1"
 
 def build(backbone=SMALL, head="gap", seed=0):
     torch.manual_seed(seed)
-    return classifier.build(backbone, head, CLASSES, SIZE_PX)
+    return classifier.build_classifier(backbone, head, CLASSES, SIZE_PX)
 
 
 def some_pixels(n=2, seed=0):
@@ -50,7 +50,7 @@ def test_linear_is_there_where_the_head_is_pooling_and_one_linear_layer(
     backbone, head, only_linear
 ):
     with torch.device("meta"):
-        model = classifier.build(backbone, head, CLASSES, SIZE_PX)
+        model = classifier.build_classifier(backbone, head, CLASSES, SIZE_PX)
     assert (model.linear is not None) == only_linear
 
 
@@ -58,7 +58,7 @@ def test_linear_is_there_where_the_head_is_pooling_and_one_linear_layer(
 @pytest.mark.parametrize("head", classifier.HEADS)
 def test_the_last_layer_has_one_output_per_class(backbone, head):
     with torch.device("meta"):
-        model = classifier.build(backbone, head, CLASSES, size_px(backbone))
+        model = classifier.build_classifier(backbone, head, CLASSES, size_px(backbone))
     assert len(model.last_layer.weight) == len(CLASSES)
 
 
@@ -109,8 +109,8 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, head):
     with torch.no_grad():
         model.body.bn1.running_mean += 1  # buffers too
     path = tmp_path / "classifier.safetensors"
-    classifier.save(model, path, weights="none")
-    loaded = classifier.load(path)
+    classifier.save_classifier(model, path, weights="none")
+    loaded = classifier.load_classifier(path)
     assert (loaded.backbone, loaded.head_kind) == ("resnet18", head)
     assert loaded.classes == CLASSES
     assert loaded.image_size == SIZE_PX
@@ -123,8 +123,8 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, head):
 
 def test_the_file_says_all_that_another_program_needs(tmp_path):
     path = tmp_path / "classifier.safetensors"
-    classifier.save(build(), path, weights="drawn")
-    _, metadata = safetensors_file.read(path)
+    classifier.save_classifier(build(), path, weights="drawn")
+    _, metadata = safetensors_file.read_safetensors(path)
     assert json.loads(metadata["classes"]) == list(CLASSES)
     assert json.loads(metadata["preprocessing"]) == {
         "colours": "RGB",
@@ -145,28 +145,28 @@ def test_metadata_are_written_in_one_order(tmp_path):
     """safetensors writes them in the random order of a hash table."""
     metadata = {name: name * 3 for name in "zyxwvutsrqponmlkjihgfedcba"}
     path = tmp_path / "file.safetensors"
-    safetensors_file.write(path, {"b": torch.ones(2), "a": torch.zeros(1, 3)}, metadata)
+    safetensors_file.write_safetensors(path, {"b": torch.ones(2), "a": torch.zeros(1, 3)}, metadata)
     header = path.read_bytes()[8:].split(b"}")[0].decode()
     assert header.index('"a":') < header.index('"m":') < header.index('"z":')
-    assert safetensors_file.read(path)[1] == metadata
-    assert torch.equal(safetensors_file.read(path)[0]["b"], torch.ones(2))
+    assert safetensors_file.read_safetensors(path)[1] == metadata
+    assert torch.equal(safetensors_file.read_safetensors(path)[0]["b"], torch.ones(2))
 
 
 def test_too_small_pictures_are_refused():
     with pytest.raises(InputError, match=r"image_size: 32 .* alexnet, which takes 63"):
-        classifier.build("alexnet", "gap", CLASSES, 32)
+        classifier.build_classifier("alexnet", "gap", CLASSES, 32)
 
 
 def test_files_that_are_no_classifier_are_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     with pytest.raises(InputError, match="does not exist"):
-        classifier.load(path)
-    safetensors_file.write(path, {"a": torch.ones(1)}, {"backbone": "resnet18"})
+        classifier.load_classifier(path)
+    safetensors_file.write_safetensors(path, {"a": torch.ones(1)}, {"backbone": "resnet18"})
     with pytest.raises(InputError, match="does not say its head, classes, image_size"):
-        classifier.load(path)
+        classifier.load_classifier(path)
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(InputError, match="is no safetensors file, or not a whole one"):
-        classifier.load(path)
+        classifier.load_classifier(path)
 
 
 @pytest.mark.parametrize(
@@ -183,21 +183,21 @@ def test_files_that_are_no_classifier_are_refused(tmp_path):
 )
 def test_files_of_another_network_are_refused_in_one_line(tmp_path, changes, message):
     path = tmp_path / "classifier.safetensors"
-    classifier.save(build(), path, weights="none")
-    state, metadata = safetensors_file.read(path)
-    safetensors_file.write(path, state, metadata | changes)
+    classifier.save_classifier(build(), path, weights="none")
+    state, metadata = safetensors_file.read_safetensors(path)
+    safetensors_file.write_safetensors(path, state, metadata | changes)
     with pytest.raises(InputError, match=re.escape(message)) as refusal:
-        classifier.load(path)
+        classifier.load_classifier(path)
     assert "\n" not in str(refusal.value)
 
 
 def test_a_file_from_before_preprocessing_was_named_is_read(tmp_path):
     path = tmp_path / "classifier.safetensors"
-    classifier.save(build(), path, weights="none")
-    state, metadata = safetensors_file.read(path)
+    classifier.save_classifier(build(), path, weights="none")
+    state, metadata = safetensors_file.read_safetensors(path)
     del metadata["preprocessing"], metadata["cam_layer"]
-    safetensors_file.write(path, state, metadata)
-    assert classifier.load(path).cam_layer == "features.12"
+    safetensors_file.write_safetensors(path, state, metadata)
+    assert classifier.load_classifier(path).cam_layer == "features.12"
 
 
 def test_global_average_is_the_mean():
@@ -211,9 +211,9 @@ def test_every_backbone_comes_back_from_its_file(backbone, tmp_path):
     """What is built without content must have everything that is not in the file, too."""
     torch.manual_seed(0)
     side = size_px(backbone)
-    model = classifier.build(backbone, "native", CLASSES, side).eval()
+    model = classifier.build_classifier(backbone, "native", CLASSES, side).eval()
     nn.init.normal_(model.last_layer.weight, std=0.1)
-    classifier.save(model, tmp_path / "model.safetensors", weights="none")
+    classifier.save_classifier(model, tmp_path / "model.safetensors", weights="none")
     x = torch.randn(1, 3, side, side).to(memory_format=torch.channels_last)
     with torch.no_grad():
-        assert torch.equal(classifier.load(tmp_path / "model.safetensors")(x), model(x))
+        assert torch.equal(classifier.load_classifier(tmp_path / "model.safetensors")(x), model(x))

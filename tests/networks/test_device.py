@@ -15,14 +15,14 @@ GROUPED = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, groups=4))
 
 
 def test_auto_takes_what_is_there():
-    assert device.pick("auto").type in ("cuda", "mps", "cpu")
-    assert device.pick("cpu") == torch.device("cpu")
+    assert device.pick_device("auto").type in ("cuda", "mps", "cpu")
+    assert device.pick_device("cpu") == torch.device("cpu")
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match=r"^device: cuda is not available here; available: auto, "):
-        device.pick("cuda")
+        device.pick_device("cuda")
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_pictures_are_the_same_kept_on_the_device_or_not(free_bytes, monkeypatch
     monkeypatch.setattr(device, "_free_bytes", lambda _: free_bytes)
     pixels = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 3), dtype=np.uint8)
     rows = np.array([8, 2, 3, 5])
-    read = device.reader(pixels, rows, torch.device("cpu"))
+    read = device.image_reader(pixels, rows, torch.device("cpu"))
     assert np.array_equal(read(np.array([3, 0])).numpy(), pixels[[5, 8]])
     before = pixels[5, 0, 0, 0]
     pixels[:] = 0
@@ -65,7 +65,7 @@ def determinism_restored():
 def test_on_cuda_algorithms_are_deterministic(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
-    device.pick("cuda")
+    device.pick_device("cuda")
     assert torch.are_deterministic_algorithms_enabled()
     assert torch.is_deterministic_algorithms_warn_only_enabled()
 
@@ -79,7 +79,7 @@ def test_shared_out_tasks_have_a_core_each():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with device.shared_out(torch.device("cpu")) as pool:
+        with device.thread_pool(torch.device("cpu")) as pool:
             meet = Barrier(2, timeout=60)  # both run at once, or neither goes on
 
             def task(_):
@@ -88,7 +88,7 @@ def test_shared_out_tasks_have_a_core_each():
 
             assert list(pool.map(task, range(2))) == [1, 1]
         assert torch.get_num_threads() == 2
-        with device.shared_out(torch.device("meta")) as pool:
+        with device.thread_pool(torch.device("meta")) as pool:
             assert len({*pool.map(lambda _: get_ident(), range(8))}) == 1
     finally:
         torch.set_num_threads(before)

@@ -53,10 +53,12 @@ def test_a_refined_layer_sees_what_the_coarse_one_saw():
 
 def test_a_classifier_remembers_its_stride(tmp_path):
     torch.manual_seed(0)
-    model = classifier.build("mobilenet_v3_small", "gap", ["a", "b"], 64, feature_stride=16).eval()
+    model = classifier.build_classifier(
+        "mobilenet_v3_small", "gap", ["a", "b"], 64, feature_stride=16
+    ).eval()
     path = tmp_path / "model.safetensors"
-    classifier.save(model, path, weights="none")
-    again = classifier.load(path)
+    classifier.save_classifier(model, path, weights="none")
+    again = classifier.load_classifier(path)
     x = torch.randn(1, 3, 64, 64)
     assert again.feature_stride == 16
     with torch.no_grad():

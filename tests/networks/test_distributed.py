@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pokecam.networks.distributed import ALONE, Team
+from pokecam.networks.distributed import SINGLE_PROCESS, Team
 
 
 @pytest.mark.parametrize(("n", "count"), [(10, 3), (2, 4), (0, 2), (7, 1)])
@@ -17,8 +17,8 @@ def test_shares_cover_everything_once_and_differ_by_one_at_most(n, count):
 
 def test_one_alone_talks_to_nobody():
     x = torch.arange(3.0)
-    assert ALONE.leads
-    assert ALONE.gathered(x, 3) is x
-    assert ALONE.total(x).equal(x)
-    assert ALONE.told("word") == "word"
-    assert ALONE.parallel(network := torch.nn.Linear(1, 1)) is network
+    assert SINGLE_PROCESS.is_main
+    assert SINGLE_PROCESS.all_gather(x, 3) is x
+    assert SINGLE_PROCESS.all_reduce(x).equal(x)
+    assert SINGLE_PROCESS.broadcast_object("word") == "word"
+    assert SINGLE_PROCESS.data_parallel(network := torch.nn.Linear(1, 1)) is network

@@ -3,16 +3,17 @@
 import pytest
 import torch
 
-from pokecam.cam.maps import capture, maps
+from pokecam.cam.capture import capture
+from pokecam.cam.maps import compute_maps
 from pokecam.common.errors import InputError
 from pokecam.networks import layers
-from pokecam.networks.classifier import build
+from pokecam.networks.classifier import build_classifier
 from tests.support.networks import SIZE_PX
 
 
 def network(backbone="resnet18", head="gap"):
     torch.manual_seed(0)
-    return build(backbone, head, ["a", "b"], SIZE_PX).eval()
+    return build_classifier(backbone, head, ["a", "b"], SIZE_PX).eval()
 
 
 @pytest.mark.parametrize("layer", ["layer3", "layer3.0", "conv1", "layer4.0"])
@@ -29,7 +30,7 @@ def test_grad_cam_of_an_earlier_layer_is_plain_autograd_there(layer):
         (g,) = torch.autograd.grad(logits[:, label].sum(), kept[0], retain_graph=True)
         expected.append((g.mean(dim=(2, 3), keepdim=True) * kept[0]).sum(dim=1).detach())
     captured = capture(layers.at(model, layer), x)
-    torch.testing.assert_close(maps(captured, "grad_cam"), torch.stack(expected, dim=1))
+    torch.testing.assert_close(compute_maps(captured, "grad_cam"), torch.stack(expected, dim=1))
     torch.testing.assert_close(captured.logits, logits)
 
 
@@ -43,12 +44,12 @@ def test_layers_that_there_are_not_are_refused():
     with pytest.raises(InputError, match=r"no layer layer5.*Its layers: conv1, bn1"):
         layers.at(network(), "layer5")
     with pytest.raises(InputError, match="cam needs nothing but average pooling"):
-        maps(capture(layers.at(network(), "layer2"), torch.zeros(1, 3, 64, 64)), "cam")
+        compute_maps(capture(layers.at(network(), "layer2"), torch.zeros(1, 3, 64, 64)), "cam")
 
 
 def test_a_transformer_has_one_layer_to_use():
     torch.manual_seed(0)
-    model = build("swin_t", "gap", ["a", "b"], 224)
+    model = build_classifier("swin_t", "gap", ["a", "b"], 224)
     with pytest.raises(InputError, match="of swin_t only permute can be used"):
         layers.at(model, "features.3")
 
@@ -58,7 +59,7 @@ def test_a_transformer_has_one_layer_to_use():
 )
 def test_the_layer_of_a_vision_transformer_has_its_name(head, layer):
     """What goes into the last of 12 blocks for the native head, what comes out for the other."""
-    assert build("vit_b_32", head, ["a", "b"], 224).cam_layer == layer
+    assert build_classifier("vit_b_32", head, ["a", "b"], 224).cam_layer == layer
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_the_layer_of_a_vision_transformer_has_its_name(head, layer):
 )
 def test_the_last_layer_of_at_least_a_side(backbone, quarter, eighth):
     with torch.device("meta"):
-        model = build(backbone, "gap", ["a", "b"], 224)
+        model = build_classifier(backbone, "gap", ["a", "b"], 224)
     assert layers.last_of_side(model, 1 / 4) == quarter
     assert layers.last_of_side(model, 1 / 8) == eighth
     assert layers.last_of_side(model, 2) is None

@@ -30,13 +30,13 @@ def saved(tmp_path, state, name="weights.pth"):
 
 def build(backbone, head="gap"):
     torch.manual_seed(1)
-    return classifier.build(backbone, head, CLASSES, 64)
+    return classifier.build_classifier(backbone, head, CLASSES, 64)
 
 
 def test_none_is_an_empty_state_and_changes_nothing():
-    assert pretrained.fetch("none", SMALL) == {}
+    assert pretrained.fetch_weights("none", SMALL) == {}
     model, same = build(SMALL), build(SMALL)
-    pretrained.apply({}, model)
+    pretrained.apply_weights({}, model)
     assert all(
         torch.equal(ours, theirs)
         for ours, theirs in zip(model.parameters(), same.parameters(), strict=True)
@@ -47,11 +47,11 @@ def test_none_is_an_empty_state_and_changes_nothing():
 @torch.no_grad()
 def test_a_file_gives_the_body_and_never_the_last_layer(tmp_path, head):
     state = torchvision_state("mobilenet_v3_small")
-    fetched = pretrained.fetch(saved(tmp_path, state), "mobilenet_v3_small")
+    fetched = pretrained.fetch_weights(saved(tmp_path, state), "mobilenet_v3_small")
     assert state.keys() - fetched.keys() == {"classifier.3.weight", "classifier.3.bias"}
     model = build("mobilenet_v3_small", head)
     fresh = model.last_layer.weight.clone()
-    pretrained.apply(fetched, model)
+    pretrained.apply_weights(fetched, model)
     original = torchvision.models.get_model("mobilenet_v3_small", num_classes=7).eval()
     original.load_state_dict(state)
     x = torch.randn(1, 3, 64, 64)
@@ -69,18 +69,18 @@ def test_safetensors_without_batch_counters_and_in_half_precision(tmp_path):
         if not name.endswith("num_batches_tracked")
     }
     path = tmp_path / "weights.safetensors"
-    safetensors_file.write(path, half, {})
-    fetched = pretrained.fetch(str(path), "resnet18")
+    safetensors_file.write_safetensors(path, half, {})
+    fetched = pretrained.fetch_weights(str(path), "resnet18")
     assert fetched["conv1.weight"].dtype == torch.float32
     assert torch.equal(fetched["conv1.weight"], half["conv1.weight"].float())
     assert fetched["bn1.num_batches_tracked"] == 0
-    pretrained.apply(fetched, build("resnet18"))
+    pretrained.apply_weights(fetched, build("resnet18"))
 
 
 def test_a_state_kept_under_a_key_of_a_checkpoint(tmp_path):
     state = torchvision_state(SMALL)
     path = saved(tmp_path, {"state_dict": state, "epoch": 3})
-    assert pretrained.fetch(path, SMALL).keys() < state.keys()
+    assert pretrained.fetch_weights(path, SMALL).keys() < state.keys()
 
 
 def test_missing_superfluous_and_misshapen_tensors_are_named(tmp_path):
@@ -89,7 +89,7 @@ def test_missing_superfluous_and_misshapen_tensors_are_named(tmp_path):
     state["extra.weight"] = torch.zeros(1)
     state["features.0.bias"] = torch.zeros(3)
     with pytest.raises(InputError) as error:
-        pretrained.fetch(saved(tmp_path, state), SMALL)
+        pretrained.fetch_weights(saved(tmp_path, state), SMALL)
     assert "1 tensors missing: features.0.weight" in str(error.value)
     assert "1 tensors superfluous: extra.weight" in str(error.value)
     assert "1 tensors of another shape: features.0.bias" in str(error.value)
@@ -98,19 +98,19 @@ def test_missing_superfluous_and_misshapen_tensors_are_named(tmp_path):
 def test_many_names_are_cut_short_and_counted(tmp_path):
     state = {f"layer.{i}": torch.zeros(1) for i in range(30)}
     with pytest.raises(InputError, match=r"30 tensors superfluous: layer\.0.* and 26 more"):
-        pretrained.fetch(saved(tmp_path, state), SMALL)
+        pretrained.fetch_weights(saved(tmp_path, state), SMALL)
 
 
 @pytest.mark.parametrize(("file", "asked"), [("resnet18", "resnet50"), (SMALL, "alexnet")])
 def test_a_file_of_another_backbone_says_which(tmp_path, file, asked):
     with pytest.raises(InputError, match=f"looks like {file}"):
-        pretrained.fetch(saved(tmp_path, torchvision_state(file)), asked)
+        pretrained.fetch_weights(saved(tmp_path, torchvision_state(file)), asked)
 
 
 def test_hidden_layers_of_another_head_are_left_out_and_mentioned(tmp_path, caplog):
     state = torchvision_state("mobilenet_v3_small")
     state["classifier.0.weight"] = torch.zeros(5, 576)
-    fetched = pretrained.fetch(saved(tmp_path, state), "mobilenet_v3_small")
+    fetched = pretrained.fetch_weights(saved(tmp_path, state), "mobilenet_v3_small")
     assert not any(name.startswith("classifier") for name in fetched)
     assert "classifier.0.bias, classifier.0.weight" in caplog.text
 
@@ -119,7 +119,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
     state = torchvision_state(SMALL)
     state["features.0.bias"][0] = float("nan")
     with pytest.raises(InputError, match=r"features\.0\.bias holds values that are not finite"):
-        pretrained.fetch(saved(tmp_path, state), SMALL)
+        pretrained.fetch_weights(saved(tmp_path, state), SMALL)
 
 
 class Hostile:
@@ -141,7 +141,7 @@ def test_code_in_a_file_is_not_run(tmp_path, form, recwarn):
     else:
         torch.save(content, path, _use_new_zipfile_serialization=form == "zip")
     with pytest.raises(InputError, match="needed is a state of tensors"):
-        pretrained.fetch(str(path), SMALL)
+        pretrained.fetch_weights(str(path), SMALL)
     assert not witness.exists()
     assert not recwarn.list
 
@@ -149,10 +149,10 @@ def test_code_in_a_file_is_not_run(tmp_path, form, recwarn):
 def test_files_from_before_version_1_6_are_read(tmp_path):
     state, path = torchvision_state(SMALL), tmp_path / "weights.pth"
     torch.save(state, path, _use_new_zipfile_serialization=False)
-    assert pretrained.fetch(str(path), SMALL).keys() < state.keys()
+    assert pretrained.fetch_weights(str(path), SMALL).keys() < state.keys()
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(InputError, match=r"weights\.pth was not loaded: it is damaged"):
-        pretrained.fetch(str(path), SMALL)
+        pretrained.fetch_weights(str(path), SMALL)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x02", b"PK\x03\x04 broken", b"\0" * 600])
@@ -161,7 +161,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, content, suffix):
     path = tmp_path / f"weights.{suffix}"
     path.write_bytes(content)
     with pytest.raises(InputError) as error:
-        pretrained.fetch(str(path), SMALL)
+        pretrained.fetch_weights(str(path), SMALL)
     assert path.name in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -169,19 +169,19 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, content, suffix):
 @pytest.mark.parametrize("content", [[1, 2], {"a": 1}, {}, {"state_dict": {"a": [1]}}])
 def test_files_without_a_state_are_refused(tmp_path, content):
     with pytest.raises(InputError, match="holds no state dict"):
-        pretrained.fetch(saved(tmp_path, content), SMALL)
+        pretrained.fetch_weights(saved(tmp_path, content), SMALL)
 
 
 def test_a_misspelt_word_is_no_file():
     with pytest.raises(InputError, match="Did you mean imagenet"):
-        pretrained.fetch("imagnet", SMALL)
+        pretrained.fetch_weights("imagnet", SMALL)
 
 
 def test_drawn_weights_come_from_the_shipped_file(tmp_path):
     state = torchvision_state(SMALL)
     body = {name: tensor for name, tensor in state.items() if not name.startswith("classifier")}
-    quantised.save(body, tmp_path / f"{SMALL}.safetensors", {})
-    fetched = pretrained.fetch("drawn", SMALL, shipped=tmp_path)
+    quantised.save_quantised(body, tmp_path / f"{SMALL}.safetensors", {})
+    fetched = pretrained.fetch_weights("drawn", SMALL, shipped=tmp_path)
     assert fetched.keys() == body.keys()
     error = (fetched["features.0.weight"] - body["features.0.weight"]).abs().max()
     assert error <= body["features.0.weight"].abs().max() / 127 / 2 * 1.001
@@ -191,7 +191,7 @@ def test_a_backbone_without_drawn_weights_names_those_that_have_them(tmp_path):
     for name in ("resnet18", "mobilenet_v3_small"):
         (tmp_path / f"{name}.safetensors").touch()
     with pytest.raises(InputError, match=r"vgg16.*mobilenet_v3_small, resnet18.*imagenet, none"):
-        pretrained.fetch("drawn", "vgg16", shipped=tmp_path)
+        pretrained.fetch_weights("drawn", "vgg16", shipped=tmp_path)
 
 
 @pytest.fixture
@@ -226,9 +226,9 @@ def publish(monkeypatch, folder, state, digest=None):
 def test_official_weights_are_downloaded_once(hub, tmp_path, monkeypatch):
     state = torchvision_state(SMALL, n_classes=1000)
     publish(monkeypatch, tmp_path, state)
-    first = pretrained.fetch("imagenet", SMALL)
+    first = pretrained.fetch_weights("imagenet", SMALL)
     monkeypatch.delattr(torch.hub, "urlopen")
-    again = pretrained.fetch("imagenet", SMALL)
+    again = pretrained.fetch_weights("imagenet", SMALL)
     assert torch.equal(first["features.0.weight"], state["features.0.weight"])
     assert torch.equal(again["features.0.weight"], state["features.0.weight"])
 
@@ -236,13 +236,13 @@ def test_official_weights_are_downloaded_once(hub, tmp_path, monkeypatch):
 def test_a_download_with_another_hash_is_refused(hub, tmp_path, monkeypatch):
     publish(monkeypatch, tmp_path, torchvision_state(SMALL), digest="0123abcd")
     with pytest.raises(InputError, match="invalid hash value"):
-        pretrained.fetch("imagenet", SMALL)
+        pretrained.fetch_weights("imagenet", SMALL)
     assert not list(hub.glob("*.pth"))
 
 
 def test_unreachable_official_weights_say_which_file_to_put_where(hub):
     with pytest.raises(InputError) as error:
-        pretrained.fetch("imagenet", SMALL)
+        pretrained.fetch_weights("imagenet", SMALL)
     url = backbones.imagenet_weights(SMALL).url
     assert url in str(error.value)
     assert str(hub / url.rsplit("/", 1)[1]) in str(error.value)
@@ -252,24 +252,24 @@ def test_a_file_put_into_the_cache_must_be_the_official_one(hub):
     name = backbones.imagenet_weights(SMALL).url.rsplit("/", 1)[1]
     torch.save(torchvision_state(SMALL), hub / name)
     with pytest.raises(InputError, match="SHA-256 does not begin with"):
-        pretrained.fetch("imagenet", SMALL)
+        pretrained.fetch_weights("imagenet", SMALL)
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
-    state = pretrained.check(torchvision_state(SMALL), SMALL, "here")
+    state = pretrained.check_weights(torchvision_state(SMALL), SMALL, "here")
     path = tmp_path / "pretrained.safetensors"
-    pretrained.write(path, state, SMALL, str(tmp_path / "mine.pth"))
-    read, origin = pretrained.read(path, SMALL)
+    pretrained.write_weights(path, state, SMALL, str(tmp_path / "mine.pth"))
+    read, origin = pretrained.read_weights(path, SMALL)
     assert origin == "mine.pth"  # a name, not a path of this machine
     assert read.keys() == state.keys()
     assert all(torch.equal(read[name], state[name]) for name in state)
     with pytest.raises(InputError, match=r"holds weights of squeezenet1_1, backbone is resnet18"):
-        pretrained.read(path, "resnet18")
+        pretrained.read_weights(path, "resnet18")
 
 
 def test_the_real_weights_fit(shared):
     path = shared / "weights" / "mobilenet_v2-from-tf2-int8.pth"
-    state = pretrained.fetch(str(path), "mobilenet_v2")
+    state = pretrained.fetch_weights(str(path), "mobilenet_v2")
     assert len(state) == 312
     with pytest.raises(InputError, match="looks like mobilenet_v2"):
-        pretrained.fetch(str(path), "mobilenet_v3_small")
+        pretrained.fetch_weights(str(path), "mobilenet_v3_small")

@@ -16,15 +16,15 @@ def path(tmp_path):
 def test_values_on_the_grid_come_back_exactly(path):
     rows = torch.tensor([[127.0, -3, 0], [-127, 64, 1]])
     weight = rows * torch.tensor([[0.5], [0.25]])  # scales are powers of two: no rounding
-    quantised.save({"w": weight}, path, {})
-    assert torch.equal(quantised.load(path)["w"], weight)
+    quantised.save_quantised({"w": weight}, path, {})
+    assert torch.equal(quantised.load_quantised(path)["w"], weight)
 
 
 def test_the_error_is_at_most_half_a_step_of_the_channel(path):
     weight = torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(0))
     weight *= torch.logspace(-6, 3, 16).view(-1, 1, 1, 1)
-    quantised.save({"w": weight}, path, {})
-    error = (quantised.load(path)["w"] - weight).abs().flatten(1).amax(dim=1)
+    quantised.save_quantised({"w": weight}, path, {})
+    error = (quantised.load_quantised(path)["w"] - weight).abs().flatten(1).amax(dim=1)
     step = weight.abs().flatten(1).amax(dim=1) / 127
     assert (error <= step / 2 * (1 + 1e-5)).all()
     assert (error > step / 4).all()  # it is quantised, not merely stored
@@ -32,8 +32,8 @@ def test_the_error_is_at_most_half_a_step_of_the_channel(path):
 
 def test_float16_is_off_by_at_most_one_part_in_2048(path):
     weight = torch.randn(64, 9, generator=torch.Generator().manual_seed(0))
-    quantised.save({"w": weight}, path, {}, "float16")
-    error = (quantised.load(path)["w"] - weight).abs()
+    quantised.save_quantised({"w": weight}, path, {}, "float16")
+    error = (quantised.load_quantised(path)["w"] - weight).abs()
     assert (error <= weight.abs() / 2048 + 2**-25).all()
 
 
@@ -43,22 +43,22 @@ def test_vectors_integers_and_metadata_are_kept(path):
         "bn.num_batches_tracked": torch.tensor(7),
         "w": torch.zeros(2, 2),
     }
-    quantised.save(state, path, {"backbone": "tiny"})
-    back = quantised.load(path)
+    quantised.save_quantised(state, path, {"backbone": "tiny"})
+    back = quantised.load_quantised(path)
     assert all(torch.equal(back[name], state[name]) for name in state)
     assert list(back) == sorted(state)
-    assert safetensors_file.read(path)[1]["backbone"] == "tiny"
+    assert safetensors_file.read_safetensors(path)[1]["backbone"] == "tiny"
 
 
 def test_int8_is_a_quarter_as_large(path):
-    quantised.save({"w": torch.randn(256, 1000)}, path, {})
+    quantised.save_quantised({"w": torch.randn(256, 1000)}, path, {})
     assert 256_000 < path.stat().st_size < 260_000
 
 
 def test_the_same_state_gives_the_same_bytes(path, tmp_path):
     state = {"b": torch.randn(4, 4), "a": torch.randn(3)}
-    quantised.save(state, path, {"x": "1", "y": "2"})
-    quantised.save(state, tmp_path / "again", {"y": "2", "x": "1"})
+    quantised.save_quantised(state, path, {"x": "1", "y": "2"})
+    quantised.save_quantised(state, tmp_path / "again", {"y": "2", "x": "1"})
     assert path.read_bytes() == (tmp_path / "again").read_bytes()
 
 
@@ -84,25 +84,25 @@ def test_the_same_state_gives_the_same_bytes(path, tmp_path):
 def test_scales_that_do_not_fit_are_refused(path, packed, message):
     save_file(packed, path)
     with pytest.raises(InputError, match=message):
-        quantised.load(path)
+        quantised.load_quantised(path)
 
 
 def test_damaged_and_missing_files_are_refused(path):
     with pytest.raises(InputError, match="does not exist"):
-        quantised.load(path)
-    quantised.save({"w": torch.ones(8, 8)}, path, {})
+        quantised.load_quantised(path)
+    quantised.save_quantised({"w": torch.ones(8, 8)}, path, {})
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(InputError, match="no safetensors file, or not a whole one"):
-        quantised.load(path)
+        quantised.load_quantised(path)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_values_that_are_not_finite_are_not_written(path, value):
     with pytest.raises(InputError, match="not finite"):
-        quantised.save({"w": torch.full((2, 2), value)}, path, {})
+        quantised.save_quantised({"w": torch.full((2, 2), value)}, path, {})
     assert not path.exists()
 
 
 def test_too_large_for_float16_is_refused(path):
     with pytest.raises(InputError, match="too large for float16"):
-        quantised.save({"w": torch.full((2, 2), 1e5)}, path, {}, "float16")
+        quantised.save_quantised({"w": torch.full((2, 2), 1e5)}, path, {}, "float16")

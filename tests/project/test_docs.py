@@ -19,14 +19,14 @@ from torchvision.models import _api
 from pokecam.__main__ import _parser
 from pokecam.cam import gradient
 from pokecam.cam.methods import METHODS
-from pokecam.cam.relus import unguided
+from pokecam.cam.relus import activations_other_than_relu
 from pokecam.commands import schema
 from pokecam.common import params
 from pokecam.common.errors import InputError
 from pokecam.data.sources.registry import SOURCES
 from pokecam.networks import backbones
 from pokecam.networks.backbones import BACKBONES
-from pokecam.networks.classifier import build, save
+from pokecam.networks.classifier import build_classifier, save_classifier
 from pokecam.networks.dry_run import run_without_content
 from tests.conftest import PROJECT
 from tests.support.networks import CHOSEN
@@ -118,7 +118,7 @@ def check_overrides(overrides: list[str], folder: Path) -> None:
     for some in hydra.get_hydra_sweeps({path.name: given}) if given else []:
         path.write_text((PROJECT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
         hydra.apply_overrides(path, some[path.name])
-        values = params.read_all(path, PIPELINE)
+        values = params.read_all_params(path, PIPELINE)
         for settings in schema.SETTINGS:
             settings.model_validate(values)
 
@@ -162,7 +162,7 @@ def test_a_setting_that_is_none_would_be_noticed(override, tmp_path):
 @of_each_page([page for page in PAGES if page.name != "extending.md"])  # which adds values
 def test_every_setting_in_running_text_is_one_that_stages_take(page):
     """`weights=imagenet`, `-S classes=all`, `head: gap`."""
-    values = params.read_all(PROJECT / "params.yaml", PIPELINE)
+    values = params.read_all_params(PROJECT / "params.yaml", PIPELINE)
     text = FENCED.sub("", page.read_text(encoding="utf-8"))
     for key, value in filter(None, map(setting, INLINE.findall(text))):
         for settings in schema.SETTINGS:
@@ -185,8 +185,8 @@ def test_a_setting_in_running_text_is_found_in_each_of_its_forms():
 def test_every_python_example_runs(page, tmp_path, monkeypatch):
     """All examples of a page one after another, as a reader would; tables are put back."""
     (tmp_path / "models").mkdir()
-    trained = build("squeezenet1_1", "gap", ["Ant", "Bee"], 64)
-    save(trained, tmp_path / "models/classifier.safetensors", weights="none")
+    trained = build_classifier("squeezenet1_1", "gap", ["Ant", "Bee"], 64)
+    save_classifier(trained, tmp_path / "models/classifier.safetensors", weights="none")
     monkeypatch.chdir(tmp_path)
     tables = (BACKBONES, METHODS, SOURCES, _api.BUILTIN_MODELS, vars(gradient))
     kept = [dict(table) for table in tables]
@@ -343,7 +343,7 @@ def test_what_the_guide_says_of_a_backbone_is_so(backbone):
 
     def built(head: str, stride: int = 32):
         with torch.device(place):
-            return build(backbone, head, ["Ant", "Bee"], 224, stride)
+            return build_classifier(backbone, head, ["Ant", "Bee"], 224, stride)
 
     def side(stride: int) -> str:
         body = built("gap", stride).body
@@ -358,7 +358,7 @@ def test_what_the_guide_says_of_a_backbone_is_so(backbone):
         assert side(16) == (map_ if finer == "the same" else finer)
     network = built("native")
     assert (network.linear is not None) == (native_cam == "yes")
-    assert (not unguided(network)) == (guided == "yes")
+    assert (not activations_other_than_relu(network)) == (guided == "yes")
 
 
 def test_what_is_not_used_is_told_with_the_limits_that_hold():

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from pokecam.data.packed.images import load, read_table
+from pokecam.data.packed.csv_tables import read_table
+from pokecam.data.packed.images import load_packed
 from tests.support.pictures import picture
 from tests.support.repository import clone_project
 
@@ -62,7 +63,7 @@ def column(path, name: str) -> list[str]:
 
 def test_data_have_the_names_as_they_are(finished):
     data = finished.path / "data"
-    packed = load(data / "images")
+    packed = load_packed(data / "images")
     assert packed.classes == CLASSES
     assert packed.lookalikes == [[KNOWN_AS.get(name, name) for name in of] for of in LOOKALIKES]
     assert packed.boxes is not None
@@ -150,7 +151,7 @@ def test_an_experiment_takes_names_in_quotes(finished):
     names = ["No", "1", "1e3", "null", "Farfetch'd", "Type: Null", " leading", "a,b", "ant", "Ant"]
     told = finished.run("dvc", "exp", "run", "-S", f"classes={json.dumps(names)}", "split")
     assert "Running stage 'split'" in told
-    assert load(finished.path / "data" / "images").classes == names
+    assert load_packed(finished.path / "data" / "images").classes == names
     for given, expected in (
         ('["a/b", "ant"]', "a/b holds a slash: a class is the name of the one folder"),
         ("[1, ant]", "put quotes around a name"),

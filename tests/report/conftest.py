@@ -7,7 +7,7 @@ import yaml
 
 from pokecam.common.files import write_csv, write_json
 from pokecam.judging.predictions import evaluate
-from pokecam.report.inputs import read
+from pokecam.report.inputs import read_inputs
 
 HARMFUL = "<img src=x onerror=alert(1)>"
 CLASSES = [HARMFUL, "Mr. Mime", "mr-mime", "$x$ ünï"]
@@ -138,7 +138,7 @@ def write_judgement(folder, files):
     ]
     worth.append((HARMFUL, "wing", 0.25, np.nan, np.nan, 1, 1.0, 1.0, 1.0, 1.0))
     columns = ["label", "part", "drop", "low", "high", "n", *methods]
-    write_csv(folder / "worth.csv", pd.DataFrame(worth, columns=columns))
+    write_csv(folder / "importance.csv", pd.DataFrame(worth, columns=columns))
     steps = [
         ("cam", "head", 0.6, 0.5, False),
         ("grad_cam", "head", 0.99, 0.9, True),
@@ -177,7 +177,7 @@ def write_judgement(folder, files):
 @pytest.fixture(scope="module")
 def inputs(run_folder):
     data = run_folder / "data"
-    return read(
+    return read_inputs(
         images_folder=data / "images",
         split=data / "split.csv",
         history=run_folder / "models" / "history.csv",

@@ -19,7 +19,7 @@ from tests.report.conftest import CLASSES, HARMFUL, SIZE_PX
 
 @pytest.fixture(scope="module")
 def built(inputs):
-    return gallery.build(inputs)
+    return gallery.build_gallery(inputs)
 
 
 def decoded(text, dtype):
@@ -103,7 +103,7 @@ def test_every_picture_is_in_one_bundle_of_its_class(built, inputs):
 
 def test_many_pictures_of_a_class_are_divided(inputs, monkeypatch):
     monkeypatch.setattr(gallery, "BUNDLE", 1)
-    divided = gallery.build(inputs)
+    divided = gallery.build_gallery(inputs)
     assert [bundle.name for bundle in divided.bundles[2:4]] == ["mr-mime.1", "mr-mime.2"]
     assert divided.bundles[3].rows == [3]
     assert (divided.pictures[3].bundle, divided.pictures[3].at) == ("mr-mime.2", 0)
@@ -177,7 +177,7 @@ def test_measures_that_no_picture_has_are_no_order(built, inputs):
 def test_a_pair_in_two_groups_is_one_pair(inputs):
     groups = [CLASSES[:3], [CLASSES[1], CLASSES[0]]]
     packed = replace(inputs.packed, lookalikes=groups)
-    assert gallery.build(replace(inputs, packed=packed)).pairs == [(0, 1), (0, 2), (1, 2)]
+    assert gallery.build_gallery(replace(inputs, packed=packed)).pairs == [(0, 1), (0, 2), (1, 2)]
 
 
 def test_nothing_can_end_the_script_element(built, inputs):

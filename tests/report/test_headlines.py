@@ -12,7 +12,7 @@ from pokecam.report import headlines, trust
 
 @pytest.fixture(scope="module")
 def built(inputs):
-    found = headlines.build(inputs, trust.build(inputs.judgement))
+    found = headlines.build_headlines(inputs, trust.build_trust(inputs.judgement))
     return {headline.name: headline for headline in found}
 
 
@@ -52,8 +52,8 @@ def test_maps_and_pictures(built):
 
 
 def test_where_nothing_was_measured_of_maps_nothing_is_said_of_them(inputs):
-    none = replace(trust.build(inputs.judgement), rows=[])
-    names = [headline.name for headline in headlines.build(inputs, none)]
+    none = replace(trust.build_trust(inputs.judgement), rows=[])
+    names = [headline.name for headline in headlines.build_headlines(inputs, none)]
     assert "Maps" not in names
 
 
@@ -71,27 +71,33 @@ def test_macro_f1_is_that_of_scikit_learn():
 def test_one_right_picture_of_each_class_gives_no_interval_below_it(inputs):
     """A class that a resampling leaves out is not one that was missed."""
     said = inputs.predictions.iloc[[0, 2, 4, 6]].reset_index(drop=True)
-    told = headlines.build(replace(inputs, predictions=said), trust.build(inputs.judgement))
+    told = headlines.build_headlines(
+        replace(inputs, predictions=said), trust.build_trust(inputs.judgement)
+    )
     f1 = next(headline for headline in told if headline.name == "Macro F1")
     assert f1.value == "100.0 %"
     assert "100.0 % to 100.0 %" in f1.note
 
 
 def test_where_nothing_could_be_compared_nothing_is_said_of_the_maps(inputs):
-    judged = trust.build(inputs.judgement)
+    judged = trust.build_trust(inputs.judgement)
     rows = [replace(row, compared=False) for row in judged.rows]
-    names = [headline.name for headline in headlines.build(inputs, replace(judged, rows=rows))]
+    names = [
+        headline.name for headline in headlines.build_headlines(inputs, replace(judged, rows=rows))
+    ]
     assert "Maps" not in names
 
 
 def test_a_certain_mistake_does_not_make_the_loss_infinite(inputs):
     said = inputs.predictions.copy()
     said["p:Mr. Mime"] = 0.0
-    told = headlines.build(replace(inputs, predictions=said), trust.build(inputs.judgement))
+    told = headlines.build_headlines(
+        replace(inputs, predictions=said), trust.build_trust(inputs.judgement)
+    )
     assert all("inf" not in headline.note for headline in told)
 
 
 def test_a_table_of_predictions_is_not_changed(inputs):
     before = inputs.predictions.copy()
-    headlines.build(inputs, trust.build(inputs.judgement))
+    headlines.build_headlines(inputs, trust.build_trust(inputs.judgement))
     pd.testing.assert_frame_equal(inputs.predictions, before)

@@ -10,7 +10,7 @@ from tests.report.conftest import CLASSES
 
 @pytest.fixture(scope="module")
 def built(inputs):
-    return page.build(inputs)
+    return page.build_page(inputs)
 
 
 def test_slugs_are_safe_and_no_two_alike():

@@ -47,7 +47,7 @@ def test_the_marked_are_framed_and_others_not():
 
 
 def test_contact_sheet_has_a_typical_and_the_hardest_picture_with_the_maps_of_what_was_said(inputs):
-    built = gallery.build(inputs)
+    built = gallery.build_gallery(inputs)
     image = examples.contact(inputs, built)
     # Of the first class: the right picture, row 0; then the mistake, row 1, with its own class.
     small = [sheets.small(inputs.packed.pixels[inputs.test_rows[row]]) for row in (0, 1)]
@@ -65,7 +65,7 @@ def test_contact_sheet_has_a_typical_and_the_hardest_picture_with_the_maps_of_wh
 
 
 def test_lookalikes_are_shown_with_both_maps(inputs):
-    built = gallery.build(inputs)
+    built = gallery.build_gallery(inputs)
     image = examples.lookalikes(inputs, built)
     # Typical is the second of two equals.
     maps = inputs.maps["cam"][3]
@@ -77,7 +77,7 @@ def test_lookalikes_are_shown_with_both_maps(inputs):
 
 
 def test_without_lookalikes_there_is_no_sheet(inputs):
-    built = gallery.build(inputs)
+    built = gallery.build_gallery(inputs)
     built.pairs.clear()
     assert examples.lookalikes(inputs, built) is None
 

@@ -12,7 +12,7 @@ from tests.report.conftest import CLASSES
 
 @pytest.fixture(scope="module")
 def built(inputs):
-    return trust.build(inputs.judgement)
+    return trust.build_trust(inputs.judgement)
 
 
 def test_methods_are_columns_and_then_baselines(built):
@@ -93,7 +93,7 @@ def test_a_method_that_fresh_weights_do_not_change_is_named(built, inputs):
     assert built.blocks == ["head", "features.0"]
     assert [row.correlations for row in built.randomised] == [["0.60", "−0.12"], ["0.99", "0.97"]]
     assert built.unchanged == ["Grad-CAM"]
-    html = render(page.build(inputs), gallery.data(gallery.build(inputs), inputs))
+    html = render(page.build_page(inputs), gallery.data(gallery.build_gallery(inputs), inputs))
     told = re.search(r'class="warning">([^<]*)<', html)
     assert told
     assert told[1] == "Grad-CAM: not changed when what was learnt goes."
@@ -106,9 +106,9 @@ def test_headlines_are_those_of_the_first_method(inputs):
 
 def test_a_judgement_without_answers_has_no_table(inputs):
     empty = inputs.judgement.measures.iloc[:0]
-    nothing = dict.fromkeys(("worth", "lookalikes", "background", "randomisation"))
+    nothing = dict.fromkeys(("importance", "lookalikes", "background", "randomisation"))
     bare = replace(inputs.judgement, measures=empty, tests=empty, **nothing)
-    built = trust.build(bare)
+    built = trust.build_trust(bare)
     for table in (built.rows, built.contests, built.deciding, built.pairs, built.conditions):
         assert table == []
     assert built.randomised == []

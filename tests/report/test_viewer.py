@@ -14,7 +14,7 @@ from pokecam.cam.display import display, upsampled
 from pokecam.judging.localization import box
 from pokecam.report import gallery
 from pokecam.report.overlay import AGAINST, COLOURS
-from pokecam.report.write import write
+from pokecam.report.write import write_report
 from tests.report.conftest import CLASSES, HARMFUL, SIZE_PX
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -28,7 +28,7 @@ PHONE = {"width": 390, "height": 844}
 @pytest.fixture(scope="module")
 def report(inputs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report") / "a #folder"
-    write(inputs, folder)
+    write_report(inputs, folder)
     return folder
 
 
@@ -355,7 +355,7 @@ def mixed(inputs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("mixed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gallery, "COLUMNS", 1)
-        write(run, folder)
+        write_report(run, folder)
     return run, folder
 
 

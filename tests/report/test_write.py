@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from pokecam.report.jinja import environment
-from pokecam.report.write import write
+from pokecam.report.write import write_report
 from tests.conftest import PROJECT
 from tests.report.conftest import CLASSES, HARMFUL
 
@@ -40,7 +40,7 @@ class Elements(HTMLParser):
 def out(inputs, tmp_path_factory):
     """A report that the tests only read."""
     folder = tmp_path_factory.mktemp("out") / "reports"
-    write(inputs, folder)
+    write_report(inputs, folder)
     return folder
 
 
@@ -71,7 +71,7 @@ def test_files_of_others_stay_and_old_sheets_go(inputs, tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a-class-of-yesterday.jpg").write_text("old")
     (tmp_path / "notes.md").write_text("mine")
-    write(inputs, tmp_path)
+    write_report(inputs, tmp_path)
     assert (tmp_path / "notes.md").read_text() == "mine"
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [
         f"{slug}.{kind}"

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from pokecam.data.packed.images import load, read_table
+from pokecam.data.packed.csv_tables import read_table
+from pokecam.data.packed.images import load_packed
 from stages import download, select, split
 from tests.conftest import PROJECT
 from tests.support.pictures import picture, write_tree
@@ -44,7 +45,7 @@ def test_from_a_folder_to_a_split(workplace):
     download.main()
     select.main()
     split.main()
-    packed = load(workplace / "data" / "images")
+    packed = load_packed(workplace / "data" / "images")
     assert packed.pixels.shape == (20, 64, 64, 3)
     assert packed.classes == ["Bee", "Ant"]
     assert packed.lookalikes == [["Ant", "Bee"]]

@@ -15,9 +15,11 @@ import torch
 import torchvision
 
 from pokecam.common.errors import InputError
-from pokecam.networks.classifier import build
+from pokecam.networks.classifier import build_classifier
 from pokecam.networks.distributed import LAUNCH, Team
-from pokecam.training.fit import Pictures, Recipe, fit
+from pokecam.training.fit import fit
+from pokecam.training.settings import Recipe
+from pokecam.training.trainer import LabelledImages
 from tests.conftest import PROJECT
 from tests.stages.workplace import PARAMETERS, Workplace
 
@@ -187,8 +189,8 @@ def test_a_launcher_that_starts_one_process_is_refused(workplace):
 
 
 def test_too_many_processes_for_a_step_are_refused(tmp_path):
-    model = build("squeezenet1_1", "gap", ["a", "b"], 64)
-    part = Pictures(np.zeros((4, 64, 64, 3), np.uint8), np.arange(4), np.arange(4) % 2)
-    recipe = Recipe(**{name: PARAMETERS[name] for name in Recipe.model_fields}).model_dump()
+    model = build_classifier("squeezenet1_1", "gap", ["a", "b"], 64)
+    part = LabelledImages(np.zeros((4, 64, 64, 3), np.uint8), np.arange(4), np.arange(4) % 2)
+    recipe = Recipe(**{name: PARAMETERS[name] for name in Recipe.model_fields})
     with pytest.raises(InputError, match="batch_size: 4 pictures a step are too few for 3 proc"):
-        fit(model, part, part, **recipe, pretrained=True, team=Team(0, 3))
+        fit(model, part, part, recipe, pretrained=True, team=Team(0, 3))

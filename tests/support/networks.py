@@ -37,4 +37,4 @@ def each_with_heads():
 
 def size_px(backbone):
     """A side that the backbone takes, no larger than it has to be."""
-    return max(SIZE_PX, backbones.smallest_picture(backbone))
+    return max(SIZE_PX, backbones.smallest_image_px(backbone))

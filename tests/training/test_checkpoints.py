@@ -3,10 +3,10 @@
 import torch
 
 from pokecam.common import checkpoint_key
-from pokecam.networks.distributed import ALONE, Team
+from pokecam.networks.distributed import SINGLE_PROCESS, Team
 from pokecam.training import checkpoints
 from pokecam.training.checkpoints import Checkpoint
-from pokecam.training.fit import Recipe
+from pokecam.training.settings import Recipe
 from tests.stages.workplace import PARAMETERS
 
 RECIPE = Recipe(**{name: PARAMETERS[name] for name in Recipe.model_fields})
@@ -44,8 +44,8 @@ def test_the_name_follows_from_all_that_decides_the_result(tmp_path, monkeypatch
     data = tmp_path / "data"
     data.write_text("pictures")
 
-    def name(recipe=RECIPE, team=ALONE):
-        return checkpoints.of([recipe], [data], team, tmp_path).path
+    def name(recipe=RECIPE, team=SINGLE_PROCESS):
+        return checkpoints.checkpoint_of([recipe], [data], team, tmp_path).path
 
     first = name()
     assert name() == first

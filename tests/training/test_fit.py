@@ -15,10 +15,12 @@ from pokecam.common.errors import InputError
 from pokecam.common.files import write_csv
 from pokecam.networks import classifier
 from pokecam.networks.classifier import Classifier, GlobalAverage, prepare
-from pokecam.training import augmentation, last_layer
+from pokecam.training import augmentation, last_layer, schedule, trainer
 from pokecam.training import fit as fitting
 from pokecam.training.checkpoints import Checkpoint
-from pokecam.training.fit import Pictures, fit, measure
+from pokecam.training.fit import fit, measure
+from pokecam.training.settings import Recipe
+from pokecam.training.trainer import LabelledImages
 
 CLASSES = ("red", "green", "blue")
 SIZE_PX = 32
@@ -31,9 +33,15 @@ RECIPE = {
     "learning_rate": 1e-3,
     "weight_decay": 0.02,
     "label_smoothing": 0.1,
+    "zoom_out": 0.0,
+    "freeze": "none",
     "seed": 1,
-    "pretrained": True,
 }
+
+
+def fine_tune(model, train, val, *, pretrained=True, checkpoint=None, **changes):
+    recipe = Recipe(**(RECIPE | changes))
+    return fit(model, train, val, recipe, pretrained=pretrained, checkpoint=checkpoint)
 
 
 def pictures(n=24, seed=0, noise=40):
@@ -42,7 +50,7 @@ def pictures(n=24, seed=0, noise=40):
     labels = np.arange(n) % 3
     colours = np.array([(190, 90, 90), (90, 190, 90), (90, 90, 190)])[labels]
     pixels = colours[:, None, None, :] + chance.normal(0, noise, (n, SIZE_PX, SIZE_PX, 3))
-    return Pictures(pixels.clip(0, 255).astype(np.uint8), np.arange(n), labels)
+    return LabelledImages(pixels.clip(0, 255).astype(np.uint8), np.arange(n), labels)
 
 
 def tiny(seed=0):
@@ -59,7 +67,7 @@ def tiny(seed=0):
 
 def fitted(**changes):
     model = tiny()
-    return model, fit(model, pictures(), pictures(seed=1), **(RECIPE | changes))
+    return model, fine_tune(model, pictures(), pictures(seed=1), **changes)
 
 
 def test_it_learns_colours():
@@ -87,11 +95,10 @@ def test_the_weights_are_those_of_the_last_epoch():
 def test_the_same_arguments_give_the_same_bytes(tmp_path):
     for run in ("first", "second", "other"):
         torch.manual_seed(5)
-        model = classifier.build("mobilenet_v3_small", "native", CLASSES, SIZE_PX)
+        model = classifier.build_classifier("mobilenet_v3_small", "native", CLASSES, SIZE_PX)
         seed = 2 if run == "other" else 1
-        recipe = RECIPE | {"epochs": 2, "seed": seed}
-        history = fit(model, pictures(12), pictures(6, seed=1), **recipe)
-        classifier.save(model, tmp_path / f"{run}.safetensors", weights="none")
+        history = fine_tune(model, pictures(12), pictures(6, seed=1), epochs=2, seed=seed)
+        classifier.save_classifier(model, tmp_path / f"{run}.safetensors", weights="none")
         write_csv(tmp_path / f"{run}.csv", history)
         torch.rand(3)  # somebody else draws in between
     for kind in ("safetensors", "csv"):
@@ -109,9 +116,9 @@ def test_an_epoch_shows_every_picture_once(monkeypatch):
         shown.append(pixels)
         return prepare(pixels)
 
-    monkeypatch.setattr(fitting, "augment", record)
+    monkeypatch.setattr(trainer, "augment", record)
     part = pictures(21)
-    fit(tiny(), part, pictures(6), **(RECIPE | {"epochs": 2, "pretrained": False}))
+    fine_tune(tiny(), part, pictures(6), epochs=2, pretrained=False)
     assert [len(batch) for batch in shown] == [7, 7, 7] * 2  # no step of a few left over
     for epoch in (shown[:3], shown[3:]):
         seen = {picture.numpy().tobytes() for picture in torch.cat(epoch)}
@@ -126,7 +133,7 @@ def test_a_share_of_the_views_is_zoomed_out(monkeypatch):
         seen.append(views.zoomed)
         return augmentation.augment(pixels, views, size_px)
 
-    monkeypatch.setattr(fitting, "augment", record)
+    monkeypatch.setattr(trainer, "augment", record)
     fitted(zoom_out=0.5, epochs=10)
     zoomed = torch.cat(seen)
     assert (zoomed < 1).float().mean() == pytest.approx(0.5, abs=0.1)
@@ -136,10 +143,10 @@ def test_only_the_rows_of_a_part_are_read_from_a_read_only_map(tmp_path):
     part = pictures(12)
     np.save(tmp_path / "pixels.npy", np.concatenate([part.pixels * 0, part.pixels]))
     mapped = np.load(tmp_path / "pixels.npy", mmap_mode="r")
-    shifted = Pictures(mapped, part.rows + 12, part.labels)
+    shifted = LabelledImages(mapped, part.rows + 12, part.labels)
     model, same = tiny(), tiny()
-    history = fit(model, part, part, **RECIPE)
-    assert fit(same, shifted, shifted, **RECIPE).equals(history)
+    history = fine_tune(model, part, part)
+    assert fine_tune(same, shifted, shifted).equals(history)
 
 
 def test_a_loss_that_is_not_finite_stops_with_epoch_step_and_rate():
@@ -149,11 +156,11 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_step_and_rate():
 
 def test_chance_is_a_loud_warning(caplog):
     train = pictures()
-    senseless = Pictures(
+    senseless = LabelledImages(
         train.pixels, train.rows, np.roll(train.labels, 12) * 0 + np.arange(24) // 8
     )
     with caplog.at_level(logging.WARNING):
-        fit(tiny(), senseless, senseless, **(RECIPE | {"epochs": 1, "pretrained": False}))
+        fine_tune(tiny(), senseless, senseless, epochs=1, pretrained=False)
     assert "no better than chance" in caplog.text
     assert "learning_rate" in caplog.text
 
@@ -183,7 +190,7 @@ def inputs(seed=0):
 def test_the_last_layer_is_fitted_as_scikit_learn_fits_it():
     x, labels = inputs()
     layer = nn.Linear(5, 3)
-    loss = nn.CrossEntropyLoss(fitting.class_weights(labels.numpy(), 3))
+    loss = nn.CrossEntropyLoss(schedule.class_weights(labels.numpy(), 3))
     last_layer.fit_linear(layer, x, labels, loss)
     with torch.no_grad():
         ours = layer(x).softmax(dim=1).numpy()
@@ -213,10 +220,10 @@ def test_a_fitted_head_starts_the_training_where_it_would_otherwise_get_late():
 
 @pytest.mark.parametrize("head", classifier.HEADS)
 def test_fitting_the_head_leaves_the_body_and_no_hook(head):
-    model = classifier.build("mobilenet_v3_small", head, CLASSES, SIZE_PX)
+    model = classifier.build_classifier("mobilenet_v3_small", head, CLASSES, SIZE_PX)
     body = [weight.clone() for weight in model.body.parameters()]
     last = model.last_layer.weight.clone()
-    fit(model, pictures(6), pictures(3), **(RECIPE | {"epochs": 1, "learning_rate": 1e-30}))
+    fine_tune(model, pictures(6), pictures(3), epochs=1, learning_rate=1e-30)
     assert all(map(torch.allclose, body, model.body.parameters()))
     assert not torch.allclose(model.last_layer.weight, last)
     assert not model.last_layer._forward_pre_hooks
@@ -224,30 +231,30 @@ def test_fitting_the_head_leaves_the_body_and_no_hook(head):
 
 @pytest.mark.usefixtures("uncalibrated")
 def test_a_convolution_as_last_layer_is_left_to_the_training():
-    model = classifier.build("squeezenet1_1", "native", CLASSES, SIZE_PX)
+    model = classifier.build_classifier("squeezenet1_1", "native", CLASSES, SIZE_PX)
     last = model.last_layer.weight.clone()
-    fit(model, pictures(6), pictures(3), **(RECIPE | {"epochs": 1, "learning_rate": 1e-30}))
+    fine_tune(model, pictures(6), pictures(3), epochs=1, learning_rate=1e-30)
     assert torch.equal(model.last_layer.weight, last)
 
 
 def test_class_weights_by_hand():
-    weights = fitting.class_weights(np.array([0, 0, 0, 2]), 3)
+    weights = schedule.class_weights(np.array([0, 0, 0, 2]), 3)
     # n / (C · n_c) with counts 3, 0, 1; a class without pictures counts as if it had one
     assert weights.tolist() == pytest.approx([4 / 9, 4 / 3, 4 / 3])
-    assert fitting.class_weights(np.array([0, 1, 0, 1]), 2).tolist() == [1, 1]
+    assert schedule.class_weights(np.array([0, 1, 0, 1]), 2).tolist() == [1, 1]
 
 
 def test_fewer_pictures_are_shown_more_often_within_bounds():
-    epochs = [fitting.n_epochs(n) for n in (1, 50, 360, 100_000)]
-    least, most = fitting.EPOCHS
+    epochs = [schedule.n_epochs(n) for n in (1, 50, 360, 100_000)]
+    least, most = schedule.EPOCHS
     assert epochs[0] == most
     assert epochs[-1] == least
     assert epochs == sorted(epochs, reverse=True)
-    assert epochs[2] * 360 == pytest.approx(fitting.PICTURES_SEEN, abs=180)
+    assert epochs[2] * 360 == pytest.approx(schedule.IMAGES_SEEN, abs=180)
 
 
 def test_the_rate_rises_and_falls():
-    factor = fitting.rate_factor(100)
+    factor = schedule.rate_factor(100)
     rates = [factor(step) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == 1
@@ -255,23 +262,23 @@ def test_the_rate_rises_and_falls():
     assert rates[9:] == sorted(rates[9:], reverse=True)
     assert rates[10 + 45] == pytest.approx(0.5)
     assert rates[100] == pytest.approx(0)
-    assert fitting.rate_factor(1)(0) == 1
+    assert schedule.rate_factor(1)(0) == 1
 
 
 def test_the_last_layer_learns_faster_and_only_matrices_decay():
-    groups = fitting._groups(tiny(), weight_decay=0.5)
+    groups = trainer.parameter_groups(tiny(), weight_decay=0.5)
     shape = [
         (group["times"], group["weight_decay"], [weight.ndim for weight in group["params"]])
         for group in groups
     ]
-    last = fitting.LAST_LAYER
+    last = trainer.LAST_LAYER
     assert shape == [(1, 0.5, [4]), (1, 0, [1, 1]), (last, 0.5, [2]), (last, 0, [1])]
 
 
 def test_hidden_layers_of_a_head_learn_as_the_body_does():
     """They may be pretrained as it is."""
-    model = classifier.build("vgg11", "native", CLASSES, SIZE_PX)
-    groups = fitting._groups(model, weight_decay=0.0)
+    model = classifier.build_classifier("vgg11", "native", CLASSES, SIZE_PX)
+    groups = trainer.parameter_groups(model, weight_decay=0.0)
     fast = {id(weight) for group in groups if group["times"] != 1 for weight in group["params"]}
     assert fast == {id(weight) for weight in model.head.classifier[6].parameters()}
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
@@ -282,8 +289,8 @@ def test_hidden_layers_of_a_head_learn_as_the_body_does():
 )
 def test_networks_without_batchnorm_learn_slower(backbone, pace):
     with torch.device("meta"):
-        model = classifier.build(backbone, "gap", CLASSES, 64)
-    assert fitting.pace(model) == pace
+        model = classifier.build_classifier(backbone, "gap", CLASSES, 64)
+    assert schedule.rate_multiplier(model) == pace
 
 
 @pytest.mark.parametrize(
@@ -292,8 +299,8 @@ def test_networks_without_batchnorm_learn_slower(backbone, pace):
 )
 def test_views_are_smaller_than_the_pictures_but_not_too_small(backbone, image_size, view):
     with torch.device("meta"):
-        model = classifier.build(backbone, "gap", CLASSES, image_size)
-    assert fitting.view_size(model) == view
+        model = classifier.build_classifier(backbone, "gap", CLASSES, image_size)
+    assert schedule.view_size(model) == view
 
 
 def test_measure_by_hand():
@@ -352,7 +359,7 @@ def test_convolutions_learn_in_bfloat16_where_that_is_faster(monkeypatch):
     model.body[0].register_forward_hook(
         lambda module, _, given: seen.add((module.training, given.dtype))
     )
-    fit(model, pictures(6), pictures(3), **(RECIPE | {"epochs": 1, "pretrained": False}))
+    fine_tune(model, pictures(6), pictures(3), epochs=1, pretrained=False)
     assert seen == {(True, torch.bfloat16), (False, torch.float32)}
     assert all(weight.dtype == torch.float32 for weight in model.parameters())
 
@@ -366,7 +373,7 @@ def without_norm():
 
 @pytest.fixture
 def in_float32(monkeypatch):
-    monkeypatch.setattr(fitting, "mixed_precision", lambda network: nullcontext())
+    monkeypatch.setattr(trainer, "mixed_precision", lambda network: nullcontext())
 
 
 @pytest.mark.usefixtures("in_float32")
@@ -382,8 +389,8 @@ def test_what_memory_does_not_hold_is_learnt_in_parts(caplog, told):
     whole, parts = without_norm(), without_norm()
     parts.load_state_dict(whole.state_dict())
     parts.register_forward_pre_hook(refuse)
-    expected = fit(whole, pictures(), pictures(seed=1), **RECIPE)
-    history = fit(parts, pictures(), pictures(seed=1), **RECIPE)
+    expected = fine_tune(whole, pictures(), pictures(seed=1))
+    history = fine_tune(parts, pictures(), pictures(seed=1))
     pd.testing.assert_frame_equal(history, expected, rtol=1e-4)
     assert [record.getMessage() for record in caplog.records] == [
         "memory does not hold 8 pictures at once: each step now learns from 4 at a time",
@@ -399,7 +406,7 @@ def test_where_not_one_picture_fits_the_error_is_told():
     model = tiny()
     model.register_forward_pre_hook(refuse)
     with pytest.raises(torch.OutOfMemoryError):
-        fit(model, pictures(), pictures(seed=1), **(RECIPE | {"pretrained": False}))
+        fine_tune(model, pictures(), pictures(seed=1), pretrained=False)
 
 
 def test_other_errors_are_not_taken_for_want_of_memory():
@@ -410,7 +417,7 @@ def test_other_errors_are_not_taken_for_want_of_memory():
     model = tiny()
     model.register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="something else"):
-        fit(model, pictures(), pictures(seed=1), **(RECIPE | {"pretrained": False}))
+        fine_tune(model, pictures(), pictures(seed=1), pretrained=False)
 
 
 class Interrupted:
@@ -418,7 +425,7 @@ class Interrupted:
 
     def __init__(self, monkeypatch, after):
         self.left = after
-        monkeypatch.setattr(fitting, "when_asked", lambda: nullcontext(self.asked))
+        monkeypatch.setattr(fitting, "defer_interrupts", lambda: nullcontext(self.asked))
 
     def asked(self):
         self.left -= 1
@@ -450,9 +457,9 @@ def test_a_training_without_checkpoint_stops_with_a_word(monkeypatch):
     [("none", ("body", "head")), ("body", ("head",)), ("features.9", ("body.features.1", "head"))],
 )
 def test_what_is_frozen_stays_as_it_is(freeze, learning):
-    model = classifier.build("squeezenet1_1", "gap", CLASSES, SIZE_PX)
+    model = classifier.build_classifier("squeezenet1_1", "gap", CLASSES, SIZE_PX)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    fit(model, pictures(6), pictures(3), **(RECIPE | {"epochs": 1, "freeze": freeze}))
+    fine_tune(model, pictures(6), pictures(3), epochs=1, freeze=freeze)
     changed = {name for name, weight in model.named_parameters() if not weight.equal(before[name])}
     assert changed == {name for name in before if name.startswith(learning)}
 
@@ -460,19 +467,18 @@ def test_what_is_frozen_stays_as_it_is(freeze, learning):
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_early_layers_stay_as_they_are_if_they_have_learnt_something(pretrained):
     """Of squeezenet at 32 px those with maps of 4 px and more: all before the second pooling."""
-    model = classifier.build("squeezenet1_1", "gap", CLASSES, SIZE_PX)
+    model = classifier.build_classifier("squeezenet1_1", "gap", CLASSES, SIZE_PX)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    recipe = RECIPE | {"epochs": 1, "freeze": "early", "pretrained": pretrained}
-    fit(model, pictures(6), pictures(3), **recipe)
+    fine_tune(model, pictures(6), pictures(3), epochs=1, freeze="early", pretrained=pretrained)
     same = {name for name, weight in model.named_parameters() if weight.equal(before[name])}
     early = tuple(f"body.features.{i}." for i in (0, 3, 4))
     assert same == {name for name in before if pretrained and name.startswith(early)}
 
 
 def test_frozen_norms_keep_their_statistics():
-    model = classifier.build("resnet18", "gap", CLASSES, SIZE_PX)
+    model = classifier.build_classifier("resnet18", "gap", CLASSES, SIZE_PX)
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    fit(model, pictures(6), pictures(3), **(RECIPE | {"epochs": 1, "freeze": "layer2"}))
+    fine_tune(model, pictures(6), pictures(3), epochs=1, freeze="layer2")
     same = {name for name, buffer in model.named_buffers() if buffer.equal(before[name])}
     late = {name for name in before if ".layer3." in name or ".layer4." in name}
     assert same == set(before) - late
@@ -487,7 +493,7 @@ def test_a_layer_to_freeze_that_there_is_not():
 def test_averages_by_hand(steps, expected):
     """The first weights are taken over whole; the second count 1 / steps."""
     model = nn.Linear(1, 1)
-    averaged = fitting._averaged(model, steps)
+    averaged = trainer.averaged_model(model, steps)
     for value in (2.0, 4.0):
         nn.init.constant_(model.weight, value)
         averaged.update_parameters(model)

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from dvc_data.index import DataIndexDirError
 
+from pokecam.cam.stored_maps import StoredMaps
 from pokecam.common.errors import InputError, did_you_mean
-from pokecam.common.params import load
-from pokecam.data.packed import images
+from pokecam.common.params import load_yaml
+from pokecam.data.packed import csv_tables, images
 from pokecam.data.packed.images import Packed
 
 WORKSPACE = "workspace"  # what DVC calls the files that are not committed
@@ -39,7 +39,7 @@ class Experiment:
     params: dict[str, Any]
     classes: list[str]
     predictions: pd.DataFrame
-    maps: np.ndarray
+    maps: StoredMaps
     scores: pd.DataFrame
     entries: dict[str, dict[str, Any]]
     pictures: str
@@ -53,10 +53,10 @@ class Experiment:
     def map_of(self, file: str, label: str) -> np.ndarray:
         """The raw map (h, w) of one picture for one class."""
         row = self.row_of[file]
-        return self.maps[row, self.classes.index(label) if self.maps.shape[1] > 1 else 0]
+        return self.maps.of(row, self.classes.index(label))
 
 
-def read(name: str, repository: Path) -> Experiment:
+def read_experiment(name: str, repository: Path) -> Experiment:
     """Read `REVISION` or `REVISION:METHOD`; without a method, the first that has maps there.
 
     Raises `InputError` if there is no such revision or method, or what it made is not in the cache.
@@ -66,7 +66,7 @@ def read(name: str, repository: Path) -> Experiment:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         _get(files, revision, folder, "data/evaluation", "data/cams", "data/judgement")
-        lock = yaml.safe_load(files.read_text("dvc.lock"))
+        lock = load_yaml(files.read_text("dvc.lock"))
         made = json.loads((folder / "data/cams/meta.json").read_text(encoding="utf-8"))
         titles = made["methods"]
         method = method or next(iter(titles))
@@ -77,17 +77,17 @@ def read(name: str, repository: Path) -> Experiment:
             )
         if not (folder / "data/judgement/scores.csv").is_file():
             raise InputError(f"{revision} was made by a version without data/judgement/scores.csv")
-        scores = images.read_table(folder / "data/judgement/scores.csv")
+        scores = csv_tables.read_table(folder / "data/judgement/scores.csv")
         about = json.loads((folder / "data/judgement/about.json").read_text(encoding="utf-8"))
         own = scores[scores["method"] == method].set_index("file")
         numbers = [measure for measure in about["measures"] if measure in own]
         return Experiment(
             name=name,
             title=titles[method],
-            params=load(files.read_text("params.yaml")),
+            params=load_yaml(files.read_text("params.yaml")),
             classes=made["classes"],
-            predictions=images.read_table(folder / "data/evaluation/predictions.csv"),
-            maps=np.load(folder / f"data/cams/{method}.npy"),
+            predictions=csv_tables.read_table(folder / "data/evaluation/predictions.csv"),
+            maps=StoredMaps(np.load(folder / f"data/cams/{method}.npy")),
             scores=own[numbers].apply(pd.to_numeric, errors="coerce"),
             entries={measure: about["measures"][measure] for measure in numbers},
             pictures=_hash(lock, "download", "data/raw.zip"),
@@ -99,7 +99,7 @@ def packed(name: str, repository: Path, folder: Path) -> Packed:
     """The packed pictures of an experiment's revision, copied into `folder`."""
     revision = name.partition(":")[0]
     _get(_files(revision, repository), revision, folder, "data/images")
-    return images.load(folder / "data/images")
+    return images.load_packed(folder / "data/images")
 
 
 def check(experiments: Sequence[Experiment]) -> None:

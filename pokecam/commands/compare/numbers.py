@@ -35,7 +35,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """A measure; n: pictures that every experiment was measured on."""
 
     title: str
@@ -57,7 +57,7 @@ def common(experiments: Sequence[Experiment]) -> list[str]:
     return files
 
 
-def table(experiments: Sequence[Experiment], files: Sequence[str]) -> list[Row]:
+def table(experiments: Sequence[Experiment], files: Sequence[str]) -> list[ComparisonRow]:
     """Every measure that all experiments have."""
     found = [(RIGHT, _right(experiments, files)), (PROBABLE, _probable(experiments, files))]
     for measure, entry in experiments[0].entries.items():
@@ -71,7 +71,7 @@ def table(experiments: Sequence[Experiment], files: Sequence[str]) -> list[Row]:
     tested = [values[:, column] - values[:, 0] for _, values in rows for column in others(values)]
     corrected = iter(holm(np.array([p_paired(differences) for differences in tested])))
     return [
-        Row(
+        ComparisonRow(
             title=entry["title"],
             more_is_better=entry["better"] > 0,
             n=len(values),

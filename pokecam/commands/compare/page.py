@@ -45,7 +45,9 @@ class Picture:
         return len({answer.predicted for answer in self.answers}) == 1
 
 
-def write(experiments: Sequence[Experiment], packed: Mapping[str, Packed], out: Path) -> None:
+def write_comparison(
+    experiments: Sequence[Experiment], packed: Mapping[str, Packed], out: Path
+) -> None:
     """Write index.html, the images of its rows, and figure.jpg, a typical picture of each class,
     into `out`; anything else there is left alone.
 

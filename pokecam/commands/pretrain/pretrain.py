@@ -37,7 +37,7 @@ HEAD_START = 6  # views that the first rounds take turns with; one more every fo
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PretrainRecipe:
     """What decides the weights, together with the backbone and the menagerie.
 
     rounds       times that every creature is shown; a round has `creatures` pictures
@@ -63,15 +63,15 @@ class Recipe:
 
 # What the shipped weights were made with, where it differs from the defaults above.
 SHIPPED = {
-    "mobilenet_v3_small": Recipe(),
-    "resnet18": Recipe(rounds=600, learning_rate=1e-3),
+    "mobilenet_v3_small": PretrainRecipe(),
+    "resnet18": PretrainRecipe(rounds=600, learning_rate=1e-3),
 }
 # int8 for networks whose float16 would be large; depthwise convolutions lose more by it
 FORM = {"mobilenet_v3_small": "float16", "mobilenet_v2": "float16"}
 SCENES = Path(__file__).parents[3] / "pretrained" / "scenes.yaml"
 
 
-def shipped_recipe(backbone: str, rounds: int | None = None) -> Recipe:
+def shipped_recipe(backbone: str, rounds: int | None = None) -> PretrainRecipe:
     """The recipe of the shipped weights, for other backbones that of resnet18, with `rounds`
     instead of its own number if given."""
     recipe = SHIPPED.get(backbone, SHIPPED["resnet18"])
@@ -97,7 +97,7 @@ class Student(nn.Module):
     def __init__(self, backbone: str, creatures: int, kinds: list[int]) -> None:
         super().__init__()
         self.body, _ = backbones.split(backbone, n_classes=2)
-        smallest = backbones.smallest_picture(backbone)
+        smallest = backbones.smallest_image_px(backbone)
         with torch.no_grad():
             channels = self.body.eval()(torch.zeros(1, 3, smallest, smallest)).shape[1]
         self.sizes = [creatures, *kinds, 3 * len(COLOURS)]
@@ -141,7 +141,9 @@ class Run:
     log: list[dict[str, float]] = field(default_factory=list)
 
     @classmethod
-    def start(cls, backbone: str, creatures: int, answers: Answers, recipe: Recipe) -> "Run":
+    def start(
+        cls, backbone: str, creatures: int, answers: Answers, recipe: PretrainRecipe
+    ) -> "Run":
         torch.manual_seed(recipe.seed)
         student = Student(backbone, creatures, answers.n_kinds).to(answers.kinds.device)
         student = student.to(memory_format=torch.channels_last)
@@ -168,7 +170,7 @@ class Run:
     def save_features(self, path: Path, backbone: str) -> None:
         """Write the averaged body as it is now."""
         note = {"backbone": backbone, "rounds": str(self.done), "seconds": f"{self.seconds:.0f}"}
-        safetensors_file.write(path, self.features(), note)
+        safetensors_file.write_safetensors(path, self.features(), note)
 
     def features(self) -> dict[str, Tensor]:
         """The averaged body's state, under torchvision's names."""
@@ -178,7 +180,7 @@ class Run:
 
 def pretrain(
     backbone: str,
-    recipe: Recipe,
+    recipe: PretrainRecipe,
     menagerie: Menagerie,
     work: Path,
     device: torch.device,
@@ -199,7 +201,7 @@ def pretrain(
     Raises `InputError` if `work` holds a run of this backbone with another recipe, and for a
     backbone that does not take pictures as small as the views.
     """
-    smallest, shown = backbones.smallest_picture(backbone), min(recipe.view_px)
+    smallest, shown = backbones.smallest_image_px(backbone), min(recipe.view_px)
     if smallest > shown:
         raise InputError(
             f"--backbone: {backbone} takes pictures of {smallest} px and more, the views of this "
@@ -225,7 +227,7 @@ def pretrain(
 
 def write_weights(
     backbone: str,
-    recipe: Recipe,
+    recipe: PretrainRecipe,
     menagerie: Menagerie,
     *,
     output: Path,
@@ -247,7 +249,7 @@ def write_weights(
 
         state = pretrain(backbone, recipe, menagerie, work, device, workers, report)
     origin = {"backbone": backbone, "weights": "drawn", "recipe": json.dumps(asdict(recipe))}
-    quantised.save(state, output, origin, FORM.get(backbone, "int8"))
+    quantised.save_quantised(state, output, origin, FORM.get(backbone, "int8"))
 
 
 def view_of(done: int, views: int) -> int:
@@ -278,7 +280,7 @@ def _goes_on(note: Path, checkpoint: Path, settings: dict) -> bool:
     return True
 
 
-def _round(run: Run, view: np.ndarray, answers: Answers, recipe: Recipe) -> None:
+def _round(run: Run, view: np.ndarray, answers: Answers, recipe: PretrainRecipe) -> None:
     """Show every creature once, in batches of a random order."""
     started = time.monotonic()
     run.student.train()
@@ -309,7 +311,7 @@ def _round(run: Run, view: np.ndarray, answers: Answers, recipe: Recipe) -> None
 
 
 def _losses(
-    given: tuple[Tensor, ...], numbers: Tensor, answers: Answers, recipe: Recipe
+    given: tuple[Tensor, ...], numbers: Tensor, answers: Answers, recipe: PretrainRecipe
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
     """Losses on creature, organs (mean over them) and colours, and the creatures' accuracy."""
     creature, *organs, colours = given
@@ -321,7 +323,7 @@ def _losses(
     return (which, torch.stack(each).mean(), colour), hits
 
 
-def _set_rate(run: Run, recipe: Recipe, step: int, steps: int) -> None:
+def _set_rate(run: Run, recipe: PretrainRecipe, step: int, steps: int) -> None:
     done = run.done * steps + step
     factor = min(1.0, (done + 1) / recipe.warm_up)
     factor *= rate_factor(done / (recipe.rounds * steps), recipe.fall)
@@ -329,7 +331,7 @@ def _set_rate(run: Run, recipe: Recipe, step: int, steps: int) -> None:
         group["lr"] = recipe.learning_rate * factor
 
 
-def _optimiser(student: Student, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimiser(student: Student, recipe: PretrainRecipe) -> torch.optim.Optimizer:
     """AdamW; biases and BatchNorm do not decay."""
     parameters = list(student.parameters())
     groups = [
@@ -339,7 +341,7 @@ def _optimiser(student: Student, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate)
 
 
-def _figures(run: Run, recipe: Recipe) -> str:
+def _figures(run: Run, recipe: PretrainRecipe) -> str:
     left = run.seconds / run.done * (recipe.rounds - run.done)
     figures = ", ".join(f"{name} {value:.3f}" for name, value in run.log[-1].items())
     return f"{figures}, {run.seconds:.0f} s, {left:.0f} s left"

@@ -1,8 +1,7 @@
 """Everything about a picture that must not tell which creature is in it.
 
 Drawn from the seed alone: nothing in this module knows any species, so no nuisance can depend on
-the class. How strongly each one varies is in the frozen settings (`drawn` at the top of the
-project).
+the class. How strongly each one varies is in the frozen settings (`datasets/drawn.yaml`).
 """
 
 import random
@@ -10,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import AfterValidator, ConfigDict, Field, Strict, ValidationError
 
 from pokecam.common.errors import InputError, did_you_mean
-from pokecam.common.params import Settings, load
+from pokecam.common.params import Settings, load_yaml
+
+# Settings and species travel with the images, in raw.zip and data/images, in this folder.
+FOLDER = "scenes"
+SETTINGS_FILE = "settings.yaml"
 
 STYLES = ("flat", "outlined", "shaded", "sketch", "pixelated", "plush")
 BACKGROUNDS = ("plain", "gradient", "pattern", "clutter", "landscape", "creature")
@@ -85,8 +87,8 @@ class DrawnSettings(Settings):
 def read_settings(path: Path) -> DrawnSettings:
     """Read the settings file. Raises `InputError`, one line that names key, value and fault."""
     try:
-        values = load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = load_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, InputError) as error:
         raise InputError(f"cannot read the file {path}: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} must be a list of lines `name: value`")

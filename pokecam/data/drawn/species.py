@@ -147,13 +147,22 @@ def catalogue(folder: Path = FOLDER) -> dict[str, Species]:
 
     Raises `InputError` naming file, part and problem, or if there is no species at all.
     """
-    files = sorted(folder.glob("*.svg"))
-    if not files:
+    return {path.stem: read_species(path) for path in files(folder)}
+
+
+def files(folder: Path = FOLDER) -> list[Path]:
+    """Return the file of every species of `folder`, sorted by name.
+
+    Raises:
+        InputError: there is no species at all.
+    """
+    paths = sorted(folder.glob("*.svg"))
+    if not paths:
         raise InputError(f"{folder} holds no species (*.svg)")
-    return {path.stem: read(path) for path in files}
+    return paths
 
 
-def read(path: Path) -> Species:
+def read_species(path: Path) -> Species:
     """Read one species, named after its file. Raises `InputError` as `parse` does."""
     return parse(path.read_text(encoding="utf-8"), path.stem)
 

@@ -32,6 +32,14 @@ def fit(width: int, height: int, size_px: int) -> Fit:
     return Fit(size_px, fitted_width, fitted_height, left, top, scale)
 
 
+def draft_size(size: tuple[int, int], size_px: int) -> tuple[int, int]:
+    """Return the width and height to which a decoder may shrink an image that is fitted into a
+    square of side `size_px`: its longest side stays at least twice that."""
+    width, height = size
+    shrink = max(1.0, max(width, height) / (2 * size_px))
+    return max(1, int(width / shrink)), max(1, int(height / shrink))
+
+
 def letterbox(picture: Image.Image, place: Fit) -> tuple[Image.Image, np.ndarray]:
     """Return the fitted RGB picture and its square, uint8 (S, S, 3).
 

@@ -9,7 +9,7 @@ import numpy as np
 _HEADER_BYTES = 128  # numpy leaves room for any number of rows
 
 
-class Rows:
+class NpyRows:
     """A .npy file of rows of one shape and type that grows at its end.
 
     Used as a context manager, which closes it; the file is a .npy file from then on. Plain writes,

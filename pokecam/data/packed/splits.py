@@ -13,15 +13,15 @@ from pydantic import Field
 
 from pokecam.common.errors import InputError, did_you_mean
 from pokecam.common.params import Settings
-from pokecam.data.packed.images import read_foreign
+from pokecam.data.packed.csv_tables import read_foreign
 
 PARTS = ("train", "val", "test")
-LEFT_OUT = "left out"  # of all three: `split` never says so, but whoever edits split.csv may
+LEFT_OUT = "left out"  # of all three: `make_split` never says so, but whoever edits split.csv may
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class SplitSettings(Settings):
-    """What `split` reads of params.yaml."""
+    """What `make_split` reads of params.yaml."""
 
     val_fraction: _Fraction
     test_fraction: _Fraction
@@ -36,7 +36,7 @@ class _Group:
     counts: Mapping[str, int]
 
 
-def split(
+def make_split(
     manifest: pd.DataFrame, *, val_fraction: float, test_fraction: float, seed: int
 ) -> pd.DataFrame:
     """Return file, label, part (train, val or test) in the order of the manifest.
@@ -55,7 +55,8 @@ def split(
             "on: together they must be less than 1"
         )
     groups = [
-        _Group(sorted(rows.file), Counter(rows.label)) for _, rows in manifest.groupby("group")
+        _Group(sorted(members.file), Counter(members.label))
+        for _, members in manifest.groupby("group")
     ]
     _check_enough(groups)
     # Large groups first, while every part still has room; chance, from the seed, among equals.
@@ -68,7 +69,7 @@ def split(
     return pd.DataFrame({"file": manifest.file, "label": manifest.label, "part": parts})
 
 
-def read(path: Path, manifest: pd.DataFrame) -> pd.DataFrame:
+def read_split(path: Path, manifest: pd.DataFrame) -> pd.DataFrame:
     """Return file, label, part of the split in the file `path`, in the order of the manifest.
 
     The file may have been edited and committed by hand (`dvc commit`), and its rows may have any
@@ -85,7 +86,7 @@ def read(path: Path, manifest: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"file": manifest.file, "label": manifest.label, "part": parts})
 
 
-def rows(split: pd.DataFrame, part: str) -> np.ndarray:
+def subset_rows(split: pd.DataFrame, part: str) -> np.ndarray:
     """Return the row numbers (n,), ascending, of one part: train, val or test."""
     if part not in PARTS:
         raise ValueError(f"{part!r} is not one of {PARTS}")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pokecam.data.packed.letterbox import draft_size
 from pokecam.data.packing import limits
 from pokecam.data.packing.limits import UnusableError
 from pokecam.data.sources.formats import HEAD_BYTES, READABLE, kind
@@ -111,9 +112,9 @@ def _plain(error: Exception) -> str:
 def _draft(image: Image.Image, enough_px: int) -> None:
     """Have a large picture decoded smaller, where its format can."""
     width, height = image.size
-    shrink = max(1.0, max(width, height) / (2 * enough_px))
-    image.draft(image.mode, (max(1, int(width / shrink)), max(1, int(height / shrink))))
+    image.draft(image.mode, draft_size(image.size, enough_px))
     if image.format == "JPEG2000" and width * height > _JPEG2000_PX:
+        shrink = max(1.0, max(width, height) / (2 * enough_px))
         image.reduce = int(math.log2(shrink))  # type: ignore[method-assign, assignment]
 
 

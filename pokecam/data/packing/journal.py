@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from pokecam.data.packed.letterbox import fit, inside
-from pokecam.data.packed.npy_rows import Rows
+from pokecam.data.packed.npy_rows import NpyRows
 from pokecam.data.packing.duplicates import fingerprint
-from pokecam.data.packing.tables import Row
+from pokecam.data.packing.tables import PackedRow
 
 _TOGETHER = 64  # files that are handed to the system at once
 
@@ -21,7 +21,7 @@ _TOGETHER = 64  # files that are handed to the system at once
 class Packable(NamedTuple):
     """One usable file, fitted into its square of S pixels."""
 
-    row: Row
+    row: PackedRow
     pixels: np.ndarray  # uint8 (S, S, 3)
     mask: np.ndarray  # uint8 (S, S), 0 throughout where the source has none
 
@@ -45,7 +45,7 @@ class Unfinished:
         """Go on in `folder`, or begin; `size_px` is the side of the squares, `masks` whether the
         source has any."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.rows: list[Row] = []
+        self.rows: list[PackedRow] = []
         self.rejected: list[Rejected] = []
         self._folder = folder
         self._size_px = size_px
@@ -57,11 +57,11 @@ class Unfinished:
 
     def __enter__(self) -> Self:
         """Read what is there; a file that an earlier run had not handed over whole is cut off."""
-        there = min(Rows.count(self._file(name), shape) for name, shape in self._shapes.items())
+        there = min(NpyRows.count(self._file(name), shape) for name, shape in self._shapes.items())
         known = list(_first(self._journal, there))
         usable = sum(len(line) == 3 for line in known)
         self._arrays = {
-            name: self._open.enter_context(Rows(self._file(name), shape, kept=usable))
+            name: self._open.enter_context(NpyRows(self._file(name), shape, kept=usable))
             for name, shape in self._shapes.items()
         }
         self._lines = self._open.enter_context(self._journal.open("w", encoding="utf-8"))
@@ -112,7 +112,7 @@ class Unfinished:
             file, width, height = line
             place = fit(width, height, self._size_px)
             fitted = self._arrays["pixels"].row(len(self.rows))[inside(place)]
-            row = Row(file, width, height, place, fingerprint(Image.fromarray(fitted)))
+            row = PackedRow(file, width, height, place, fingerprint(Image.fromarray(fitted)))
             self.rows.append(row)
         self._note(line)
 

@@ -7,7 +7,7 @@ import warnings
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 from zipfile import ZipFile
 
@@ -17,7 +17,7 @@ import PIL
 from PIL import Image
 from pydantic import BeforeValidator, Field
 
-from pokecam.common import checkpoint_key, cores
+from pokecam.common import checkpoint_key, running
 from pokecam.common.errors import InputError
 from pokecam.common.files import whole_folder, write_csv, write_json
 from pokecam.common.params import Settings
@@ -28,7 +28,7 @@ from pokecam.data.packing.classes import alike, choose
 from pokecam.data.packing.decode import UnusableError, decode, decode_mask
 from pokecam.data.packing.duplicates import fingerprint, groups, near_pairs, same_picture
 from pokecam.data.packing.journal import Packable, Rejected, Unfinished
-from pokecam.data.packing.tables import Row
+from pokecam.data.packing.tables import PackedRow
 
 MIN_PICTURES = 3  # of each class: one to train, one to validate, one to test
 _AHEAD = 4  # files read and decoded ahead of the one being written, per worker
@@ -64,14 +64,15 @@ def pack(
     """Decode the chosen classes of raw.zip once and write them, whole, to the folder `out`.
 
     `out` gets pixels.npy, manifest.csv, quarantine.csv, duplicates.csv, classes.json and, where
-    the source has them, masks.npy, parts.csv, boxes.csv and scenes.csv;
+    the source has them, masks.npy, parts.csv, boxes.csv, scenes.csv and scenes/;
     `packed.images.load` reads it. `classes` is a list of names or "all"; `workers` (None: one per
     core) changes the time and nothing else. A file that cannot be used, and a picture filed under
-    two classes, is named in quarantine.csv. `unfinished` is the folder for what an interrupted run has done, with
-    which the next one goes on. Raises `InputError` for classes that do not fit the source, for a
-    class with fewer than `MIN_PICTURES` usable pictures, and for boxes or masks that do not fit.
+    two classes, is named in quarantine.csv. `unfinished` is the folder for what an interrupted run
+    has done, with which the next one goes on. Raises `InputError` for classes that do not fit the
+    source, for a class with fewer than `MIN_PICTURES` usable pictures, and for boxes or masks
+    that do not fit.
     """
-    workers = workers or cores.usable()
+    workers = workers or running.usable_cores()
     with ZipFile(archive) as raw:
         files = _files_by_class(raw)
         chosen = choose(classes, files)
@@ -159,12 +160,12 @@ def _prepare(file: str, data: bytes, mask_data: bytes | None, size_px: int) -> P
         return Rejected(file, str(error))
     place = fit(width, height, size_px)
     fitted, pixels = letterbox(picture, place)
-    row = Row(file, width, height, place, fingerprint(fitted))
+    row = PackedRow(file, width, height, place, fingerprint(fitted))
     mask = np.zeros(pixels.shape[:2], np.uint8) if mask_data is None else _mask(mask_data, row)
     return Packable(row, pixels, mask)
 
 
-def _mask(data: bytes, row: Row) -> np.ndarray:
+def _mask(data: bytes, row: PackedRow) -> np.ndarray:
     """The packed mask."""
     try:
         values = decode_mask(data, (row.width, row.height))
@@ -173,7 +174,7 @@ def _mask(data: bytes, row: Row) -> np.ndarray:
     return letterbox_mask(values, row.place)
 
 
-def _filed_twice(rows: list[Row], pairs: np.ndarray) -> list[Rejected]:
+def _filed_twice(rows: list[PackedRow], pairs: np.ndarray) -> list[Rejected]:
     """The pictures that are filed under more than one class: which label is right is not known."""
     others: dict[str, list[str]] = defaultdict(list)
     for i, j in pairs.tolist():
@@ -187,7 +188,7 @@ def _filed_twice(rows: list[Row], pairs: np.ndarray) -> list[Rejected]:
     ]
 
 
-def _check_enough(chosen: list[str], kept: list[Row], rejected: list[Rejected]) -> None:
+def _check_enough(chosen: list[str], kept: list[PackedRow], rejected: list[Rejected]) -> None:
     counts = Counter(row.label for row in kept)
     for label in chosen:
         if counts[label] < MIN_PICTURES:
@@ -200,7 +201,11 @@ def _check_enough(chosen: list[str], kept: list[Row], rejected: list[Rejected]) 
 
 
 def _write_tables(
-    folder: Path, rows: list[Row], kept: list[int], pairs: np.ndarray, rejected: list[Rejected]
+    folder: Path,
+    rows: list[PackedRow],
+    kept: list[int],
+    pairs: np.ndarray,
+    rejected: list[Rejected],
 ) -> None:
     """Write what is known of the packed pictures and of those left out."""
     new_number = {old: new for new, old in enumerate(kept)}
@@ -219,14 +224,22 @@ def _write_tables(
 
 
 def _carry_tables(
-    folder: Path, raw: ZipFile, kept: list[Row], chosen: list[str], files: dict[str, list[str]]
+    folder: Path,
+    raw: ZipFile,
+    kept: list[PackedRow],
+    chosen: list[str],
+    files: dict[str, list[str]],
 ) -> None:
     """Write the source's own tables, cut down to the packed pictures, boxes in packed pixels."""
     packed = {row.file for row in kept}
-    if (parts := tables.read(raw, "parts.csv")) is not None:
+    if (parts := tables.read_source_table(raw, "parts.csv")) is not None:
         write_csv(folder / "parts.csv", parts[parts.label.isin(chosen)])
-    if (scenes := tables.read(raw, "scenes.csv")) is not None:
+    if (scenes := tables.read_source_table(raw, "scenes.csv")) is not None:
         write_csv(folder / "scenes.csv", scenes[scenes.image.isin(packed)])
-    if (boxes := tables.read(raw, "boxes.csv")) is not None:
+    if (boxes := tables.read_source_table(raw, "boxes.csv")) is not None:
         all_files = {file for found in files.values() for file in found}
         write_csv(folder / "boxes.csv", tables.packed_boxes(boxes, kept, all_files))
+    for name in raw.namelist():
+        if name.startswith("scenes/"):
+            (folder / "scenes").mkdir(exist_ok=True)
+            (folder / "scenes" / PurePosixPath(name).name).write_bytes(raw.read(name))

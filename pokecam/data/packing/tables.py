@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pokecam.common.errors import InputError
-from pokecam.data.packed.images import read_foreign, read_table
+from pokecam.data.packed.csv_tables import read_foreign, read_table
 from pokecam.data.packed.letterbox import Fit
 from pokecam.data.packing.duplicates import Fingerprint
 from pokecam.data.sources.names import one_form
@@ -19,7 +19,7 @@ _NAMED = "boxes.csv of the source"
 
 
 @dataclass(frozen=True)
-class Row:
+class PackedRow:
     """What is known of one packed picture besides its pixels."""
 
     file: str  # "Class/name.ext"
@@ -33,7 +33,7 @@ class Row:
         return self.file.split("/")[0]
 
 
-def manifest(rows: Sequence[Row], group: np.ndarray) -> pd.DataFrame:
+def manifest(rows: Sequence[PackedRow], group: np.ndarray) -> pd.DataFrame:
     """Return one line per packed picture, in the order of the pixels."""
     return pd.DataFrame(
         {
@@ -55,7 +55,7 @@ def duplicates(manifest: pd.DataFrame) -> pd.DataFrame:
     return shared[["file", "label", "group"]].sort_values(["group", "file"])
 
 
-def read(raw: ZipFile, name: str) -> pd.DataFrame | None:
+def read_source_table(raw: ZipFile, name: str) -> pd.DataFrame | None:
     """Return a table of raw.zip, None if it has none of that name.
 
     boxes.csv may be anybody's: it comes as text, and `InputError` is raised if it is no csv of
@@ -75,7 +75,7 @@ def _in_one_form(file: str) -> str:
 
 
 def packed_boxes(
-    boxes: pd.DataFrame, rows: Sequence[Row], all_files: Collection[str]
+    boxes: pd.DataFrame, rows: Sequence[PackedRow], all_files: Collection[str]
 ) -> pd.DataFrame:
     """Return the boxes of the packed pictures, carried from original to packed pixels.
 

@@ -7,6 +7,7 @@ Members of raw.zip, after the pictures themselves (`images/<Species>/<number>.jp
     boxes.csv                     image,label,xmin,ymin,xmax,ymax: the visible parts, in pixels;
                                   xmax and ymax are the first column and row beyond them
     scenes.csv                    image,label,seed and every nuisance value
+    scenes/                       the settings and the species, to render a scene again
 """
 
 import colorsys
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from pokecam.common import cores
+from pokecam.common import running
 
 if TYPE_CHECKING:
     from pokecam.data.drawn.nuisances import DrawnSettings, Nuisances
@@ -84,6 +85,9 @@ def members(
     ]
     for file, rows in (("parts", parts), ("boxes", boxes), ("scenes", scenes)):
         yield f"{file}.csv", _csv(rows)
+    yield f"{nuisances.FOLDER}/{nuisances.SETTINGS_FILE}", settings_file.read_bytes()
+    for path in species.files(settings_file.parent / settings.catalogue):
+        yield f"{nuisances.FOLDER}/{path.name}", path.read_bytes()
 
 
 def picture_seed(draw_seed: int, label: str, number: int) -> int:
@@ -100,7 +104,7 @@ def _draw_all(
 ) -> Iterator[_Drawn]:
     """Draw the tasks in their order, on several processes if it is worth starting them."""
     if workers is None:
-        workers = min(cores.usable(), 1 + len(tasks) // _WORTH_A_PROCESS)
+        workers = min(running.usable_cores(), 1 + len(tasks) // _WORTH_A_PROCESS)
     if workers == 1:
         _start(catalogue, settings)
         yield from map(_draw, tasks)

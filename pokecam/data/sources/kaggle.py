@@ -14,13 +14,12 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 
-import yaml
-
 from pokecam.common.errors import InputError
+from pokecam.common.params import load_yaml
 from pokecam.data.sources import folder
 
 _PINNED = re.compile(r"[\w-]+/[\w-]+/versions/[1-9]\d*")
-_BY_HAND = "or download it in a browser and set `source` to the file"
+_BY_HAND = "or download it in a browser and set `source` to the archive"
 
 
 def members(settings_file: Path) -> Iterator[tuple[str, bytes]]:
@@ -33,8 +32,8 @@ def members(settings_file: Path) -> Iterator[tuple[str, bytes]]:
 
 def _pinned(settings_file: Path) -> str:
     try:
-        settings = yaml.safe_load(settings_file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        settings = load_yaml(settings_file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, InputError) as error:
         raise InputError(f"cannot read the file {settings_file}: {error}") from None
     handle = settings.get("dataset") if isinstance(settings, dict) else None
     if not isinstance(handle, str) or not _PINNED.fullmatch(handle):
@@ -119,7 +118,7 @@ def _refusal(handle: str, status: int | None) -> str:
     if status == HTTPStatus.NOT_FOUND:
         return (
             f"Kaggle knows no dataset {handle}: look up owner, name and version on its page and "
-            "correct the file `kaggle`"
+            "correct the file that `source` names"
         )
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return (

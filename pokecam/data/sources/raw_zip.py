@@ -12,7 +12,7 @@ _UNIX = 3
 _MODE = 0o100644 << 16
 
 
-def write(members: Iterable[tuple[str, bytes]], path: Path) -> int:
+def write_raw_zip(members: Iterable[tuple[str, bytes]], path: Path) -> int:
     """Write (name, bytes) pairs to the archive `path`, whole; return how many there were.
 
     Stored uncompressed, fixed date and mode, the directory sorted by name; one member is in

@@ -1,4 +1,8 @@
-"""The one table of sources: how each is recognised and what gives its members."""
+"""The table of sources: how each is recognised, and what gives its members.
+
+A source is always a path. A .yaml file describes a data set, and the key that it holds says which
+kind: `catalogue` for drawn images, `dataset` for a set on Kaggle.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,15 +10,17 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
-from pokecam.common.errors import InputError, did_you_mean
-from pokecam.common.params import Settings
+from pokecam.common.errors import InputError
+from pokecam.common.params import Settings, load_yaml
 from pokecam.data.sources import archive, drawn, folder, kaggle
+
+DATASETS = Path("datasets")  # the descriptions that come with the project
 
 Members = Iterator[tuple[str, bytes]]
 
 
 class DownloadSettings(Settings):
-    """What `download` reads of params.yaml."""
+    """The parameters of `download`."""
 
     source: Annotated[str, Field(min_length=1)]
     images_per_class: Annotated[int, Field(ge=1, le=10_000)]
@@ -22,53 +28,94 @@ class DownloadSettings(Settings):
 
 
 class Source(NamedTuple):
-    """A kind of source: is `source` one, and (path, images per class, seed) → members."""
+    """A kind of source.
 
-    fits: Callable[[str], bool]
+    Attributes:
+        fits: whether a path is a source of this kind.
+        members: (path, images per class, seed) → members.
+    """
+
+    fits: Callable[[Path], bool]
     members: Callable[[Path, int, int], Members]
+
+
+def _describes(key: str) -> Callable[[Path], bool]:
+    """Return a test for .yaml files that hold a key."""
+    return lambda path: path.suffix in (".yaml", ".yml") and key in _description(path)
+
+
+def _description(path: Path) -> dict:
+    try:
+        values = load_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, InputError) as error:
+        raise InputError(f"cannot read the file {path}: {error}") from None
+    return values if isinstance(values, dict) else {}
 
 
 SOURCES = {
     "drawn": Source(
-        lambda source: source == "drawn",
+        _describes("catalogue"),
         lambda path, count, seed: drawn.members(path, images_per_class=count, draw_seed=seed),
     ),
     "kaggle": Source(
-        lambda source: source == "kaggle",
+        _describes("dataset"),
         lambda path, _count, _seed: kaggle.members(path),
     ),
     "folder": Source(
-        lambda source: Path(source).is_dir(),
+        Path.is_dir,
         lambda path, _count, _seed: folder.members(path),
     ),
     "zip": Source(
-        lambda source: archive.is_zip(Path(source)),
+        archive.is_zip,
         lambda path, _count, _seed: archive.members(path, archive.zip_entries),
     ),
     "tar": Source(
-        lambda source: archive.is_tar(Path(source)),
+        archive.is_tar,
         lambda path, _count, _seed: archive.members(path, archive.tar_entries),
     ),
 }
 
 
 def members(source: str, *, images_per_class: int, draw_seed: int) -> Members:
-    """Yield (name in raw.zip, bytes) of everything that `source` gives.
+    """Return the members of a source.
 
-    `source` is `drawn`, `kaggle`, or the path of a folder, .zip, .tar or .tar.gz of class
-    folders; the other two matter to `drawn` alone. Raises `InputError` if there is no such
-    thing, if it is of no known kind, or as the source itself does.
+    Args:
+        source: the path of a .yaml file of `datasets/`, or of a folder, .zip, .tar or .tar.gz of
+            class folders.
+        images_per_class: of drawn images only.
+        draw_seed: of drawn images only.
+
+    Returns:
+        An iterator over (name in raw.zip, bytes).
+
+    Raises:
+        InputError: the source does not exist or is of no known kind, or as the source raises it.
     """
     path = Path(source)
-    if not path.exists():
-        raise InputError(
-            f"source {source} does not exist.{did_you_mean(source, ('drawn', 'kaggle'))} Give "
-            "drawn, kaggle, or the absolute path of a folder or archive of class folders"
-        )
+    check_exists(path)
     for kind in SOURCES.values():
-        if kind.fits(source):
+        if kind.fits(path):
             return kind.members(path, images_per_class, draw_seed)
     raise InputError(
-        f"source {source} is neither a folder nor a .zip, .tar or .tar.gz archive: unpack it and "
-        "give the folder"
+        f"source {source} is neither a folder, nor a .zip, .tar or .tar.gz archive, nor a .yaml "
+        "file with a line `catalogue: …` or `dataset: …`: unpack it and give the folder"
+    )
+
+
+def check_exists(path: Path) -> None:
+    """Check that there is such a source.
+
+    Raises:
+        InputError: there is none; for the name of a file of `datasets/`, such as `kaggle`, it says
+            what to write.
+    """
+    if path.exists():
+        return
+    named = DATASETS / f"{path.name}.yaml"
+    if named.exists():
+        raise InputError(f"source {path} does not exist: write -S source={named.as_posix()}")
+    described = ", ".join(file.as_posix() for file in sorted(DATASETS.glob("*.yaml")))
+    raise InputError(
+        f"source {path} does not exist: give {described or 'a file of datasets/'}, or the absolute "
+        "path of a folder or archive of class folders"
     )

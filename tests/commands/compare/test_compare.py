@@ -136,7 +136,7 @@ def test_a_map_for_all_classes_is_that_of_each():
 
 def test_rows_show_the_picture_and_every_map_of_its_true_class(packed, tmp_path):
     both = [experiment("one"), experiment("other", wrong=[8], seed=1)]
-    page.write(both, packed, tmp_path / "out")
+    page.write_comparison(both, packed, tmp_path / "out")
     text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     rows = re.findall(r'<img src="([^"]+)"', text)
     assert rows[0] == "rows/00008.jpg"  # the one on which they disagree
@@ -158,7 +158,7 @@ def test_each_map_is_painted_on_what_its_network_saw(packed, tmp_path):
     pixels = chance.integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)
     both = {**packed, "large": replace(packed["def"], pixels=pixels)}
     one, other = experiment("one"), replace(experiment("other"), packed="large")
-    page.write([one, other], both, tmp_path)
+    page.write_comparison([one, other], both, tmp_path)
     found = np.asarray(Image.open(tmp_path / "rows" / "00000.jpg")).astype(int)
     seen = [
         np.asarray(Image.fromarray(p[0]).resize((160, 160), Image.BOX))
@@ -175,7 +175,7 @@ def test_what_else_is_in_the_folder_stays(packed, tmp_path):
     (tmp_path / "notes.md").write_text("mine")
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows" / "99999.jpg").write_text("of an earlier comparison")
-    page.write([experiment("one"), experiment("other")], packed, tmp_path)
+    page.write_comparison([experiment("one"), experiment("other")], packed, tmp_path)
     assert (tmp_path / "notes.md").read_text() == "mine"
     assert not (tmp_path / "rows" / "99999.jpg").exists()
 
@@ -183,7 +183,7 @@ def test_what_else_is_in_the_folder_stays(packed, tmp_path):
 def test_one_common_picture_gives_no_interval(packed, tmp_path):
     one, other = experiment("one"), experiment("other", wrong=[0])
     fewer = replace(other, predictions=other.predictions.iloc[:1])
-    page.write([one, fewer], packed, tmp_path)
+    page.write_comparison([one, fewer], packed, tmp_path)
     assert "nan" not in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
@@ -191,7 +191,7 @@ def test_names_are_only_text_and_the_same_bytes_come_every_time(packed, tmp_path
     both = [experiment("<b>one</b>"), experiment("other", seed=1)]
     contents = []
     for name in ("first", "second"):
-        page.write(both, packed, tmp_path / name)
+        page.write_comparison(both, packed, tmp_path / name)
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         contents.append([(p.relative_to(tmp_path / name), p.read_bytes()) for p in files])
     text = (tmp_path / "first" / "index.html").read_text(encoding="utf-8")

@@ -11,14 +11,14 @@ import torch
 from pokecam.commands.pretrain import menagerie
 from pokecam.commands.pretrain import pretrain as pretrain_module
 from pokecam.commands.pretrain.distortion import Distortion, distort, windows
-from pokecam.commands.pretrain.pretrain import Recipe, pretrain, rate_factor, view_of
+from pokecam.commands.pretrain.pretrain import PretrainRecipe, pretrain, rate_factor, view_of
 from pokecam.common.errors import InputError
 from pokecam.data.drawn import nuisances
 from pokecam.networks import backbones, pretrained, quantised, safetensors_file
 from pokecam.networks.classifier import MEAN, STD
 from tests.conftest import PROJECT
 
-RECIPE = Recipe(rounds=2, batch=4, view_px=(32, 40), warm_up=1, fall=0.5)
+RECIPE = PretrainRecipe(rounds=2, batch=4, view_px=(32, 40), warm_up=1, fall=0.5)
 CPU = torch.device("cpu")
 
 
@@ -40,7 +40,9 @@ def pictures(few, tmp_path_factory) -> Path:
     return work
 
 
-def run(pictures: Path, few, tmp_path: Path, recipe: Recipe = RECIPE, report=lambda *_: None):
+def run(
+    pictures: Path, few, tmp_path: Path, recipe: PretrainRecipe = RECIPE, report=lambda *_: None
+):
     work = tmp_path / "run"
     work.mkdir(parents=True, exist_ok=True)
     if not (work / few.key).exists():
@@ -98,16 +100,16 @@ def test_the_file_holds_the_averaged_weights(pictures, few, tmp_path):
     pretrain_module.write_weights(
         "mobilenet_v3_small", RECIPE, few, output=output, work=work, device=CPU, workers=1
     )
-    back = quantised.load(output)
+    back = quantised.load_quantised(output)
     assert all(torch.allclose(back[name], state[name], rtol=1e-3, atol=1e-6) for name in state)
 
 
 @pytest.mark.parametrize("backbone", pretrain_module.SHIPPED)
 def test_shipped_weights_fit_and_say_their_recipe(backbone):
     path = PROJECT / "pretrained" / f"{backbone}.safetensors"
-    state = pretrained.fetch("drawn", backbone, path.parent)
+    state = pretrained.fetch_weights("drawn", backbone, path.parent)
     backbones.split(backbone, n_classes=2)[0].load_state_dict(state)
-    _, note = safetensors_file.read(path)
+    _, note = safetensors_file.read_safetensors(path)
     recipe = json.loads(note["recipe"], object_hook=lambda d: d | {"view_px": tuple(d["view_px"])})
     assert recipe == asdict(pretrain_module.SHIPPED[backbone])
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from pokecam.data.packed.npy_rows import Rows
+from pokecam.data.packed.npy_rows import NpyRows
 
 BLOCK = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
 
 
 def written(path, *blocks, **options):
-    with Rows(path, (2, 3), np.float32, **options) as rows:
+    with NpyRows(path, (2, 3), np.float32, **options) as rows:
         for block in blocks:
             rows.append(block)
     return path
@@ -26,7 +26,7 @@ def test_no_rows_are_an_empty_array(tmp_path):
 
 
 def test_rows_are_dropped_in_place_and_more_may_follow(tmp_path):
-    with Rows(tmp_path / "a.npy", (2, 3), np.float32) as rows:
+    with NpyRows(tmp_path / "a.npy", (2, 3), np.float32) as rows:
         rows.append(BLOCK)
         rows.keep([1, 3])
         assert np.array_equal(rows.row(1), BLOCK[3])
@@ -37,13 +37,13 @@ def test_rows_are_dropped_in_place_and_more_may_follow(tmp_path):
 def test_a_file_that_was_never_closed_goes_on_after_its_whole_rows(tmp_path):
     path = written(tmp_path / "a.npy", BLOCK)
     path.write_bytes(bytes(128) + path.read_bytes()[128:-4])  # no header yet, the last row cut
-    assert Rows.count(path, (2, 3), np.float32) == 3
+    assert NpyRows.count(path, (2, 3), np.float32) == 3
     written(path, BLOCK[3:], kept=2)
     assert np.array_equal(np.load(path), BLOCK[[0, 1, 3]])
 
 
 def test_rows_that_are_not_there_cannot_be_kept(tmp_path):
-    assert Rows.count(tmp_path / "a.npy", (2, 3)) == 0
+    assert NpyRows.count(tmp_path / "a.npy", (2, 3)) == 0
     with pytest.raises(ValueError, match="has 4 rows, not 5"):
         written(written(tmp_path / "a.npy", BLOCK), kept=5)
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pokecam.common.errors import InputError
-from pokecam.common.params import read
-from pokecam.data.packed.splits import LEFT_OUT, PARTS, SplitSettings, rows, split
-from pokecam.data.packed.splits import read as read_split
+from pokecam.common.params import read_params
+from pokecam.data.packed.splits import LEFT_OUT, PARTS, SplitSettings, make_split, subset_rows
+from pokecam.data.packed.splits import read_split as read_split
 
 
 def manifest(group_sizes: dict[str, list[int]]) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def manifest(group_sizes: dict[str, list[int]]) -> pd.DataFrame:
 
 
 def divided(table: pd.DataFrame, val=0.2, test=0.2, seed=1) -> pd.DataFrame:
-    return split(table, val_fraction=val, test_fraction=test, seed=seed)
+    return make_split(table, val_fraction=val, test_fraction=test, seed=seed)
 
 
 def counts(result: pd.DataFrame) -> dict[str, tuple[int, ...]]:
@@ -136,11 +136,11 @@ def test_classes_tied_together_can_make_it_impossible():
 
 def test_rows_of_a_part():
     result = divided(manifest({"Ant": [1] * 10, "Bee": [1] * 10}))
-    found = [rows(result, part) for part in PARTS]
+    found = [subset_rows(result, part) for part in PARTS]
     assert sorted(np.concatenate(found).tolist()) == list(range(20))
     assert (result.part.iloc[found[2]] == "test").all()
     with pytest.raises(ValueError, match="'tset'"):
-        rows(result, "tset")
+        subset_rows(result, "tset")
 
 
 sizes = st.lists(st.integers(1, 6), min_size=3, max_size=40)
@@ -179,7 +179,7 @@ def test_settings_are_checked(tmp_path, line, told):
     lines = [f"{k}: {v}" for k, v in (good | {key: value}).items()]
     (tmp_path / "params.yaml").write_text("\n".join(lines))
     with pytest.raises(InputError, match=told):
-        read(SplitSettings, tmp_path / "params.yaml", tmp_path / "dvc.yaml")
+        read_params(SplitSettings, tmp_path / "params.yaml", tmp_path / "dvc.yaml")
 
 
 ANTS = manifest({"Ant": [1] * 6, "Bee, or so": [1] * 6})

@@ -23,7 +23,7 @@ from pokecam.common.errors import InputError
 from pokecam.data.packed.letterbox import fit
 from pokecam.data.packing.decode import UnusableError, decode
 from pokecam.data.packing.pack import _mask
-from pokecam.data.packing.tables import Row
+from pokecam.data.packing.tables import PackedRow
 from tests.support.memory import peak_bytes
 from tests.support.pictures import encoded, patches
 
@@ -328,7 +328,7 @@ def judged(data: bytes) -> str:
 
 def judged_mask(data: bytes) -> str:
     """ "used", or why a mask stops the run."""
-    row = Row("a.png", WIDTH, HEIGHT, fit(WIDTH, HEIGHT, 32), None)
+    row = PackedRow("a.png", WIDTH, HEIGHT, fit(WIDTH, HEIGHT, 32), None)
     try:
         mask = _mask(data, row)
     except InputError as error:

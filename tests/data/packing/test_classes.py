@@ -3,7 +3,7 @@
 import pytest
 
 from pokecam.common.errors import InputError
-from pokecam.common.params import read
+from pokecam.common.params import read_params
 from pokecam.data.packing.classes import alike, choose
 from pokecam.data.packing.pack import SelectSettings
 
@@ -82,7 +82,7 @@ def test_settings_are_checked(tmp_path, line, told):
     lines = [f"{k}: {v}" for k, v in (good | {key: value}).items()]
     (tmp_path / "params.yaml").write_text("\n".join(lines))
     with pytest.raises(InputError) as error:
-        read(SelectSettings, tmp_path / "params.yaml", tmp_path / "dvc.yaml")
+        read_params(SelectSettings, tmp_path / "params.yaml", tmp_path / "dvc.yaml")
     assert told in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -91,6 +91,6 @@ def test_good_settings(tmp_path):
     (tmp_path / "params.yaml").write_text(
         "classes:\n- 'No'\n- Mr. Mime\nlookalikes:\n- - 'No'\n  - Mr. Mime\nimage_size: 96\n"
     )
-    settings = read(SelectSettings, tmp_path / "params.yaml", tmp_path / "dvc.yaml")
+    settings = read_params(SelectSettings, tmp_path / "params.yaml", tmp_path / "dvc.yaml")
     assert settings.classes == ["No", "Mr. Mime"]
     assert settings.lookalikes == [["No", "Mr. Mime"]]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pokecam.data.packed.images import read_table
+from pokecam.data.packed.csv_tables import read_table
 from pokecam.data.packing.pack import pack
 from pokecam.data.sources import raw_zip
 from pokecam.data.sources.formats import READABLE
@@ -126,7 +126,7 @@ def test_select_names_each_damaged_file_once(tmp_path, capfd):
     for number in range(300):
         label = ("Ant", "Bee")[number % 2]
         files[f"images/{label}/{number}"] = fuzz.case(number, fuzz.seeds())
-    raw_zip.write(iter(files.items()), tmp_path / "raw.zip")
+    raw_zip.write_raw_zip(iter(files.items()), tmp_path / "raw.zip")
     out = tmp_path / "images"
     pack(
         tmp_path / "raw.zip",

@@ -28,7 +28,7 @@ class Interrupted(BaseException):
 
 @pytest.fixture
 def archive(tmp_path):
-    raw_zip.write(iter((FILES | MASKS).items()), tmp_path / "raw.zip")
+    raw_zip.write_raw_zip(iter((FILES | MASKS).items()), tmp_path / "raw.zip")
     return tmp_path / "raw.zip"
 
 
@@ -123,7 +123,7 @@ def test_the_journal_names_nothing_that_is_not_there(archive, decoded):
 
 
 def test_without_masks_none_are_kept(archive, decoded):
-    raw_zip.write(iter(FILES.items()), archive)
+    raw_zip.write_raw_zip(iter(FILES.items()), archive)
     decoded.stop = 9
     with pytest.raises(Interrupted):
         run(archive)

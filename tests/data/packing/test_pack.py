@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from pokecam.common.errors import InputError
-from pokecam.data.packed.images import load, read_table
+from pokecam.data.packed.csv_tables import read_table
+from pokecam.data.packed.images import load_packed
 from pokecam.data.packing import pack as module
 from pokecam.data.packing.pack import pack
 from pokecam.data.sources import raw_zip
@@ -32,7 +33,7 @@ def members(**classes: int) -> dict[str, bytes]:
 
 
 def packed(folder: Path, files: dict[str, bytes], classes="all", lookalikes=(), **options):
-    raw_zip.write(iter(files.items()), folder / "raw.zip")
+    raw_zip.write_raw_zip(iter(files.items()), folder / "raw.zip")
     pack(
         folder / "raw.zip",
         folder / "images",
@@ -42,7 +43,7 @@ def packed(folder: Path, files: dict[str, bytes], classes="all", lookalikes=(), 
         unfinished=folder / "unfinished",
         **options,
     )
-    return load(folder / "images")
+    return load_packed(folder / "images")
 
 
 def quarantine(folder: Path) -> dict[str, str]:
@@ -316,7 +317,7 @@ def test_boxes_of_pictures_turned_by_exif(tmp_path):
 
 def test_pixels_are_not_all_in_memory(tmp_path):
     """80 pictures of 790 kB in a process of its own: the peak grows by far less than their sum."""
-    raw_zip.write(iter(members(Ant=40, Bee=40).items()), tmp_path / "raw.zip")
+    raw_zip.write_raw_zip(iter(members(Ant=40, Bee=40).items()), tmp_path / "raw.zip")
     code = (
         "from pathlib import Path; from pokecam.data.packing.pack import pack\n"
         "from tests.support.memory import peak_bytes\n"

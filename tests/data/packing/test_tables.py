@@ -20,8 +20,8 @@ def packed(data: str | bytes) -> list[list]:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as out:
         out.writestr("boxes.csv", data if isinstance(data, bytes) else data.encode())
-    rows = [tables.Row(file, 128, 64, fit(128, 64, 64), None) for file in FILES]
-    boxes = tables.read(zipfile.ZipFile(archive), "boxes.csv")
+    rows = [tables.PackedRow(file, 128, 64, fit(128, 64, 64), None) for file in FILES]
+    boxes = tables.read_source_table(zipfile.ZipFile(archive), "boxes.csv")
     return tables.packed_boxes(boxes, rows, FILES).values.tolist()
 
 

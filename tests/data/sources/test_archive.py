@@ -38,7 +38,7 @@ def test_names_that_lead_out_are_refused_and_nothing_is_written(tmp_path, name, 
     (tmp_path / "in").mkdir()
     source = pack(tmp_path / "in" / "evil", {"Ant/good.png": PICTURE, name: PICTURE})
     with pytest.raises(InputError, match="leads out of the archive"):
-        raw_zip.write(source, tmp_path / "out" / "raw.zip")
+        raw_zip.write_raw_zip(source, tmp_path / "out" / "raw.zip")
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["evil"]
 
 
@@ -115,7 +115,7 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, pack):
     path = tmp_path / f"bomb.{pack}"
     source = as_zip(path, files) if pack == "zip" else as_tar(path, files, "w:gz")
     with pytest.raises(InputError, match="decompression bomb"):
-        raw_zip.write(source, tmp_path / "raw.zip")
+        raw_zip.write_raw_zip(source, tmp_path / "raw.zip")
     assert not (tmp_path / "raw.zip").exists()
 
 
@@ -240,7 +240,7 @@ def test_a_name_that_is_there_twice_gives_both_pictures(tmp_path, pack, recwarn)
 def test_names_that_differ_by_case_only_are_two_and_by_accents_form_one(tmp_path, pack):
     files = {"Ant/a.png": 1, "ant/a.png": 2, "Ant/A.png": 3, "é/a.png": 4, "e\u0301/a.png": 5}
     source = pack(tmp_path / "a", {name: picture(seed) for name, seed in files.items()})
-    assert raw_zip.write(source, tmp_path / "raw.zip") == 5
+    assert raw_zip.write_raw_zip(source, tmp_path / "raw.zip") == 5
     with zipfile.ZipFile(tmp_path / "raw.zip") as made:
         names = ["Ant/A.png", "Ant/a.png", "ant/a.png", "é/a-2.png", "é/a.png"]
         assert made.namelist() == [f"images/{name}" for name in names]
@@ -426,7 +426,9 @@ def hurt(folder, cases: int) -> Iterator[str]:
             data = with_checksums(data)
         (folder / "hurt").write_bytes(data)
         try:
-            found = raw_zip.write(archive.members(folder / "hurt", opened), folder / "raw.zip")
+            found = raw_zip.write_raw_zip(
+                archive.members(folder / "hurt", opened), folder / "raw.zip"
+            )
         except InputError as error:
             yield str(error)
         else:

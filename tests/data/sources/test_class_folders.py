@@ -44,7 +44,7 @@ def test_every_container_gives_the_same_archive(tmp_path):
     }
     bytes_of = {}
     for name, source in sources.items():
-        assert raw_zip.write(source, tmp_path / f"{name}-raw.zip") == len(TREE)
+        assert raw_zip.write_raw_zip(source, tmp_path / f"{name}-raw.zip") == len(TREE)
         bytes_of[name] = (tmp_path / f"{name}-raw.zip").read_bytes()
     assert len(set(bytes_of.values())) == 1
     with zipfile.ZipFile(tmp_path / "zip-raw.zip") as made:
@@ -235,7 +235,7 @@ def test_a_failed_write_leaves_the_old_archive(tmp_path):
     out = tmp_path / "raw.zip"
     out.write_bytes(b"old")
     with pytest.raises(InputError, match="the disk is full"):
-        raw_zip.write(full_disk(), out)
+        raw_zip.write_raw_zip(full_disk(), out)
     assert out.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [out]
 
@@ -247,7 +247,7 @@ def test_members_are_not_all_in_memory(tmp_path):
 
     tracemalloc.start()
     try:
-        raw_zip.write(many(), tmp_path / "raw.zip")
+        raw_zip.write_raw_zip(many(), tmp_path / "raw.zip")
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -256,7 +256,7 @@ def test_members_are_not_all_in_memory(tmp_path):
 
 
 def test_the_directory_is_sorted_whatever_the_order_of_arrival(tmp_path):
-    raw_zip.write(iter([("b", b"2"), ("c", b"3"), ("a", b"1")]), tmp_path / "raw.zip")
+    raw_zip.write_raw_zip(iter([("b", b"2"), ("c", b"3"), ("a", b"1")]), tmp_path / "raw.zip")
     with zipfile.ZipFile(tmp_path / "raw.zip") as made:
         assert made.namelist() == ["a", "b", "c"]
         assert [made.read(name) for name in "abc"] == [b"1", b"2", b"3"]

@@ -3,7 +3,7 @@
 import pytest
 
 from pokecam.common.errors import InputError
-from pokecam.common.params import read
+from pokecam.common.params import read_params
 from pokecam.data.sources.registry import DownloadSettings, members
 from tests.support.pictures import as_tar, as_zip, picture, write_tree
 
@@ -63,5 +63,5 @@ def test_settings_are_checked(tmp_path, line, told):
     lines = [f"{k}: {v}" for k, v in (good | {key: value}).items()]
     (tmp_path / "params.yaml").write_text("\n".join(lines))
     with pytest.raises(InputError) as error:
-        read(DownloadSettings, tmp_path / "params.yaml", tmp_path / "dvc.yaml")
+        read_params(DownloadSettings, tmp_path / "params.yaml", tmp_path / "dvc.yaml")
     assert told in str(error.value)

@@ -1,0 +1,108 @@
+"""One forward pass, from which every method and every class starts.
+
+The body of the network runs once for a batch of images, without a graph. Only the head, which is
+a few small layers, is recorded for gradients::
+
+    captured = capture(classifier, prepare(pixels))
+    compute_maps(captured, "grad_cam")  # (N, C, h, w)
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from pokecam.networks.classifier import Classifier
+from pokecam.networks.dry_run import evaluating
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What a network computes for a batch of images, and all that maps need of it.
+
+    Attributes:
+        classifier: the network.
+        x: (N, 3, S, S), the images.
+        features: what the head reads, in a tensor of its own: the grid of activations, or in a
+            transformer its tokens (N, T, K).
+        leaf: where the graph that leads to the logits begins. It is the features, or, where the
+            head begins with average pooling, their means (N, K, …): the gradient is the same at
+            every pixel then.
+        logits: (N, C), one for each class; float32, or float64 from a network in float64.
+        precision: the type that the body computed in.
+    """
+
+    classifier: Classifier
+    x: Tensor
+    features: Tensor
+    leaf: Tensor
+    logits: Tensor
+    precision: torch.dtype
+
+    def logits_of(self, x: Tensor) -> Tensor:
+        """Return the logits (n, C) of other images (n, 3, S, S), in the same precision."""
+        return self.classifier.head(_run_body(self.classifier, x, self.precision))
+
+    @cached_property
+    def activations(self) -> Tensor:
+        """A (N, K, h, w), what maps are made of."""
+        return self.classifier.grid(self.features)
+
+    @property
+    def leaf_is_pooled(self) -> bool:
+        """Whether the graph begins with the means of the features."""
+        return self.classifier.pool_and_rest[0] is not None
+
+    @cached_property
+    def linear(self) -> nn.Linear:
+        """The only layer with weights of the head; `methods.check` refuses other heads."""
+        assert self.classifier.linear is not None
+        return self.classifier.linear
+
+    @property
+    def head_is_linear(self) -> bool:
+        """Whether the head is average pooling over A and one linear layer."""
+        return self.classifier.linear is not None
+
+
+def capture(classifier: Classifier, x: Tensor, precision: torch.dtype = torch.float32) -> Capture:
+    """Run the network once, in evaluation mode, and keep what maps are made of.
+
+    The classifier is left as it was: its parameters may be frozen, their `.grad` is not touched,
+    no hook is set, and the training or evaluation mode of every module is restored.
+
+    Args:
+        classifier: the network.
+        x: (N, 3, S, S), as `classifier.prepare` gives it.
+        precision: float16 or bfloat16 lets the convolutions and products of the body compute in
+            that type, here and where a method runs the network again. Head and maps stay in
+            float32. Activations that float16 cannot hold are computed again in float32.
+    """
+    with evaluating(classifier), torch.inference_mode(False), without_autocast(x.device):
+        pool, rest = classifier.pool_and_rest
+        with torch.no_grad():
+            features = _run_body(classifier, x, precision).clone()
+            if precision != torch.float32 and not features.isfinite().all():
+                precision = torch.float32
+                features = _run_body(classifier, x, precision).clone()
+        with torch.enable_grad():
+            leaf = (pool(features) if pool else features).detach().requires_grad_()
+            # A clone, for a head that begins with an in-place operation.
+            logits = at_least_float32(rest(leaf.clone()))
+    return Capture(classifier, x, features, leaf, logits, precision)
+
+
+def without_autocast(device: torch.device) -> torch.autocast:
+    """Return a context that switches off the `torch.autocast` of a caller."""
+    return torch.autocast(device.type, enabled=False)
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Convert float16 and bfloat16 to float32; leave float32 and float64 as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _run_body(classifier: Classifier, x: Tensor, precision: torch.dtype) -> Tensor:
+    with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
+        return at_least_float32(classifier.body(x))

@@ -1,0 +1,72 @@
+"""Drawn images, rendered again with a change: without a part, or with that of another species."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pokecam.data.drawn import nuisances, render, scene, species
+from pokecam.data.packed.letterbox import draft_size, fit, letterbox
+
+DIFFERENCE_PX = 128  # side at which the drawings of two species are compared
+
+
+class Redrawing:
+    """Renders the images of a drawn source again, as `download` and `select` made them.
+
+    Args:
+        folder: `data/images/scenes`, the settings and species that came with the images.
+        size_px: side S of the packed images.
+    """
+
+    def __init__(self, folder: Path, size_px: int) -> None:
+        self.settings = nuisances.read_settings(folder / nuisances.SETTINGS_FILE)
+        self.catalogue = species.catalogue(folder)
+        self.size_px = size_px
+
+    def parts(self, label: str) -> list[str]:
+        """Return the parts of a species; part i has the number i + 1 in masks."""
+        return [part.name for part in self.catalogue[label].parts]
+
+    def images(self, label: str, seed: int, left_out: Sequence[frozenset[str]]) -> np.ndarray:
+        """Render the image of a species with a seed, once without each of n sets of parts.
+
+        Returns:
+            (n, S, S, 3) uint8.
+        """
+        drawn_scene = scene.sample(self.catalogue[label], seed, self.settings)
+        return np.stack([self._packed(drawn_scene, parts) for parts in left_out])
+
+    def _packed(self, drawn_scene: scene.Scene, left_out: frozenset[str]) -> np.ndarray:
+        """Render an image, and read its JPEG as `select` does."""
+        pixels = render.picture(drawn_scene, self.settings.picture_px, left_out)
+        image = Image.open(BytesIO(render.finish(pixels, drawn_scene)))
+        width, height = image.size
+        image.draft(image.mode, draft_size(image.size, self.size_px))
+        return letterbox(image.convert("RGB"), fit(width, height, self.size_px))[1]
+
+    def differences(self, label: str, other: str, seed: int) -> dict[str, float]:
+        """Return how far each part of a species differs from the same part of another.
+
+        Both are drawn in this very scene, but at rest and with no other part. The other species
+        shows its own part in that place, or nothing where it has none. At rest, because random
+        poses and tints are drawn part after part, and the two species may have different numbers
+        of parts.
+
+        Returns:
+            Part → the mean over pixels of the absolute change of colour, 0 to 255.
+        """
+        at_rest = self.settings.model_copy(update={"swing": 0.0, "growth": 0.0, "part_colour": 0.0})
+        scenes = [scene.sample(self.catalogue[name], seed, at_rest) for name in (label, other)]
+
+        def draw_alone(drawn_scene: scene.Scene, name: str) -> np.ndarray:
+            left_out = frozenset(part.name for part in drawn_scene.parts) - {name}
+            return render.picture(drawn_scene, DIFFERENCE_PX, left_out).astype(int)
+
+        differences = {}
+        for name in self.parts(label):
+            own_part, other_part = (draw_alone(drawn_scene, name) for drawn_scene in scenes)
+            differences[name] = float(abs(own_part - other_part).mean())
+        return differences
