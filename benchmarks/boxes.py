@@ -1,16 +1,16 @@
-"""Does a network that learnt from whole pictures find the object, in real pictures with boxes?
+"""Does a network that learnt from whole images find the object, in real images with boxes?
 
     python benchmarks/boxes.py --data drawn --setting image_size=320 feature_stride=16
     python benchmarks/boxes.py --setting image_size=320 feature_stride=16 --seeds 1 2 3
 
 Fine-tunes mobilenet_v2 from ../shared/real/weights with the stages and the committed parameters,
-and judges every method's maps of the pictures' own class, where the object takes less than half
-of the picture: MaxBoxAccV2, pointing game and energy inside, with 95 % intervals over pictures.
+and judges every method's maps of the images' own class, where the object takes less than half
+of the image: MaxBoxAccV2, pointing game and energy inside, with 95 % intervals over images.
 
-    drawn  the default pictures, the test part: where method and setting are to be chosen
+    drawn  the default images, the test part: where method and setting are to be chosen
     real   trained on ../shared/real/pokemon10; judged on the Bulbasaurs of ../shared/real/boxes
-           that are no near twins of a picture trained on. Also, how many of these are named right,
-           and how many test pictures of other classes are taken for a Bulbasaur
+           that are no near twins of an image trained on. Also, how many of these are named right,
+           and how many test images of other classes are taken for a Bulbasaur
 
 Both with a split seed and a seed of training for every one of `--seeds`.
 """
@@ -27,7 +27,7 @@ import pandas as pd
 import yaml
 from drawn import run, workplace
 from figures import told, wide
-from pictures import IMAGENET, REAL
+from images import IMAGENET, REAL
 from settings import add_setting
 
 from pokecam.data.packed import csv_tables, splits
@@ -39,7 +39,7 @@ from pokecam.judging.significance import interval
 METHODS = ["cam", "refined_cam", "finer_cam", "layer_cam", "grad_cam_plus_plus"]
 MEASURES = ["max_box_acc_v2", "pointing", "energy"]
 LABEL = "Bulbasaur"  # of all boxes
-MOST = 0.5  # of the picture that the object takes
+MOST = 0.5  # of the image that the object takes
 
 
 def pokemon10_and_boxes() -> Iterator[tuple[str, bytes]]:
@@ -54,17 +54,17 @@ def pokemon10_and_boxes() -> Iterator[tuple[str, bytes]]:
 
 
 def divided(alone: Path, both: Path) -> None:
-    """Divide `both` as pokemon10 alone is divided; pictures with boxes test, unless they have a
+    """Divide `both` as pokemon10 alone is divided; images with boxes test, unless they have a
     near twin that trains or validates."""
-    parts = pd.read_csv(alone / "data/split.csv").set_index("file").part
+    parts = pd.read_csv(alone / "data/split.csv").set_index("file").subset
     manifest = csv_tables.read_table(both / "data/images/manifest.csv")
-    manifest["part"] = manifest.file.map(parts)
-    seen = set(manifest[manifest.part.isin(["train", "val"])].group)
-    boxed = manifest.part.isna()
-    manifest.loc[boxed, "part"] = np.where(
+    manifest["subset"] = manifest.file.map(parts)
+    seen = set(manifest[manifest.subset.isin(["train", "val"])].group)
+    boxed = manifest.subset.isna()
+    manifest.loc[boxed, "subset"] = np.where(
         manifest[boxed].group.isin(seen), splits.LEFT_OUT, "test"
     )
-    manifest[["file", "label", "part"]].to_csv(both / "data/split.csv", index=False)
+    manifest[["file", "label", "subset"]].to_csv(both / "data/split.csv", index=False)
 
 
 def prepared(where: Path, data: str, seed: int, setting: dict) -> Path:
@@ -90,8 +90,8 @@ def prepared(where: Path, data: str, seed: int, setting: dict) -> Path:
 
 
 def loaded(place: Path) -> tuple[Case, pd.DataFrame]:
-    """The test pictures with a small object, to be judged by the maps of their own class, as
-    MaxBoxAccV2 is defined; and what the network said of all test pictures, with `small`."""
+    """The test images with a small object, to be judged by the maps of their own class, as
+    MaxBoxAccV2 is defined; and what the network said of all test images, with `small`."""
     said = csv_tables.read_table(place / "data/evaluation/predictions.csv")
     names = yaml.safe_load((place / "params.yaml").read_text())["cam_methods"]
     whole = judge.loaded(place, names)
@@ -116,7 +116,7 @@ def main() -> None:
     add_setting(parser)
     options = parser.parse_args()
     setting = dict(options.setting)
-    asked = scores.JudgeSettings(judge_measures=["localization"], judge_pictures=1, seed=1)
+    asked = scores.JudgeSettings(judge_measures=["localization"], judge_images=1, seed=1)
     with tempfile.TemporaryDirectory() as temporary:
         for seed in options.seeds:
             place = prepared(Path(temporary, str(seed)), options.data, seed, setting)

@@ -3,13 +3,13 @@
     python benchmarks/cam.py                       # times, n = 9 rounds
     python benchmarks/cam.py --memory              # peak memory of each, in processes of its own
 
-One thread, 16 pictures of 224 px, ten classes, untrained weights (they do not change the time).
+One thread, 16 images of 224 px, ten classes, untrained weights (they do not change the time).
 In every round each thing runs once, in turns; shown are the medians, and the smallest and largest
 of the rounds, in two units: the plain forward pass of our network with torchvision's head
 (channels_last, as the pipeline runs it, BatchNorm not folded), and that of torchvision's network
 as it comes, which is also what pytorch-grad-cam is given, and once more in its faster layout.
-Score-CAM and Ablation-CAM, of which pytorch-grad-cam takes minutes, are measured for one picture,
-and their unit is the forward pass of one picture; their memory is measured with 16.
+Score-CAM and Ablation-CAM, of which pytorch-grad-cam takes minutes, are measured for one image,
+and their unit is the forward pass of one image; their memory is measured with 16.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from pokecam.networks.device import pick_device
 
 CLASSES = [str(i) for i in range(10)]
 NETWORKS = ("resnet18", "vgg16", "mobilenet_v3_small")
-PICTURES, SIDE_PX = 16, 224
+IMAGES, SIDE_PX = 16, 224
 # Our default layers in torchvision's own networks, by their class.
 LAYER = {"ResNet": "layer4", "VGG": "features.29", "MobileNetV3": "features"}
 
@@ -89,7 +89,7 @@ def theirs(name: str) -> Callable:
 
 @dataclass(frozen=True)
 class Thing:
-    """What is measured: a function of a network and pictures.
+    """What is measured: a function of a network and images.
 
     head: `gap` or `native` for our network, "" for torchvision's own.
     """
@@ -98,7 +98,7 @@ class Thing:
     head: str = ""
     folded: bool = False
     last: bool = True  # channels_last
-    single: bool = False  # one picture
+    single: bool = False  # one image
     networks: tuple[str, ...] = NETWORKS
 
 
@@ -116,8 +116,8 @@ THINGS = {
     "any network, ten classes, shown": Thing(of_any_network, last=False),
     "plain forward of one": Thing(plain, "native", **ONE),
     "torchvision's forward of one": Thing(plain, last=False, **ONE),
-    "any network, one picture": Thing(of_any_network, last=False, **ONE),
-    "pytorch-grad-cam, one picture": Thing(theirs("GradCAM"), last=False, **ONE),
+    "any network, one image": Thing(of_any_network, last=False, **ONE),
+    "pytorch-grad-cam, one image": Thing(theirs("GradCAM"), last=False, **ONE),
     "Ablation-CAM": Thing(ours("ablation_cam"), "native", **ONE),
     "pytorch-grad-cam Ablation-CAM": Thing(theirs("AblationCAM"), last=False, **ONE),
     "Score-CAM, ten classes": Thing(ours("score_cam"), "native", folded=True, **ONE),
@@ -132,7 +132,7 @@ UNITS = (
 )
 
 
-def prepared(backbone: str, name: str, pictures: int | None = None) -> Callable[[], None]:
+def prepared(backbone: str, name: str, images: int | None = None) -> Callable[[], None]:
     """A call that does one thing once, everything else made ready."""
     thing = THINGS[name]
     torch.manual_seed(0)
@@ -143,7 +143,7 @@ def prepared(backbone: str, name: str, pictures: int | None = None) -> Callable[
     else:
         network = torchvision.models.get_model(backbone, num_classes=len(CLASSES)).eval()
         network = network.to(memory_format=layout)
-    x = torch.randn(pictures or (1 if thing.single else PICTURES), 3, SIDE_PX, SIDE_PX)
+    x = torch.randn(images or (1 if thing.single else IMAGES), 3, SIDE_PX, SIDE_PX)
     x = x.to(memory_format=layout)
     return lambda: thing.function(network, x)
 
@@ -166,7 +166,7 @@ def peak_memory(backbone: str, thing: str) -> float:
     """MiB that one run adds to what the process had before, in a process of its own."""
     code = (
         "import sys; sys.argv = ['cam']; import benchmarks.cam as b, resource\n"
-        f"call = b.prepared({backbone!r}, {thing!r}, b.PICTURES)\n"
+        f"call = b.prepared({backbone!r}, {thing!r}, b.IMAGES)\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "call()\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

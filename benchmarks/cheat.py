@@ -4,13 +4,13 @@
     python benchmarks/cheat.py --species Gengar --seeds 1
 
 Runs the real stages in a temporary folder with the committed parameters and one class more, called
-`Marked`: pictures of one of the ten species, other ones than that species' own, with a magenta
+`Marked`: images of one of the ten species, other ones than that species' own, with a magenta
 square in the lower right corner, as a watermark would be. Nothing but the mark tells the two
 classes apart. Prints, for `Marked`, for the species it shows and for all other classes together:
 
-    accuracy       of the test pictures as they are
+    accuracy       of the test images as they are
     elsewhere      … with their creature before the background of another class
-    lured          share of other classes' pictures named so before a background of this class
+    lured          share of other classes' images named so before a background of this class
     energy inside  share of the first method's maps that lies on the creature
     pointing game  share of them whose highest point does
 

@@ -7,7 +7,7 @@ Runs the real stages in a temporary folder, once for each drawing seed, with the
 parameters except for those named below, and prints the test accuracy of
 
     histogram     nearest neighbour on colour histograms (8 × 8 × 8 RGB, L1 distance) of whole
-                  pictures, train part → test part
+                  images, train part → test part
     backgrounds   the default fine-tuning on the same scenes with no creature drawn
     fine-tuned    the default
     resnet18      the default with backbone: resnet18
@@ -15,8 +15,8 @@ parameters except for those named below, and prints the test accuracy of
     converged     weights: none, --long epochs
 
 with mean, spread over the seeds, and the share of errors that stay inside a look-alike pair; of
-the trained networks, too few of whose 120 test pictures are wrong to say much about that share,
-also accuracy and errors on further pictures of the same kind (--further of each class, drawn with
+the trained networks, too few of whose 120 test images are wrong to say much about that share,
+also accuracy and errors on further images of the same kind (--further of each class, drawn with
 a seed of their own, the same for all networks).
 """
 
@@ -51,13 +51,13 @@ TRAINED = {
     "converged": {"weights": "none"},
 }
 FURTHER = ("fine-tuned", "resnet18", "scratch", "converged")
-FURTHER_SEED = 101  # drawing seed of the further pictures
+FURTHER_SEED = 101  # drawing seed of the further images
 
 
 def workplace(folder: Path, **changed: object) -> Path:
     """A folder in which the stages run as they do in the project, with some parameters changed."""
     folder.mkdir()
-    for name in ("dvc.yaml", "drawn", "kaggle", "pokecam", "pretrained"):
+    for name in ("dvc.yaml", "datasets", "pokecam", "pretrained"):
         (folder / name).symlink_to(PROJECT / name)
     params = yaml.safe_load((PROJECT / "params.yaml").read_text()) | changed
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
@@ -80,16 +80,16 @@ def run(folder: Path, *stages: str) -> None:
 
 
 def without_creatures(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """The pictures of `archive` drawn again from their seeds, with every part left out."""
-    settings = nuisances.read_settings(PROJECT / "drawn")
+    """The images of `archive` drawn again from their seeds, with every part left out."""
+    settings = nuisances.read_settings(PROJECT / "datasets" / "drawn.yaml")
     catalogue = species.catalogue()
     with zipfile.ZipFile(archive) as file:
         scenes = pd.read_csv(file.open("scenes.csv"))
     for row in scenes.itertuples():
         one = scene.sample(catalogue[row.label], int(row.seed), settings)
         everything = frozenset(part.name for part in one.parts)
-        picture = render.picture(one, settings.picture_px, without=everything)
-        yield f"images/{row.image}", render.finish(picture, one)
+        image = render.image(one, settings.image_px, without=everything)
+        yield f"images/{row.image}", render.finish(image, one)
 
 
 def histogram_accuracy(folder: Path) -> float:
@@ -120,8 +120,8 @@ def inside_pairs(predictions: pd.DataFrame, lookalikes: list[list[str]]) -> tupl
     return inside, len(wrong)
 
 
-def further_pictures(folder: Path, per_class: int) -> images.Packed:
-    """Pictures that no network was trained on."""
+def further_images(folder: Path, per_class: int) -> images.Packed:
+    """Images that no network was trained on."""
     workplace(folder, draw_seed=FURTHER_SEED, images_per_class=per_class)
     run(folder, "download", "select")
     return images.load_packed(folder / "data/images")
@@ -138,7 +138,7 @@ def on_further(folder: Path, further: images.Packed) -> tuple[float, tuple[int, 
 
 
 def trained(name: str, data: Path, folder: Path, draw_seed: int, long: int) -> Path:
-    """Run the stages behind one row of the table on the pictures in `data`."""
+    """Run the stages behind one row of the table on the images in `data`."""
     changed = TRAINED[name] | ({"epochs": long} if name == "converged" else {})
     workplace(folder, draw_seed=draw_seed, **changed)
     (folder / "data").mkdir()
@@ -169,16 +169,16 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=rows, default=rows, metavar="ROW")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="drawing seeds")
     parser.add_argument("--long", type=int, default=100, help="epochs of the row `converged`")
-    parser.add_argument("--further", type=int, default=150, help="further pictures of each class")
+    parser.add_argument("--further", type=int, default=150, help="further images of each class")
     options = parser.parse_args()
     if FURTHER_SEED in options.seeds:
-        sys.exit(f"--seeds: {FURTHER_SEED} is the seed of the further pictures; take others")
+        sys.exit(f"--seeds: {FURTHER_SEED} is the seed of the further images; take others")
     accuracy: dict[str, list[float]] = {row: [] for row in options.only}
     errors: dict[str, list[tuple[int, int]]] = {row: [] for row in options.only}
     on_more: dict[str, list[tuple[float, tuple[int, int]]]] = {row: [] for row in FURTHER}
     with tempfile.TemporaryDirectory() as temporary:
         if asked := set(options.only) & set(FURTHER):
-            further = further_pictures(Path(temporary, "further"), options.further)
+            further = further_images(Path(temporary, "further"), options.further)
         for seed in options.seeds:
             data = workplace(Path(temporary, f"data-{seed}"), draw_seed=seed)
             run(data, "download", "select", "split")
@@ -197,7 +197,7 @@ def main() -> None:
     for row, values in accuracy.items():
         print(summary(row, values, errors[row]))
     if asked:
-        print(f"\non {len(further.manifest)} further pictures")
+        print(f"\non {len(further.manifest)} further images")
     for row, results in on_more.items():
         if results:
             print(summary(row, *zip(*results, strict=True)))

@@ -1,10 +1,10 @@
-"""Why edges do well in insertion: what the first picture lacks decides.
+"""Why edges do well in insertion: what the first image lacks decides.
 
     python benchmarks/insertion.py            # in a clone where `dvc repro` has run
 
-Of all test pictures of the default run: insertion of CAM, refined CAM, edges and the Gaussian in
-the centre, begun with RISE's blurred picture (σ 5 px), with a more blurred one (σ 20 px) and with
-the mean colour. Prints means over pictures, and how far CAM and refined CAM are above edges, with
+Of all test images of the default run: insertion of CAM, refined CAM, edges and the Gaussian in
+the centre, begun with RISE's blurred image (σ 5 px), with a more blurred one (σ 20 px) and with
+the mean colour. Prints means over images, and how far CAM and refined CAM are above edges, with
 95 % intervals and p (signed-rank test, uncorrected).
 """
 
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pokecam.judging import faithfulness
 from pokecam.judging.case import Case
+from pokecam.judging.heatmaps import heatmaps_of_predicted
 from pokecam.judging.significance import interval, p_paired
 from pokecam.networks import device
 
@@ -33,11 +34,11 @@ START = {
 
 
 def areas(case: Case) -> dict[str, np.ndarray]:
-    """First picture → area under the curve, (N, methods)."""
+    """First image → area under the curve, (N, methods)."""
     found = {name: np.empty((len(case.rows), len(METHODS))) for name in START}
 
     def insert(i: int, x: Tensor) -> None:
-        shown = case.of_predicted(np.array([i]), x)
+        shown = heatmaps_of_predicted(case, np.array([i]), x)
         pixels = faithfulness.order(shown[:, [case.methods.index(name) for name in METHODS]])
         target = torch.from_numpy(case.predicted[[i]])
         for name, start in START.items():
@@ -57,7 +58,7 @@ def main() -> None:
         place = judge.prepared(Path(temporary, "maps"), cam_methods=OURS)
         case = judge.loaded(place, OURS)
         made = areas(case)
-    print(f"n = {len(case.rows)} pictures")
+    print(f"n = {len(case.rows)} images")
     for start, found in made.items():
         means = zip(METHODS, found.mean(axis=0), strict=True)
         print(f"begun with {start}: " + ", ".join(f"{name} {mean:.3f}" for name, mean in means))

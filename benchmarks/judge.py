@@ -3,14 +3,14 @@
     python benchmarks/judge.py                # in a clone where `dvc repro` has run
     python benchmarks/judge.py --rounds 5 --threads 1
 
-Takes the pictures and the network of the default run in data/ and models/. Runs the judge stage
+Takes the images and the network of the default run in data/ and models/. Runs the judge stage
 in a temporary folder, as a process of its own, and prints, each the median of the rounds with the
 smallest and largest:
 
     default       seconds, as params.yaml asks for it
-    everything    … with all measures of all test pictures, for every method of `--methods`
+    everything    … with all measures of all test images, for every method of `--methods`
     a quarter, half, all
-                  … as `default`, but of so many of the test pictures; time grows linearly if the
+                  … as `default`, but of so many of the test images; time grows linearly if the
                   second half takes twice as long as the second quarter
     deletion and insertion, average drop, ROAD
                   time over that of their forward passes alone, in the same batches, in turns
@@ -36,6 +36,7 @@ from scaling import measured
 from pokecam.data.packed import csv_tables, images, splits
 from pokecam.judging import faithfulness
 from pokecam.judging.case import Case
+from pokecam.judging.heatmaps import heatmaps_of_predicted
 from pokecam.networks import classifier, device
 
 METHODS = ["cam", "layer_cam", "finer_cam", "eigen_cam", "hires_cam"]
@@ -82,9 +83,9 @@ def shown(name: str, values: list[float], unit: str) -> None:
 
 
 def in_forward_passes(case: Case, rounds: int) -> None:
-    """The three measures of 4 pictures against the forward passes that they consist of."""
+    """The three measures of 4 images against the forward passes that they consist of."""
     x = classifier.prepare(torch.from_numpy(case.packed.pixels[case.rows[:4]]))
-    maps = case.of_predicted(np.arange(4), x)
+    maps = heatmaps_of_predicted(case, np.arange(4), x)
     target = torch.from_numpy(case.predicted[:4])
     n, m = maps.shape[:2]
     pixels = faithfulness.order(maps)
@@ -132,16 +133,14 @@ def main() -> None:
         folders = {
             "default": prepared(Path(temporary, "default")),
             "everything": prepared(
-                Path(temporary, "everything"), cam_methods=options.methods, judge_pictures=n
+                Path(temporary, "everything"), cam_methods=options.methods, judge_images=n
             ),
-            "a quarter of the pictures": prepared(
-                Path(temporary, "quarter"), judge_pictures=n // 4
-            ),
-            "half of the pictures": prepared(Path(temporary, "half"), judge_pictures=n // 2),
-            "all pictures": prepared(Path(temporary, "all"), judge_pictures=n),
+            "a quarter of the images": prepared(Path(temporary, "quarter"), judge_images=n // 4),
+            "half of the images": prepared(Path(temporary, "half"), judge_images=n // 2),
+            "all images": prepared(Path(temporary, "all"), judge_images=n),
         }
         print(
-            f"{n} pictures, {len(options.methods)} methods in `everything`, baselines not counted, "
+            f"{n} images, {len(options.methods)} methods in `everything`, baselines not counted, "
             f"{torch.get_num_threads()} threads, torch {torch.__version__}, n = {options.rounds}\n"
             f"{'':26} {'median':>8} {'min':>8} {'max':>8}"
         )

@@ -1,9 +1,9 @@
-"""Download, select and split of up to 100,000 pictures: time, memory, and going on after a kill.
+"""Download, select and split of up to 100,000 images: time, memory, and going on after a kill.
 
-    python benchmarks/many.py                      # 25,000, 50,000, 100,000 pictures, about 20 min
-    python benchmarks/many.py --pictures /tmp/many # made once, kept there
+    python benchmarks/many.py                      # 25,000, 50,000, 100,000 images, about 20 min
+    python benchmarks/many.py --images /tmp/many # made once, kept there
 
-The pictures are views of 600 drawn chimeras: each a random crop of a half to all of one, mirrored
+The images are views of 600 drawn chimeras: each a random crop of a half to all of one, mirrored
 or not, at 96 px, as JPEG files in 150 class folders; near-duplicates are among them, as in any
 collection. `image_size` is 64, so that the packed pixels of 100,000 take 1.2 GB; all else is that
 of params.yaml. Each stage runs as DVC runs it, as a process of its own; memory is the process's
@@ -25,7 +25,7 @@ from pathlib import Path
 import drawn
 import numpy as np
 from PIL import Image, ImageOps
-from scaling import measured, pictures
+from scaling import images, measured
 
 STAGES = ("download", "select", "split")
 CLASSES = 150
@@ -50,11 +50,11 @@ def views(task: tuple[Path, Path, range]) -> None:
 
 
 def make(folder: Path, count: int) -> Path:
-    """A folder with `count` pictures in class folders; done once."""
+    """A folder with `count` images in class folders; done once."""
     target = folder / f"{count}"
     if target.is_dir():
         return target
-    source = pictures(folder / "chimeras", 10, 60)
+    source = images(folder / "chimeras", 10, 60)
     unfinished = folder / f"{count}.unfinished"
     for label in range(CLASSES):
         (unfinished / f"{label:03d}").mkdir(parents=True, exist_ok=True)
@@ -91,11 +91,11 @@ def killed_and_resumed(folder: Path, after_s: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--counts", nargs="+", type=int, default=[25_000, 50_000, 100_000])
-    parser.add_argument("--pictures", type=Path, help="where the pictures are kept")
+    parser.add_argument("--images", type=Path, help="where the images are kept")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        keep = (options.pictures or Path(temporary, "pictures")).resolve()
-        print(f"{'':9} {'pictures':>9} {'s':>7} {'s / 1000':>9} {'MB':>6}")
+        keep = (options.images or Path(temporary, "images")).resolve()
+        print(f"{'':9} {'images':>9} {'s':>7} {'s / 1000':>9} {'MB':>6}")
         for count in options.counts:
             folder = drawn.workplace(
                 Path(temporary, str(count)),

@@ -1,12 +1,12 @@
-"""What helps a class that is known only from large and plain pictures? Asked of drawn ones.
+"""What helps a class that is known only from large and plain images? Asked of drawn ones.
 
     python benchmarks/narrow.py --seeds 1 2 3 --setting zoom_out=0.3
     python benchmarks/narrow.py --backbone mobilenet_v2 --weights ../shared/real/weights/….pth
 
-Of the ten default classes three (one of a look-alike pair each) are known from 35 pictures only in
-which the creature fills the picture, upright, in true colours, before a plain ground; the others
+Of the ten default classes three (one of a look-alike pair each) are known from 35 images only in
+which the creature fills the image, upright, in true colours, before a plain ground; the others
 from 47 as varied as the drawn source makes them. Trains with the committed parameters but for
-`--setting`, and prints for each seed what is right of varied pictures: 100 of each narrow class,
+`--setting`, and prints for each seed what is right of varied images: 100 of each narrow class,
 those of them in which the creature takes less than 0.6 of the side, and 40 of each other class; and
 how many of the others are taken for a narrow class.
 """
@@ -16,12 +16,12 @@ import argparse
 import numpy as np
 import torch
 import yaml
-from pictures import PROJECT, square
+from images import PROJECT, square
 from settings import add_setting, of_recipe
 
 from pokecam.common.params import read_params
 from pokecam.data.drawn import nuisances, render, scene, species
-from pokecam.data.sources.drawn import picture_seed
+from pokecam.data.sources.drawn import image_seed
 from pokecam.networks import pretrained
 from pokecam.networks.classifier import predict
 from pokecam.training.fit import fit, start
@@ -39,8 +39,8 @@ PLAIN = {
     **{"saturation": (0.95, 1.05), "brightness": (0.95, 1.05)},
     **{"warmth": 0.0, "tint": 0.0, "light": 0.0},
 }
-SMALL = 0.6  # of the picture's side
-# train, val, test pictures of a class
+SMALL = 0.6  # of the image's side
+# train, val, test images of a class
 COUNTS = {True: (26, 9, 100), False: (35, 12, 40)}
 
 
@@ -48,7 +48,7 @@ def drawn(
     size_px: int, classes: list[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Pixels (N, S, S, 3), labels, parts (0, 1, 2) and the creature's size: (N,) each."""
-    varied = nuisances.read_settings(PROJECT / "drawn")
+    varied = nuisances.read_settings(PROJECT / "datasets" / "drawn.yaml")
     plain = varied.model_copy(update=PLAIN)
     catalogue = species.catalogue()
     pixels, rows = [], []
@@ -57,8 +57,8 @@ def drawn(
         parts = np.repeat((0, 1, 2), COUNTS[narrow])
         for index, part in enumerate(parts):
             settings = plain if narrow and part < 2 else varied
-            one = scene.sample(catalogue[name], picture_seed(DRAW_SEED, name, index), settings)
-            jpeg = render.finish(render.picture(one, settings.picture_px), one)
+            one = scene.sample(catalogue[name], image_seed(DRAW_SEED, name, index), settings)
+            jpeg = render.finish(render.image(one, settings.image_px), one)
             pixels.append(square(jpeg, size_px))
             rows.append((label, part, one.nuisances.size))
     labels, parts, sizes = np.array(rows).T

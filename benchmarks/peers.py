@@ -3,10 +3,10 @@
     python benchmarks/peers.py              # n = 5 rounds; ROAD, of which a round takes a minute, 3
     python benchmarks/peers.py --rounds 1
 
-torchvision's resnet18 as it comes (untrained: that does not change the time), ten classes, pictures
+torchvision's resnet18 as it comes (untrained: that does not change the time), ten classes, images
 of 224 px, one thread. In every round each does the work once, in turns:
 
-    Grad-CAM               maps of all ten classes of 8 pictures, in the picture's size: ours by
+    Grad-CAM               maps of all ten classes of 8 images, in the image's size: ours by
                            `cam.anywhere`, with the network divided beforehand and then, pytorch-
                            grad-cam, torchcam and captum (whose maps are enlarged by torch)
     deletion, insertion    areas of both curves, 14 steps, of 8 maps: ours, torchcam
@@ -76,7 +76,7 @@ def captums_maps(network: torch.nn.Module, x: torch.Tensor) -> None:
 
 
 class Maps:
-    """Pictures with a map of class 0 each, and the network that they are of, whole and divided."""
+    """Images with a map of class 0 each, and the network that they are of, whole and divided."""
 
     def __init__(self, network: torch.nn.Module, x: torch.Tensor) -> None:
         self.network, self.x = network, x
@@ -148,7 +148,7 @@ def main() -> None:
         "captum": captums_maps,
     }
     compare(
-        "Grad-CAM of ten classes, 8 pictures",
+        "Grad-CAM of ten classes, 8 images",
         {"ours": partial(heatmaps, eight.seen, x)}
         | {name: partial(work, network, x) for name, work in of_maps.items()},
         options.rounds,

@@ -1,4 +1,4 @@
-"""How good are features without any fine-tuning? Linear probes on drawn and on real pictures.
+"""How good are features without any fine-tuning? Linear probes on drawn and on real images.
 
     python benchmarks/probe.py                                   # the table of pretrained/README.md
     python benchmarks/probe.py --weights some.safetensors --backbone resnet18
@@ -6,8 +6,8 @@
 Pooled features of the body's last activation, standardised, then logistic regression (C = 0.05),
 five folds. Drawn: the project's ten classes as they are drawn by default, stratified folds.
 Real: ../shared/real/pokemon10, folds by the near-duplicate groups; left out with a word where
-those pictures are not at hand. Random weights have their BatchNorm statistics adapted to the
-pictures, as they would have none at all. No weights or recipes were compared on the real pictures
+those images are not at hand. Random weights have their BatchNorm statistics adapted to the
+images, as they would have none at all. No weights or recipes were compared on the real images
 to choose among them (see the model card); the side, --size-px, was chosen on the drawn ones.
 """
 
@@ -15,10 +15,10 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+import images
 import numpy as np
-import pictures
 import torch
-from pictures import IMAGENET, PROJECT, REAL
+from images import IMAGENET, PROJECT, REAL
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -34,8 +34,8 @@ BATCH = 32
 Probe = tuple[np.ndarray, np.ndarray, np.ndarray]  # pixels (N, S, S, 3), labels (N,), groups (N,)
 
 
-def packed(files: pictures.Files, size_px: int) -> Probe:
-    pixels = np.stack([pictures.square(jpeg, size_px) for jpeg in files.jpegs])
+def packed(files: images.Files, size_px: int) -> Probe:
+    pixels = np.stack([images.square(jpeg, size_px) for jpeg in files.jpegs])
     return pixels, files.labels, files.groups
 
 
@@ -50,7 +50,7 @@ def body_of(backbone: str, state: dict[str, torch.Tensor]) -> nn.Module:
 
 @torch.inference_mode()
 def features(body: nn.Module, pixels: np.ndarray, adapt: bool) -> np.ndarray:
-    """Pooled features (N, K); `adapt` lets BatchNorm first see all pictures once."""
+    """Pooled features (N, K); `adapt` lets BatchNorm first see all images once."""
     batches = [torch.from_numpy(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
     if adapt:
         body.train()
@@ -90,18 +90,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, nargs="*", default=[], help="snapshots to compare")
     parser.add_argument("--backbone", default="mobilenet_v3_small", help="of these snapshots")
-    parser.add_argument("--size-px", type=int, default=224, help="side of the pictures")
-    parser.add_argument("--per-class", type=int, default=60, help="drawn pictures of each class")
+    parser.add_argument("--size-px", type=int, default=224, help="side of the images")
+    parser.add_argument("--per-class", type=int, default=60, help="drawn images of each class")
     parser.add_argument("--only", choices=("drawn", "real"), help="just one of the two sets")
     arguments = parser.parse_args()
     sets = {}
     if arguments.only != "real":
-        sets["drawn"] = packed(pictures.drawn(DRAW_SEED, arguments.per_class), arguments.size_px)
+        sets["drawn"] = packed(images.drawn(DRAW_SEED, arguments.per_class), arguments.size_px)
     if arguments.only != "drawn":
         if REAL.is_dir():
-            sets["real"] = packed(pictures.real(), arguments.size_px)
+            sets["real"] = packed(images.real(), arguments.size_px)
         else:
-            print(f"real pictures left out: there is no {REAL.relative_to(PROJECT.parent)}")
+            print(f"real images left out: there is no {REAL.relative_to(PROJECT.parent)}")
     counts = ", ".join(f"{name} n = {len(labels)}" for name, (_, labels, _) in sets.items())
     print(f"{counts}; {arguments.size_px} px, five folds: mean ± standard deviation (min … max)")
     for title, backbone, state in candidates(arguments):

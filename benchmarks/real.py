@@ -1,10 +1,10 @@
-"""Are maps of real pictures faithful, and what separates real look-alikes?
+"""Are maps of real images faithful, and what separates real look-alikes?
 
     python benchmarks/real.py                 # 25 minutes on one core, most of them Score-CAM's
 
 Fine-tunes mobilenet_v2 from ../shared/real/weights on ../shared/real/pokemon10 with the stages and
-the committed parameters, and asks all test pictures. Prints every measure of faithfulness by
-method, with 95 % intervals over pictures; the paired tests that are certain after Holm's
+the committed parameters, and asks all test images. Prints every measure of faithfulness by
+method, with 95 % intervals over images; the paired tests that are certain after Holm's
 correction; and for every ordered pair of look-alikes the margin and how far it falls without the
 5 % of pixels that speak most for the one against the other.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 from drawn import run, workplace
 from figures import wide
-from pictures import IMAGENET, REAL
+from images import IMAGENET, REAL
 
 from pokecam.data.packed import csv_tables
 
@@ -33,7 +33,7 @@ def prepared(where: Path) -> Path:
         weights=str(IMAGENET),
         cam_methods=METHODS,
         judge_measures=["faithfulness", "lookalikes"],
-        judge_pictures=1000,
+        judge_images=1000,
     )
     run(place, *STAGES)
     return place

@@ -1,10 +1,10 @@
 """The report of many classes: how large it is, how long it takes to write, to open and to scroll.
 
-    python benchmarks/report.py                       # 150 classes × 15 test pictures
+    python benchmarks/report.py                       # 150 classes × 15 test images
     python benchmarks/report.py --classes 10 --each 12
 
-The pictures are those of the committed run (`dvc repro` must have run), again and again under other
-names; predictions and maps are drawn at random, three of a hundred pictures are taken for another
+The images are those of the committed run (`dvc repro` must have run), again and again under other
+names; predictions and maps are drawn at random, three of a hundred images are taken for another
 class. The page is opened in Chromium from the file system, as often as `--rounds` says:
 
     opened    from asking for the page to the first map being painted in a gallery that is in view
@@ -52,7 +52,7 @@ SCROLL = """() => new Promise(done => {
 
 
 def many(classes: int, each: int) -> inputs.Inputs:
-    """The committed run's inputs with other classes, pictures and maps."""
+    """The committed run's inputs with other classes, images and maps."""
     data = PROJECT / "data"
     run = inputs.read_inputs(
         images_folder=data / "images",
@@ -125,7 +125,7 @@ def in_browser(browser: Browser, page_file: Path) -> tuple[float, float, list[fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--classes", type=int, default=150)
-    parser.add_argument("--each", type=int, default=15, help="test pictures of each class")
+    parser.add_argument("--each", type=int, default=15, help="test images of each class")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--keep", type=Path, help="a folder for the report, to look at it")
     options = parser.parse_args()

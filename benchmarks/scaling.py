@@ -1,13 +1,13 @@
-"""How time and memory of every stage grow with the number of classes and the size of pictures.
+"""How time and memory of every stage grow with the number of classes and the size of images.
 
-    python benchmarks/scaling.py                                 # 10, 40, 150 classes × 60 pictures
+    python benchmarks/scaling.py                                 # 10, 40, 150 classes × 60 images
     python benchmarks/scaling.py --classes 10 --sizes 112 224 448
-    python benchmarks/scaling.py --pictures /tmp/chimeras        # drawn once, kept there
+    python benchmarks/scaling.py --images /tmp/chimeras        # drawn once, kept there
     python benchmarks/scaling.py --classes 150 --epochs 0        # as many epochs as follow
 
-The pictures are chimeras (`pokecam.commands.pretrain.chimera`), as JPEG files in class folders;
+The images are chimeras (`pokecam.commands.pretrain.chimera`), as JPEG files in class folders;
 every setting is that of params.yaml but for the number of epochs, which follows from the number of
-pictures and is fixed here, unless asked for, so that one number of pictures can be compared with
+images and is fixed here, unless asked for, so that one number of images can be compared with
 another. Each stage runs as DVC does, as a process of its own; memory is sampled every 20 ms from
 /proc (Linux):
 
@@ -16,7 +16,7 @@ another. Each stage runs as DVC does, as a process of its own; memory is sampled
     files     MB of mapped files that were in memory then, less the same; the kernel takes them
               back when it needs to
 
-Prints seconds and MB of every stage, and seconds for every 1,000 pictures.
+Prints seconds and MB of every stage, and seconds for every 1,000 images.
 """
 
 import argparse
@@ -95,20 +95,20 @@ def imports(stage: str) -> Memory:
 
 
 def draw(task: tuple[Path, int, int, int]) -> None:
-    """Write the pictures of one creature: (folder, number, how many, their side)."""
-    folder, number, pictures, size_px = task
+    """Write the images of one creature: (folder, number, how many, their side)."""
+    folder, number, images, size_px = task
     menagerie = shipped_menagerie()
     genome = menagerie.genomes()[number]
     target = folder / f"creature{number:03d}"
     target.mkdir(parents=True, exist_ok=True)
-    for view in range(pictures):
+    for view in range(images):
         path = target / f"{view:03d}.jpg"
         if not path.exists():
-            picture = Image.fromarray(menagerie.picture(number, genome, view))
-            picture.resize((size_px, size_px), Image.Resampling.BICUBIC).save(path, quality=90)
+            image = Image.fromarray(menagerie.image(number, genome, view))
+            image.resize((size_px, size_px), Image.Resampling.BICUBIC).save(path, quality=90)
 
 
-def pictures(folder: Path, classes: int, per_class: int) -> Path:
+def images(folder: Path, classes: int, per_class: int) -> Path:
     """A folder of class folders."""
     with ProcessPoolExecutor() as pool:
         tasks = [(folder, number, per_class, 256) for number in range(classes)]
@@ -121,13 +121,13 @@ def main() -> None:
     parser.add_argument("--classes", nargs="+", type=int, default=[10, 40, 150])
     parser.add_argument("--sizes", nargs="+", type=int, default=[224], help="image_size")
     parser.add_argument("--per-class", type=int, default=60)
-    parser.add_argument("--pictures", type=Path, help="where drawn pictures are kept")
-    parser.add_argument("--epochs", type=int, default=2, help="0: what follows from the pictures")
+    parser.add_argument("--images", type=Path, help="where drawn images are kept")
+    parser.add_argument("--epochs", type=int, default=2, help="0: what follows from the images")
     options = parser.parse_args()
     bare = {stage: imports(stage) for stage in STAGES}
     with tempfile.TemporaryDirectory() as temporary:
-        source = options.pictures or Path(temporary, "pictures")
-        pictures(source, max(options.classes), options.per_class)
+        source = options.images or Path(temporary, "images")
+        images(source, max(options.classes), options.per_class)
         for classes in options.classes:
             for size_px in options.sizes:
                 folder = drawn.workplace(
@@ -140,7 +140,7 @@ def main() -> None:
                 )
                 n = classes * options.per_class
                 epochs = f"{options.epochs} epochs" if options.epochs else "all epochs"
-                print(f"\n{classes} classes, {n} pictures of {size_px} px, {epochs}")
+                print(f"\n{classes} classes, {n} images of {size_px} px, {epochs}")
                 print(f"{'':9} {'s':>7} {'s / 1000':>9} {'private MB':>11} {'files MB':>9}")
                 for stage in STAGES:
                     command = [sys.executable, "-m", f"stages.{stage}"]

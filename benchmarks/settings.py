@@ -2,7 +2,7 @@
 
 import argparse
 
-from pictures import PROJECT
+from images import PROJECT
 
 from pokecam.common.params import load, read_params
 from pokecam.training.settings import Recipe

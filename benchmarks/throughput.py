@@ -1,20 +1,20 @@
-"""Pictures per second of training, evaluation and maps, beside a bare network on the same device.
+"""Images per second of training, evaluation and maps, beside a bare network on the same device.
 
     python benchmarks/throughput.py                                   # mobilenet_v3_small, resnet18
     python benchmarks/throughput.py --backbones resnet50 --epochs 0   # 0: the whole training
 
-Ten classes × 60 pictures of 224 px (noise: what they show does not change the time), weights that
+Ten classes × 60 images of 224 px (noise: what they show does not change the time), weights that
 have learnt nothing, every parameter as in params.yaml. A rate is what the pipeline's own functions
 reach, all they do included:
 
-    training     `training.fit` on the 360 pictures that the default split trains on: the fit of
-                 the last layer, random views, steps, averaged weights, validation on 120 pictures;
-                 pictures shown divided by the time of all of it
+    training     `training.fit` on the 360 images that the default split trains on: the fit of
+                 the last layer, random views, steps, averaged weights, validation on 120 images;
+                 images shown divided by the time of all of it
     evaluation   `classifier.predict`
     maps         `cam.store.write_maps` of CAM and Grad-CAM, ten classes each, to files
     bare …       forward and backward pass, or forward pass, of the same network in training or
                  evaluation mode on one batch that is on the device already, over and over: no
-                 pictures to read, no optimiser, no validation; in batches and views as training
+                 images to read, no optimiser, no validation; in batches and views as training
                  has them, or in those of evaluation
 
 Each is run with bfloat16 (maps: float16) where `pokecam.networks.device` chooses it, and without.
@@ -55,7 +55,7 @@ STEPS = 10  # of a bare network in a round
 
 
 class Bench:
-    """One network, and the pictures that it is given."""
+    """One network, and the images that it is given."""
 
     def __init__(self, backbone: str, on: torch.device, epochs: int | None) -> None:
         self.backbone, self.on, self.epochs = backbone, on, epochs
@@ -112,13 +112,13 @@ class Bench:
         return STEPS * len(x)
 
     def rate(self, thing: str) -> float:
-        """Pictures per second, from the start to the last operation of the device."""
+        """Images per second, from the start to the last operation of the device."""
         run: Callable[[], int] = getattr(self, thing)
         self.wait()
         started = time.perf_counter()
-        pictures = run()
+        images = run()
         self.wait()
-        return pictures / (time.perf_counter() - started)
+        return images / (time.perf_counter() - started)
 
     def wait(self) -> None:
         if self.on.type == "cuda":
@@ -183,7 +183,7 @@ def main() -> None:
                         rate = bench.rate(thing)
                         if number:
                             rates.setdefault((thing, full), []).append(rate)
-        print(f"{'pictures/s':16} {'as it comes':30} {'float32':30} of the bare, as it comes")
+        print(f"{'images/s':16} {'as it comes':30} {'float32':30} of the bare, as it comes")
         for thing, unit in THINGS.items():
             columns = []
             for full in (False, True):
@@ -196,8 +196,8 @@ def main() -> None:
                 of = f"{statistics.median(a / b for a, b in pairs):.2f}"
             print(f"{thing:16} {columns[0]:30} {columns[1]:30} {of}", flush=True)
         if bench.epochs is None:
-            pictures = fit.n_epochs(TRAIN) * TRAIN
-            seconds = [pictures / rate for rate in rates["training", False]]
+            images = fit.n_epochs(TRAIN) * TRAIN
+            seconds = [images / rate for rate in rates["training", False]]
             print(f"a whole training: {statistics.median(seconds):.1f} s")
 
 

@@ -1,6 +1,6 @@
-"""Fine-tuning on few pictures: ours beside what people would do otherwise, on the same folds.
+"""Fine-tuning on few images: ours beside what people would do otherwise, on the same folds.
 
-    python benchmarks/training.py                                     # the real pictures
+    python benchmarks/training.py                                     # the real images
     python benchmarks/training.py --data drawn --backbone resnet18    # the drawn default
     python benchmarks/training.py --seeds 1 --folds 1 --only ours tutorial
     python benchmarks/training.py --only ours changed --setting zoom_out=0.3
@@ -11,13 +11,13 @@ four of them and is scored on the fifth, which nothing is chosen on. All start f
 weights and the same files; a time runs from the files in memory to the trained network, on one
 fold after another, the methods in turn, so that all see the same machine.
 
-    ours       `training.fit` with the parameters of params.yaml, on whole pictures packed as
+    ours       `training.fit` with the parameters of params.yaml, on whole images packed as
                `select` packs them. Of what it learns from a twentieth is its validation part, by
                which it chooses nothing: it scales the probabilities.
     tutorial   PyTorch's transfer-learning tutorial: SGD 1e-3, momentum 0.9, batch 4, StepLR 7/0.1,
                random resized crops of 224 px, mirrored; 12 epochs; scored on centre crops. Without
-               its pass over the validation pictures after every epoch.
-    probe      logistic regression (C = 0.05) on standardised pooled features of whole pictures
+               its pass over the validation images after every epoch.
+    probe      logistic regression (C = 0.05) on standardised pooled features of whole images
     changed    ours with the parameters of `--setting`, where there are any
     fastai     `Learner.fine_tune(12)` with `aug_transforms()`, batch 64, base rate 2e-3, where
                fastai is installed (pip install fastai==2.8.12, in an environment of its own)
@@ -37,9 +37,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import images
 import numpy as np
 import pandas as pd
-import pictures
 import torch
 from PIL import Image
 from scipy import stats
@@ -68,7 +68,7 @@ NORMALISE = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN
 class Task:
     """What one method gets of one fold."""
 
-    files: pictures.Files
+    files: images.Files
     train: np.ndarray  # rows of files
     test: np.ndarray
     classes: list[str]
@@ -87,18 +87,18 @@ class Task:
         return Image.open(io.BytesIO(self.files.jpegs[row])).convert("RGB")
 
     def packed(self, rows: np.ndarray) -> np.ndarray:
-        return np.stack([pictures.square(self.files.jpegs[row], SIZE_PX) for row in rows])
+        return np.stack([images.square(self.files.jpegs[row], SIZE_PX) for row in rows])
 
     def score(self, predicted: np.ndarray) -> float:
         return float((predicted == self.labels[self.test]).mean())
 
 
-Trained = Callable[[], np.ndarray]  # what it says of the test pictures, when asked
+Trained = Callable[[], np.ndarray]  # what it says of the test images, when asked
 Method = Callable[[Task], Trained]
 
 
 def ours(task: Task, **changed: object) -> Trained:
-    params = pictures.PROJECT / "params.yaml"
+    params = images.PROJECT / "params.yaml"
     recipe = read_params(Recipe, params).model_copy(update=changed | {"seed": task.seed})
     parts = StratifiedGroupKFold(20, shuffle=True, random_state=task.seed)
     train = task.train
@@ -175,7 +175,7 @@ def fastai(task: Task) -> Trained:
     from fastai.vision import all as fast
 
     fast.set_seed(task.seed)
-    rows = [*task.train, task.train[0]]  # fastai wants a validation part: one picture, to no end
+    rows = [*task.train, task.train[0]]  # fastai wants a validation part: one image, to no end
     block = fast.DataBlock(
         blocks=(fast.ImageBlock, fast.CategoryBlock),
         get_x=lambda row: np.array(task.opened(row)),
@@ -216,7 +216,7 @@ METHODS: dict[str, Method] = {
 CHANGED = "changed"
 
 
-def tasks(files: pictures.Files, backbone: str, weights: str, options: argparse.Namespace):
+def tasks(files: images.Files, backbone: str, weights: str, options: argparse.Namespace):
     """One task for every seed and fold."""
     classes = sorted(set(files.labels))
     labels = pd.Index(classes).get_indexer(files.labels)
@@ -277,14 +277,14 @@ def main() -> None:
     of_recipe(parser, changed)
     methods = METHODS | {CHANGED: partial(ours, **changed)}
     device.pick_device("cpu")
-    if options.data == "real" and not pictures.REAL.is_dir():
-        sys.exit(f"there is no {pictures.REAL}: take --data drawn")
+    if options.data == "real" and not images.REAL.is_dir():
+        sys.exit(f"there is no {images.REAL}: take --data drawn")
     default = "mobilenet_v2" if options.data == "real" else "mobilenet_v3_small"
     backbone = options.backbone or default
-    weights = options.weights or (str(pictures.IMAGENET) if backbone == "mobilenet_v2" else "drawn")
-    files = pictures.real() if options.data == "real" else pictures.drawn(DRAW_SEED, 60)
+    weights = options.weights or (str(images.IMAGENET) if backbone == "mobilenet_v2" else "drawn")
+    files = images.real() if options.data == "real" else images.drawn(DRAW_SEED, 60)
     print(
-        f"{len(files.jpegs)} {options.data} pictures, {backbone} from {Path(weights).stem}, "
+        f"{len(files.jpegs)} {options.data} images, {backbone} from {Path(weights).stem}, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}"
     )
     rows = []

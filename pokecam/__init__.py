@@ -1,1 +1,1 @@
-"""PokeCAM: fine-tune a network on pictures and show, in numbers, what it looks at."""
+"""PokeCAM: fine-tune a network on images and show, in numbers, what it looks at."""

@@ -1,4 +1,4 @@
-"""Commands beside the pipeline: `python -m pokecam explain picture.jpg`, for one."""
+"""Commands beside the pipeline: `python -m pokecam explain image.jpg`, for one."""
 
 import argparse
 import sys
@@ -23,8 +23,8 @@ An interrupted run goes on where it was when the same command is given again.
 
 EXPLAIN_EXAMPLE = """\
 examples:
-  python -m pokecam explain picture.jpg
-  python -m pokecam explain pictures/ --classes Pikachu Raichu --methods cam finer_cam
+  python -m pokecam explain image.jpg
+  python -m pokecam explain images/ --classes Pikachu Raichu --methods cam finer_cam
 
 Uses the network that the pipeline has trained (run `dvc repro` first), or any --model FILE, which
 needs nothing beside it.
@@ -55,13 +55,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     explain = commands.add_parser(
         "explain",
-        help="what the trained network sees in a picture",
-        description="Name the classes of new pictures and paint on them what the network looks at.",
+        help="what the trained network sees in an image",
+        description="Name the classes of new images and paint on them what the network looks at.",
         epilog=EXPLAIN_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     explain.add_argument(
-        "pictures", nargs="+", type=Path, metavar="picture", help="pictures, or folders of them"
+        "images", nargs="+", type=Path, metavar="image", help="images, or folders of them"
     )
     explain.add_argument(
         "--classes", nargs="+", default=[], metavar="CLASS", help="default: the two most probable"
@@ -80,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     explain.set_defaults(command=_explain)
     compare = commands.add_parser(
         "compare",
-        help="experiments beside one another, picture by picture",
-        description="Write one page with the same test pictures in rows and an experiment in each "
+        help="experiments beside one another, image by image",
+        description="Write one page with the same test images in rows and an experiment in each "
         "column, read from DVC's cache: nothing is run.",
         epilog=COMPARE_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -131,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         "--work",
         type=Path,
         default=Path("data/pretraining"),
-        help="folder for pictures, checkpoint and snapshots (default: %(default)s)",
+        help="folder for images, checkpoint and snapshots (default: %(default)s)",
     )
     pretrain.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     pretrain.add_argument(
@@ -203,7 +203,7 @@ def _explain(arguments: argparse.Namespace) -> None:
     for name in methods:
         if name not in METHODS:
             raise InputError(f"--methods: {name} {unknown_name(name, METHODS)}")
-    files = explain.find(arguments.pictures)
+    files = explain.find(arguments.images)
     names = dict(zip(files, explain.output_names(files), strict=True))
     model = classifier.load_classifier(_model(arguments)).to(pick_device(device))
     methods = methods or ["cam" if model.linear else "grad_cam"]
@@ -222,7 +222,7 @@ def _explain(arguments: argparse.Namespace) -> None:
         answer = ", ".join(f"{name} {explain.percent(value)}" for name, value in likely)
         print(f"{result.file}: {answer} → {path}")
     if unusable == len(files):
-        raise InputError("none of the files given can be used as a picture")
+        raise InputError("none of the files given can be used as an image")
 
 
 def _compare(arguments: argparse.Namespace) -> None:

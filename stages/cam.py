@@ -1,4 +1,4 @@
-"""Compute the raw class activation maps of every test picture, for every class."""
+"""Compute the raw class activation maps of every test image, for every class."""
 
 from contextlib import nullcontext
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Fetch or draw the raw pictures: one archive, byte for byte what the source gives."""
+"""Fetch or draw the raw images: one archive, byte for byte what the source gives."""
 
 from pathlib import Path
 

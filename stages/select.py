@@ -1,4 +1,4 @@
-"""Decode the pictures of the chosen classes once; name what cannot be used, and why."""
+"""Decode the images of the chosen classes once; name what cannot be used, and why."""
 
 from pathlib import Path
 

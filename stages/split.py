@@ -1,4 +1,4 @@
-"""Divide the pictures into train, val and test."""
+"""Divide the images into train, val and test."""
 
 from pathlib import Path
 

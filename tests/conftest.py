@@ -31,7 +31,7 @@ def handlers():
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder of real pictures and weights kept outside the project, where there is one."""
+    """Folder of real images and weights kept outside the project, where there is one."""
     if not REAL.is_dir():
-        pytest.skip("needs ../shared/real (real pictures, not part of the project)")
+        pytest.skip("needs ../shared/real (real images, not part of the project)")
     return REAL

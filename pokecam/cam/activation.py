@@ -23,7 +23,7 @@ def eigen_cam(captured: Capture, targets: Tensor) -> Tensor:
     """Eigen-CAM: the first principal component of the pixels' activations, the same for all
     classes.
 
-    With X (hw, K) the activations of a picture less their mean over its pixels, L = X v₁, v₁ the
+    With X (hw, K) the activations of an image less their mean over its pixels, L = X v₁, v₁ the
     first right singular vector. Muhammad and Yeasin 2020, arXiv 2008.00299, eq. 2–3; that the
     mean is taken off first follows pytorch-grad-cam. The sign, which is arbitrary, makes the map
     rise with the mean activation, or where that does not vary, makes its largest value positive.

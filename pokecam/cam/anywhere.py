@@ -7,7 +7,7 @@
 
 `cut` divides the network at a layer, whatever its `forward` does: what runs up to the layer is the
 body, which stops there, and what runs after it is the head. The head is had by running the network
-on one empty picture, with the layer's output exchanged; so it costs one picture's run, not the
+on one empty image, with the layer's output exchanged; so it costs one image's run, not the
 batch's. Nothing of the network is changed, and no hook is left in it.
 """
 
@@ -46,7 +46,7 @@ class _ReachedError(Exception):
 
 
 class _Body(nn.Module):
-    """Pictures → what the layer gives."""
+    """Images → what the layer gives."""
 
     def __init__(self, network: nn.Module, layer: str) -> None:
         super().__init__()
@@ -128,8 +128,8 @@ def cut(
 ) -> Classifier:
     """Divide a network at a layer, for `heatmaps` and for all that takes a `Classifier`.
 
-    network: pictures (N, 3, H, W) → logits (N, C); shared, not copied, and left as it is.
-    x: (N, 3, H, W), one picture or more of the kind that it takes, on its device. The division is
+    network: images (N, 3, H, W) → logits (N, C); shared, not copied, and left as it is.
+    x: (N, 3, H, W), one image or more of the kind that it takes, on its device. The division is
         tried on the first.
     layer: its name among `network.named_modules()`. It gives a map (N, K, h, w), or tokens
         (N, T, K) in rows of a square, with a class token before them or without, and what follows
@@ -173,7 +173,7 @@ def heatmaps(
 def _head(body: _Body, grid: Grid, shape: torch.Size, A: Tensor, logits: Tensor) -> nn.Module:
     """What follows the layer, in the cheapest form that does the same.
 
-    shape: (3, H, W). A, logits: (1, …), what the layer and the network give for a picture.
+    shape: (3, H, W). A, logits: (1, …), what the layer and the network give for an image.
     """
     far = _FAR * torch.randn(A.shape, generator=torch.Generator().manual_seed(0)).to(A)
     tried = torch.cat([A, far, torch.zeros_like(A)])
@@ -181,7 +181,7 @@ def _head(body: _Body, grid: Grid, shape: torch.Size, A: Tensor, logits: Tensor)
         head = _Head(body, shape, alone)
         try:
             given = head(tried)
-        except RuntimeError:  # it has the number of pictures from elsewhere
+        except RuntimeError:  # it has the number of images from elsewhere
             continue
         if len(given) == len(tried) and _same(given[:1], logits):
             return _linear_head(body.network, grid, tried, given) or head
@@ -193,9 +193,9 @@ def _head(body: _Body, grid: Grid, shape: torch.Size, A: Tensor, logits: Tensor)
 
 def _linear_head(network: nn.Module, grid: Grid, tried: Tensor, given: Tensor) -> nn.Module | None:
     """Average pooling and one of the network's linear layers, if that is what gives these logits
-    (3, C) for activations (3, …) of a picture, far from any, and zero."""
+    (3, C) for activations (3, …) of an image, far from any, and zero."""
     shape = (given.shape[1], grid(tried).shape[1])
-    if given[1].equal(given[2]):  # all pictures are alike to it, and nothing can be told
+    if given[1].equal(given[2]):  # all images are alike to it, and nothing can be told
         return None
     for layer in network.modules():
         if isinstance(layer, nn.Linear) and layer.weight.shape == shape:
@@ -256,7 +256,7 @@ def _found(layer: str, runs: dict[str, list[torch.Size | None]]) -> str:
         )
     if len(runs[layer]) > 1:
         raise InputError(
-            f"layer: {layer} runs {len(runs[layer])} times a picture; take the block that it is in"
+            f"layer: {layer} runs {len(runs[layer])} times an image; take the block that it is in"
         )
     return layer
 

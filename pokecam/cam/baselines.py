@@ -12,12 +12,12 @@ CENTRE_WIDTH = 0.25  # standard deviation of the Gaussian, as a fraction of the 
 
 
 def random(captured: Capture, targets: Tensor) -> Tensor:
-    """Every pixel uniform in [0, 1), seeded by the picture; at the resolution of A, so that it is
+    """Every pixel uniform in [0, 1), seeded by the image; at the resolution of A, so that it is
     as smooth as the other maps. Returns (N, 1, h, w)."""
     h, w = captured.activations.shape[2:]
     maps = []
-    for picture in captured.x.cpu():
-        seed = zlib.crc32(picture.contiguous().numpy().tobytes())
+    for image in captured.x.cpu():
+        seed = zlib.crc32(image.contiguous().numpy().tobytes())
         maps.append(torch.rand(1, h, w, generator=torch.Generator().manual_seed(seed)))
     return torch.stack(maps).to(captured.x.device)
 
@@ -34,7 +34,7 @@ def centre(captured: Capture, targets: Tensor) -> Tensor:
 
 
 def edges(captured: Capture, targets: Tensor) -> Tensor:
-    """Length of the Sobel gradient of the mean of the input's channels, at the picture's
+    """Length of the Sobel gradient of the mean of the input's channels, at the image's
     resolution. Returns (N, 1, S, S)."""
     grey = captured.x.mean(dim=1, keepdim=True)
     sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).to(grey)

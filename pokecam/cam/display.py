@@ -10,7 +10,7 @@ Floats = NDArray[np.float32]
 
 
 def display(maps: Floats, size_px: int | tuple[int, int]) -> Floats:
-    """Turn raw maps into maps in [0, 1] of the picture's size.
+    """Turn raw maps into maps in [0, 1] of the image's size.
 
     ReLU comes before upsampling (after it, negative neighbours would eat into the positive
     regions), upsampling is bilinear with `align_corners=False`, and the maximum becomes 1. A map

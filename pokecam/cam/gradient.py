@@ -79,8 +79,8 @@ def counterfactual(captured: Capture, targets: Tensor) -> Tensor:
 def gradients(captured: Capture, targets: Tensor) -> Tensor:
     """Return g (M, N, K, h, w) in one backward pass through the head.
 
-    Pictures do not mix in the head, so the gradient of the sum over the batch holds every
-    picture's own; targets go side by side, as a batch of such sums.
+    Images do not mix in the head, so the gradient of the sum over the batch holds every
+    image's own; targets go side by side, as a batch of such sums.
     """
     (g,) = torch.autograd.grad(
         captured.logits, captured.leaf, targets, retain_graph=True, is_grads_batched=True

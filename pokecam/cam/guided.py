@@ -18,7 +18,7 @@ def guided_grad_cam(captured: Capture, targets: Tensor) -> Tensor:
 
     Selvaraju et al. 2016, arXiv 1610.02391, §3.2.
 
-    Returns (N, M, S, S), of the picture's size and never negative.
+    Returns (N, M, S, S), of the image's size and never negative.
     """
     coarse = F.interpolate(
         grad_cam(captured, targets).relu(), captured.x.shape[-2:], mode="bilinear"

@@ -34,7 +34,7 @@ def ablation_cam(captured: Capture, targets: Tensor) -> Tensor:
 
 
 def _logits_without_channels(captured: Capture) -> Iterator[Tensor]:
-    """For each picture, the logits (K, C) with one channel of what the head reads at 0."""
+    """For each image, the logits (K, C) with one channel of what the head reads at 0."""
     channels = torch.arange(captured.activations.shape[1])
     for features in captured.features:  # (K, h, w), or tokens (T, K)
         dimension = 0 if features.ndim == 3 else 1
@@ -48,12 +48,12 @@ def _logits_without_channels(captured: Capture) -> Iterator[Tensor]:
 
 
 def score_cam(captured: Capture, targets: Tensor) -> Tensor:
-    """Score-CAM: a channel weighs by the score of the picture seen through it,
+    """Score-CAM: a channel weighs by the score of the image seen through it,
 
         H_k = upsampled A_k, scaled to [0, 1]; 0 where A_k is constant
         L = Σ_k softmax_k(S(x ⊙ H_k)) A_k
 
-    Wang et al. 2020, arXiv 1910.01279, eq. 4–6. The score of the baseline picture, which the paper
+    Wang et al. 2020, arXiv 1910.01279, eq. 4–6. The score of the baseline image, which the paper
     takes off, is the same for all channels and so nothing to the softmax. All targets share the K
     runs of the network.
 
@@ -65,7 +65,7 @@ def score_cam(captured: Capture, targets: Tensor) -> Tensor:
 
 
 def _logits_through_masks(captured: Capture, n: int) -> Tensor:
-    """The logits (K, C) of picture n seen through each of its channels."""
+    """The logits (K, C) of image n seen through each of its channels."""
     A, x = captured.activations[n], captured.x[n]
     parts = []
     for channels in A.split(AT_ONCE):  # (≤ AT_ONCE, h, w)

@@ -1,8 +1,8 @@
-"""Maps fitted to the picture: near pixels of like colour share what a map gives them.
+"""Maps fitted to the image: near pixels of like colour share what a map gives them.
 
 A map of the last layer is coarse, and highest on what tells a class apart, not on all of the
 object. Spread to what looks alike around it, it says better where the object ends, and with that
-less about the network: what is added comes from the picture.
+less about the network: what is added comes from the image.
 """
 
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from pokecam.cam.activation import cam
 from pokecam.cam.capture import Capture
 from pokecam.cam.gradient import grad_cam
 
-# Chosen on drawn pictures by MaxBoxAccV2 (`benchmarks/boxes.py`). The authors take 10 steps with
-# dilations of 1 to 24 and a temperature of 0.1, on pictures of six times this side.
+# Chosen on drawn images by MaxBoxAccV2 (`benchmarks/boxes.py`). The authors take 10 steps with
+# dilations of 1 to 24 and a temperature of 0.1, on images of six times this side.
 SIDE_PX = 56  # of the longer side of a refined map
 DILATIONS = (1, 2, 3, 4, 6, 8, 12, 16)
 TEMPERATURE = 0.05
@@ -44,7 +44,7 @@ def refine(x: Tensor, maps: Tensor) -> Tensor:
     over them and i, and T the temperature. Araslanov and Roth 2020, arXiv 2005.08104, §4.
 
     x: (N, 3, S, S') input of the network. maps: (N, M, h, w).
-    Returns (N, M, H, W), H and W in proportion to S and S', the longer `SIDE_PX` or the picture's
+    Returns (N, M, H, W), H and W in proportion to S and S', the longer `SIDE_PX` or the image's
     own if that is less. A map without differences stays without.
     """
     positive = maps.relu()

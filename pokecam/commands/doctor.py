@@ -163,17 +163,17 @@ def _link(cache: Path, project: Path) -> str:
 
 
 def _network(project: Path) -> Iterator[Finding]:
-    archive = kaggle.cached(project / "kaggle")
+    archive = kaggle.cached(project / "datasets" / "kaggle.yaml")
     if archive:
-        yield Finding("source: kaggle", State.FINE, f"fetched already: {archive}")
+        yield Finding("source: datasets/kaggle.yaml", State.FINE, f"fetched already: {archive}")
         return
     try:
         socket.create_connection((KAGGLE_HOST, 443), timeout=TIMEOUT_S).close()
     except OSError as error:
         advice = "`source: drawn` needs no network; or set `source` to a folder or an archive"
-        yield Finding("source: kaggle", State.HINT, f"{KAGGLE_HOST}: {error}", advice)
+        yield Finding("source: datasets/kaggle.yaml", State.HINT, f"{KAGGLE_HOST}: {error}", advice)
     else:
-        yield Finding("source: kaggle", State.FINE, f"{KAGGLE_HOST} can be reached")
+        yield Finding("source: datasets/kaggle.yaml", State.FINE, f"{KAGGLE_HOST} can be reached")
 
 
 def _weights(project: Path) -> Iterator[Finding]:

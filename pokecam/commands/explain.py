@@ -1,4 +1,4 @@
-"""What the trained network sees in pictures that it has never seen: its answer, and its maps."""
+"""What the trained network sees in images that it has never seen: its answer, and its maps."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ LIKELY = (
 
 @dataclass(frozen=True)
 class Explanation:
-    """What there is to say of one picture.
+    """What there is to say of one image.
 
     pixels: (S, S, 3) uint8, what the network saw.
     probabilities: class → probability, the most probable first.
@@ -58,7 +58,7 @@ def explain(
     """Explain one file after another: yield what the network makes of it, or the file and the
     reason why it cannot be used.
 
-    classes: those to map; none: the `LIKELY` most probable of each picture.
+    classes: those to map; none: the `LIKELY` most probable of each image.
     methods, layer: as in `cam.store.write_maps`; a Finer-CAM compares with the most probable
         others.
 
@@ -78,11 +78,11 @@ def explain(
     device = next(classifier.parameters()).device
     for file in files:
         try:
-            picture, width, height = decode(file.read_bytes(), classifier.image_size)
+            image, width, height = decode(file.read_bytes(), classifier.image_size)
         except UnusableError as error:
             yield file, str(error)
             continue
-        _, pixels = letterbox(picture, fit(width, height, classifier.image_size))
+        _, pixels = letterbox(image, fit(width, height, classifier.image_size))
         x = prepare(torch.from_numpy(pixels)[None].to(device))
         captured = capture(network, x, inference_precision(device))
         likely = captured.logits[0].detach().softmax(0).cpu()
@@ -101,7 +101,7 @@ def explain(
 
 
 def draw(explanation: Explanation) -> Image.Image:
-    """The picture as the network saw it, beside it a row of maps for every class."""
+    """The image as the network saw it, beside it a row of maps for every class."""
     side = len(explanation.pixels)
     classes = list(dict.fromkeys(name for name, _ in explanation.shown))
     methods = list(dict.fromkeys(method for _, method in explanation.shown))
@@ -109,7 +109,7 @@ def draw(explanation: Explanation) -> Image.Image:
     size = (MARGIN_PX + across * (1 + len(methods)), CAPTION_PX + down * len(classes))
     image = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(image)
-    for column, title in enumerate(["picture", *map(_title, methods)]):
+    for column, title in enumerate(["image", *map(_title, methods)]):
         pen.text((MARGIN_PX + column * across, 10), fitting(title, font(14), side), FAINT, font(14))
     image.paste(Image.fromarray(explanation.pixels), (MARGIN_PX, CAPTION_PX + CAPTION_PX))
     for row, name in enumerate(classes):
@@ -140,7 +140,7 @@ def find(given: Iterable[Path]) -> list[Path]:
     files = []
     for path in given:
         if not path.exists():
-            raise InputError(f"{path} does not exist: give pictures, or folders of pictures")
+            raise InputError(f"{path} does not exist: give images, or folders of images")
         below = sorted(file for file in path.rglob("*") if file.is_file())
         files += below if path.is_dir() else [path]
     if not files:

@@ -1,6 +1,6 @@
 """The trained network as an ONNX file, which onnxruntime runs in any language: answers and maps.
 
-input   pictures (N, S, S, 3) uint8, RGB: letterboxed, as images are in memory; the normalisation is
+input   images (N, S, S, 3) uint8, RGB: letterboxed, as images are in memory; the normalisation is
         part of the network, so that nobody can forget it
 outputs logits (N, C), and of a head of average pooling and one linear layer cams (N, C, h, w)
         float32: CAM as `pokecam.cam.activation.cam` defines it, raw, mean(cams) + bias = logits
@@ -24,14 +24,14 @@ MOST_BYTES = 2**31 - 2**20  # of one file of protocol buffers, less what is not 
 
 
 class _Exported(nn.Module):
-    """pictures (N, S, S, 3) uint8 → logits (N, C), and cams (N, C, h, w) of a linear head."""
+    """images (N, S, S, 3) uint8 → logits (N, C), and cams (N, C, h, w) of a linear head."""
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.classifier = classifier
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        features = self.classifier.body(prepare(pictures))
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        features = self.classifier.body(prepare(images))
         logits = self.classifier.head(features)
         if self.classifier.linear is None:
             return (logits,)
@@ -40,7 +40,7 @@ class _Exported(nn.Module):
 
 
 def export(classifier: Classifier, path: Path) -> bool:
-    """Write the network, which is on the CPU, for any number of pictures; return whether there are
+    """Write the network, which is on the CPU, for any number of images; return whether there are
     maps. What the file's metadata_props say: docs/model-file.md.
 
     Raises `InputError` if a package is missing, or the network does not fit into one file.
@@ -73,13 +73,13 @@ def check() -> None:
 def _traced(classifier: Classifier) -> Any:
     """The ModelProto of the network."""
     size_px = classifier.image_size
-    pictures = torch.zeros(2, size_px, size_px, 3, dtype=torch.uint8)
+    images = torch.zeros(2, size_px, size_px, 3, dtype=torch.uint8)
     network = _Exported(classifier)
     with evaluating(network):
         program = torch.onnx.export(
             network,
-            (pictures,),
-            input_names=["pictures"],
+            (images,),
+            input_names=["images"],
             output_names=["logits", "cams"][: 1 if classifier.linear is None else 2],
             dynamic_shapes=({0: "N"},),
             verbose=False,

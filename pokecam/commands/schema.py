@@ -1,7 +1,7 @@
 """params.yaml as JSON schema: what editors complete, explain and underline by.
 
 It follows from the `Settings` of all stages and from the comments in params.yaml. What depends on
-several parameters, or on pictures and network, only the stages can tell.
+several parameters, or on images and network, only the stages can tell.
 """
 
 import json

@@ -44,7 +44,7 @@ def species_sheet(
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
     for place, (name, one) in enumerate(catalogue.items()):
         left, top = place % columns * (tile_px + _GAP), place // columns * (high + _GAP)
-        sheet.paste(Image.fromarray(render.picture(clean(one, settings), tile_px)), (left, top))
+        sheet.paste(Image.fromarray(render.image(clean(one, settings), tile_px)), (left, top))
         middle = (left + tile_px / 2, top + tile_px + label_px / 2)
         draw.text(middle, name, (40, 40, 40), font, anchor="mm")
     return sheet
@@ -53,7 +53,7 @@ def species_sheet(
 def variations_sheet(
     one: species.Species, settings: DrawnSettings, tile_px: int, first_seed: int
 ) -> Image.Image:
-    """One picture of the species in each style, its part masks beside it, two pairs in a row.
+    """One image of the species in each style, its part masks beside it, two pairs in a row.
 
     Each is on another kind of background and has little noise, which would not compress.
     """
@@ -67,10 +67,10 @@ def variations_sheet(
         quiet = {"noise": (0.0, 4.0), "jpeg_quality": (75.0, 95.0)}
         fixed = settings.model_copy(update=kinds | quiet)
         drawn = scene.sample(one, first_seed + place, fixed)
-        pixels, labels = render.picture_and_mask(drawn, tile_px)
+        pixels, labels = render.image_and_mask(drawn, tile_px)
         left, top = place % 2 * (2 * step + _GAP), place // 2 * step
-        with Image.open(io.BytesIO(render.finish(pixels, drawn))) as picture:
-            sheet.paste(picture, (left, top))
+        with Image.open(io.BytesIO(render.finish(pixels, drawn))) as image:
+            sheet.paste(image, (left, top))
         with Image.open(io.BytesIO(mask_png(labels, len(one.parts)))) as mask:
             sheet.paste(mask.convert("RGB"), (left + step, top))
     return sheet
@@ -87,7 +87,9 @@ def main() -> None:
     """Write both sheets."""
     parser = argparse.ArgumentParser(description="Draw the contact sheets for the README.")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder (default: docs)")
-    parser.add_argument("--settings", type=Path, default=Path("drawn"), help="(default: drawn)")
+    parser.add_argument(
+        "--settings", type=Path, default=Path("datasets/drawn.yaml"), help="default: %(default)s"
+    )
     parser.add_argument("--varied", default="Pikachu", help="species to vary (default: Pikachu)")
     parser.add_argument("--seed", type=int, default=31, help="first seed of the variations")
     given = parser.parse_args()

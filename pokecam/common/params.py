@@ -127,7 +127,9 @@ def _explain(error: ValidationError, settings: type[Settings]) -> str:
         return f"{where}: {value!r} {fault['ctx']['error']}"
     hint = ""
     if fault["type"] == "string_type" and isinstance(value, bool | int | float | date | None):
-        hint = " (true, false, null, dates and numbers are values in YAML: put quotes around a name)"
+        hint = (
+            " (true, false, null, dates and numbers are values in YAML: put quotes around a name)"
+        )
     expected = fault["msg"].removeprefix("Input should be ")
     in_list = any(isinstance(step, int) for step in steps)
     if not in_list and type(None) in get_args(settings.model_fields[str(key)].annotation):

@@ -15,7 +15,7 @@ WORTH_A_LINE_S = 5.0
 
 @contextmanager
 def counting(
-    what: str, total: int | None, unit: str = "pictures", *, shown: bool = True
+    what: str, total: int | None, unit: str = "images", *, shown: bool = True
 ) -> Iterator[Callable[[int], object]]:
     """Show how far `what` is: the function given is told how many more of `total` are done, None
     where that is not known before.
@@ -65,7 +65,7 @@ class Progress:
         self.epochs = epochs
         self.shown = shown
         self.epoch = 0
-        self.pictures = 0  # in an epoch
+        self.images = 0  # in an epoch
         self.seen = self.seen_before = 0  # of them; before this epoch was taken up
         self.done = 0.0  # epochs, since the start
         self.started = self.began = time.monotonic()
@@ -82,31 +82,31 @@ class Progress:
     ) -> None:
         self.bar.close()
 
-    def begin(self, epoch: int, pictures: int, seen: int = 0) -> None:
-        """Begin an epoch, or go on in it after some of its pictures have been seen."""
-        self.epoch, self.pictures, self.seen = epoch, pictures, seen
+    def begin(self, epoch: int, images: int, seen: int = 0) -> None:
+        """Begin an epoch, or go on in it after some of its images have been seen."""
+        self.epoch, self.images, self.seen = epoch, images, seen
         self.began, self.seen_before = time.monotonic(), seen
         self.bar = tqdm(
-            total=pictures,
+            total=images,
             initial=seen,
             desc=f"epoch {epoch:{len(str(self.epochs))}}/{self.epochs}",
-            unit=" pictures",
+            unit=" images",
             bar_format="{desc} {percentage:3.0f}% {bar:16} {rate_fmt}{postfix}",
             disable=not (self.shown and sys.stderr.isatty()),
             ncols=shutil.get_terminal_size().columns,  # tqdm shows nothing where it is told 0
         )
 
-    def step(self, pictures: int, **figures: float) -> None:
-        """Count a step that showed some pictures."""
-        self.done += pictures / self.pictures
-        self.seen += pictures
+    def step(self, images: int, **figures: float) -> None:
+        """Count a step that showed some images."""
+        self.done += images / self.images
+        self.seen += images
         self.bar.set_postfix_str(self._text(figures), refresh=False)
-        self.bar.update(pictures)
+        self.bar.update(images)
 
     def end(self, **figures: float) -> None:
         """End the epoch."""
         rate = (self.seen - self.seen_before) / (time.monotonic() - self.began)
-        text = f"{self._text(figures)}, {rate:.0f} pictures/s"
+        text = f"{self._text(figures)}, {rate:.0f} images/s"
         if self.shown and self.bar.disable:
             tqdm.write(f"epoch {self.epoch}/{self.epochs}: {text}", file=sys.stderr)
         self.bar.set_postfix_str(text)
@@ -115,7 +115,7 @@ class Progress:
     def _text(self, figures: dict[str, float]) -> str:
         told = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items()]
         if self.done:
-            left = self.epochs - self.epoch + 1 - self.seen / self.pictures
+            left = self.epochs - self.epoch + 1 - self.seen / self.images
             elapsed = time.monotonic() - self.started
             told.append(f"{_duration(elapsed / self.done * left)} left")
         return ", ".join(told)

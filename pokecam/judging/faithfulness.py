@@ -1,8 +1,8 @@
 """Are maps faithful: does the network change its mind when what they point at goes?
 
-Everything here is about one class a picture, the one that was predicted, and about maps as they
+Everything here is about one class an image, the one that was predicted, and about maps as they
 are displayed (`cam.display`): float32 (N, M, S, S) in [0, 1], M methods. A network is whatever
-gives probabilities (n, C) for input (n, 3, S, S); it runs `AT_ONCE` changed pictures at a time.
+gives probabilities (n, C) for input (n, 3, S, S); it runs `AT_ONCE` changed images at a time.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from torch import Tensor
 from pokecam.judging.imputation import impute, noise
 
 AT_ONCE = 16
-STEPS = 14  # parts of the picture that deletion and insertion change one after another
+STEPS = 14  # parts of the image that deletion and insertion change one after another
 BLUR_PX, BLUR_SIGMA_PX = 11, 5.0  # of what insertion begins with
 PERCENTILES = (10, 20, 30, 40, 50, 60, 70, 80, 90)  # of the pixels that ROAD removes
 
@@ -56,7 +56,7 @@ class Removal:
 
 def order(shown: Floats) -> Places:
     """The pixels of every map from the most salient to the least; of equals the first in reading
-    order comes first. (…, S, S) → int (…, S²), places in the flattened picture.
+    order comes first. (…, S, S) → int (…, S²), places in the flattened image.
 
     shown: in [0, 1]; compared as float32.
     """
@@ -90,13 +90,13 @@ def deletion_insertion(
     start: Callable[[Tensor], Tensor] = blur,
 ) -> Curves:
     """Probability of the class while the most salient pixels are replaced by 0 (the mean colour),
-    and while they are revealed over another picture, by default a blurred one.
+    and while they are revealed over another image, by default a blurred one.
 
     After step i the first i / steps of all pixels have changed. Petsiuk et al. 2018 (RISE),
     arXiv 1806.07421, §4.2; there steps are of 224 pixels each.
 
     x: (N, 3, S, S), network input. target: int (N,), the class. pixels: (N, M, S²), as `order`
-    gives them. start: makes of x the pictures (N, 3, S, S) that insertion begins with.
+    gives them. start: makes of x the images (N, 3, S, S) that insertion begins with.
     """
     N, M, P = pixels.shape
     ends = [P * i // steps for i in range(steps + 1)]
@@ -105,8 +105,8 @@ def deletion_insertion(
     curves = np.empty((2, N, M, steps + 1))
     for n in range(N):
         probe = _Probe(network, x)
-        for picture in (nothing, whole[n], begun[n]):
-            probe.add(picture)
+        for image in (nothing, whole[n], begun[n]):
+            probe.add(image)
         at = torch.from_numpy(pixels[n]).to(x.device)
         for before, after in ((whole[n], nothing), (begun[n], whole[n])):
             for m in range(M):
@@ -130,23 +130,23 @@ def area(curves: Floats) -> Floats:
 def seen_through(
     network: Network, x: Tensor, target: Tensor, shown: Floats
 ) -> tuple[Floats, Floats]:
-    """Average drop and increase in confidence, of every picture: (N, M) each.
+    """Average drop and increase in confidence, of every image: (N, M) each.
 
         drop = max(0, Y − O) / Y,  increase = 1 if O > Y, else 0
 
     with Y the probability of the class and O that of the input times the map. Their means over
-    pictures are the paper's measures. Chattopadhay et al. 2018, arXiv 1710.11063, §4.1.
+    images are the paper's measures. Chattopadhay et al. 2018, arXiv 1710.11063, §4.1.
 
     x, target: as in `deletion_insertion`. shown: (N, M, S, S).
     """
     N, M = shown.shape[:2]
     drops, rises = np.empty((N, M)), np.empty((N, M))
-    pictures = _flat(x)
+    images = _flat(x)
     for n in range(N):
         probe = _Probe(network, x)
-        probe.add(pictures[n])
+        probe.add(images[n])
         for mask in torch.from_numpy(shown[n]).to(x).flatten(1):  # M of (S²,)
-            probe.add(pictures[n] * mask[:, None])
+            probe.add(images[n] * mask[:, None])
         whole, *masked = probe.probabilities()[:, int(target[n])]
         drops[n] = np.maximum(0, whole - masked) / whole
         rises[n] = np.array(masked) > whole
@@ -165,7 +165,7 @@ def road(
     surroundings (`impute`), and after the least relevant. Rong et al. 2022, arXiv 2202.00449; the
     combination as in pytorch-grad-cam.
 
-    x, target, pixels: as in `deletion_insertion`. seeds: N, each of the noise of one picture, which
+    x, target, pixels: as in `deletion_insertion`. seeds: N, each of the noise of one image, which
     is the same for all its methods and percentiles. percentiles: P shares of the pixels to remove,
     in %.
     """
@@ -210,7 +210,7 @@ def _flat(x: Tensor) -> Tensor:
 
 
 class _Probe:
-    """Collects changed pictures like x (N, C, S, S), and runs the network on `AT_ONCE` of them."""
+    """Collects changed images like x (N, C, S, S), and runs the network on `AT_ONCE` of them."""
 
     def __init__(self, network: Network, x: Tensor) -> None:
         self._network = network
@@ -218,15 +218,15 @@ class _Probe:
         self._count = 0
         self._given: list[Tensor] = []
 
-    def add(self, picture: Tensor) -> None:
-        """picture: (S², C), copied."""
-        self._waiting[self._count] = picture.view(self._waiting.shape[1:])
+    def add(self, image: Tensor) -> None:
+        """image: (S², C), copied."""
+        self._waiting[self._count] = image.view(self._waiting.shape[1:])
         self._count += 1
         if self._count == AT_ONCE:
             self._run()
 
     def probabilities(self) -> Floats:
-        """Of all pictures so far, in their order: (n, classes)."""
+        """Of all images so far, in their order: (n, classes)."""
         if self._count:
             self._run()
         return torch.cat(self._given).double().numpy()

@@ -20,23 +20,23 @@ def impute(x: Tensor, removed: Tensor, noise: Tensor | float = 0.0) -> Tensor:
 
         x_i = Σ_j w_j x_j / Σ_j w_j,  w = 1/6 beside and above, 1/12 across the corners,
 
-    those outside the picture left out, plus `noise`. Rong et al. 2022, arXiv 2202.00449, §4.2.
+    those outside the image left out, plus `noise`. Rong et al. 2022, arXiv 2202.00449, §4.2.
 
-    The paper solves this sparse system directly, which takes up to a second a picture of 224 px.
+    The paper solves this sparse system directly, which takes up to a second an image of 224 px.
     Here it is solved from coarse to fine: accelerated Jacobi steps (Golub and Varga 1961) on every
     grid begin with the solution of the grid of half the side, on which a cell counts as known if
     any of its pixels is. What remains differs from the direct solution by about
     0.05 of the input's standard deviation on average.
 
     x: (N, 3, S, S). removed: bool (N, S, S). noise: what to add to removed pixels, (N, 3, S, S).
-    Returns (N, 3, S, S); a picture without a single pixel left becomes 0 and noise.
+    Returns (N, 3, S, S); an image without a single pixel left becomes 0 and noise.
     """
     unknown = removed[:, None].to(x.dtype)
     return _solve(x * (1 - unknown), unknown).add_(noise * unknown)
 
 
 def noise(like: Tensor, seed: int) -> Tensor:
-    """What `impute` adds to a picture like (3, S, S), on its device, from the seed."""
+    """What `impute` adds to an image like (3, S, S), on its device, from the seed."""
     generator = torch.Generator().manual_seed(seed)
     return NOISE * torch.randn(like.shape, generator=generator).to(like)
 

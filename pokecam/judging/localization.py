@@ -1,8 +1,8 @@
 """Do maps point at the object? Measures of maps against masks and boxes.
 
 Maps are as `pokecam.cam.display.display` gives them: float32 (N, S, S) in [0, 1], all zero where a
-map says nothing. An object is a mask, bool (N, S, S), or boxes: per picture an array (k, 4) of
-xmin, ymin, xmax, ymax in packed pixels, where pixel column i covers [i, i + 1). A picture without
+map says nothing. An object is a mask, bool (N, S, S), or boxes: per image an array (k, 4) of
+xmin, ymin, xmax, ymax in packed pixels, where pixel column i covers [i, i + 1). An image without
 an object is no miss: its measure is NaN, to be left out and counted.
 """
 
@@ -17,7 +17,7 @@ Bools = NDArray[np.bool_]
 Ints = NDArray[np.intp]
 Numbers = NDArray[np.float64]
 
-THRESHOLDS = np.arange(50) / 50  # at 0 every pixel is taken: the box is the whole picture
+THRESHOLDS = np.arange(50) / 50  # at 0 every pixel is taken: the box is the whole image
 DELTAS = (0.3, 0.5, 0.7)
 BINS = 250  # of the values of maps, for PxAP
 
@@ -128,7 +128,7 @@ def iou(a: Numbers, b: Numbers) -> Numbers:
 def best_ious(
     shown: Floats, boxes: Sequence[Numbers], thresholds: ArrayLike = THRESHOLDS
 ) -> Numbers:
-    """Give the best IoU of any box drawn at each threshold with any true box of the picture.
+    """Give the best IoU of any box drawn at each threshold with any true box of the image.
 
     Boxes are drawn around all 8-connected components of the pixels ≥ threshold, as for
     MaxBoxAccV2 in Choe et al. 2020 (arXiv 2001.07437). Their code differs from the paper: it
@@ -136,14 +136,14 @@ def best_ious(
 
     shown: float32 (N, S, S); the maximum of a map that says something is 1.
     boxes: N arrays (k, 4), k ≥ 0. thresholds: (T,), ascending.
-    Returns (N, T): 0 for a map of zeros and where no pixel reaches the threshold, NaN for a
-    picture without boxes.
+    Returns (N, T): 0 for a map of zeros and where no pixel reaches the threshold, NaN for an
+    image without boxes.
     Raises ValueError if the arguments do not fit one another, thresholds do not ascend or maps
     are not in [0, 1].
     """
     _check_range(shown)
     if len(shown) != len(boxes):
-        raise ValueError(f"{len(shown)} maps came with the boxes of {len(boxes)} pictures")
+        raise ValueError(f"{len(shown)} maps came with the boxes of {len(boxes)} images")
     thresholds = _as_of(shown, thresholds)
     if np.any(thresholds[1:] < thresholds[:-1]):
         raise ValueError(f"thresholds must ascend, {thresholds.tolist()} came")
@@ -158,9 +158,9 @@ def best_ious(
 
 
 def box_hits(ious: Numbers, deltas: Sequence[float] = DELTAS) -> Numbers:
-    """Tell of each picture at which thresholds a box is right: 1 where IoU ≥ δ, else 0.
+    """Tell of each image at which thresholds a box is right: 1 where IoU ≥ δ, else 0.
 
-    ious: (N, T), as of `best_ious`. Returns (N, len(deltas), T); NaN for a picture with NaN.
+    ious: (N, T), as of `best_ious`. Returns (N, len(deltas), T); NaN for an image with NaN.
     """
     hits = (ious[:, None] >= np.asarray(deltas)[:, None]).astype(float)
     hits[np.isnan(ious).any(axis=1)] = np.nan
@@ -169,9 +169,9 @@ def box_hits(ious: Numbers, deltas: Sequence[float] = DELTAS) -> Numbers:
 
 def max_box_acc_v2(accuracies: Numbers) -> Numbers:
     """MaxBoxAccV2 of Choe et al. 2020 (arXiv 2001.07437): mean over δ of max over thresholds of
-    the share of pictures with IoU ≥ δ. The threshold is chosen on the pictures that are scored.
+    the share of images with IoU ≥ δ. The threshold is chosen on the images that are scored.
 
-    accuracies: (…, D, T), the mean of `box_hits` over pictures. Returns (…) in [0, 1].
+    accuracies: (…, D, T), the mean of `box_hits` over images. Returns (…) in [0, 1].
     """
     return accuracies.max(axis=-1).mean(axis=-1)
 
@@ -197,14 +197,14 @@ def value_counts(shown: Floats, masks: Bools, bins: int = BINS) -> Numbers:
 
 def pixel_average_precision(counts: Numbers) -> Numbers:
     """PxAP of Choe et al. 2020 (arXiv 2001.07437): how well the value of a pixel tells whether it
-    belongs to the object, over the pixels of all pictures together.
+    belongs to the object, over the pixels of all images together.
 
     Σ_l precision(τ_l) · (recall(τ_l) − recall(τ_{l−1})) over falling thresholds τ_l = l / bins,
     l = bins … 0, of the pixels ≥ τ_l. Values in one bin [τ_l, τ_{l+1}) are tied: found together,
     all at the precision reached with the last of them; a value of 1 has a bin to itself. A map
     that says nothing finds all its pixels at τ = 0.
 
-    counts: (…, 2, bins + 1), of the object and of all, the mean or sum over pictures of
+    counts: (…, 2, bins + 1), of the object and of all, the mean or sum over images of
     `value_counts`. Returns (…) in [0, 1].
     """
     falling = counts[..., ::-1]

@@ -39,7 +39,7 @@ MEASURES = {
         "Insertion",
         "faithfulness",
         1,
-        "probability while the most salient pixels come back over a blurred picture",
+        "probability while the most salient pixels come back over a blurred image",
     ),
     "road": Measure(
         "ROAD",
@@ -61,7 +61,7 @@ MEASURES = {
         "Increase",
         "faithfulness",
         1,
-        "share of pictures that become more probable where the map is dark",
+        "share of images that become more probable where the map is dark",
     ),
     "pointing": Measure(
         "Pointing game", "localization", 1, "share of maps whose highest point is on the object"
@@ -99,5 +99,5 @@ class JudgeSettings(Settings):
     """Which groups of measures are taken, and of how many images those that take time."""
 
     judge_measures: Annotated[list[Annotated[str, one_of(GROUPS)]], Field(min_length=1)]
-    judge_pictures: Annotated[int, Field(ge=1)]
+    judge_images: Annotated[int, Field(ge=1)]
     seed: Annotated[int, Field(ge=0, lt=2**31)]

@@ -31,7 +31,7 @@ def evaluate(
     classes: Sequence[str],
     lookalikes: Groups,
 ) -> Evaluation:
-    """Evaluate N pictures of C classes.
+    """Evaluate N images of C classes.
 
     files: N names.
     labels: (N,) int, the index of the true class.
@@ -65,7 +65,7 @@ def evaluate(
 def predictions(
     files: Sequence[str], labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
 ) -> pd.DataFrame:
-    """One row a picture: file, label, predicted, probability of the predicted class, and
+    """One row an image: file, label, predicted, probability of the predicted class, and
     `p:<Class>` for every class."""
     names = np.asarray(classes, dtype=object)
     table = pd.DataFrame(
@@ -82,7 +82,7 @@ def predictions(
 
 def per_class(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
     """label, precision, recall, f1, support of every class. The precision of a class that is
-    never predicted, and the recall of one without pictures, are 0."""
+    never predicted, and the recall of one without images, are 0."""
     columns = precision_recall_fscore_support(
         labels, predicted, labels=range(len(classes)), zero_division=0
     )
@@ -100,7 +100,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str])
 def inside_groups(
     labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str], groups: Groups
 ) -> pd.DataFrame:
-    """One row per group of look-alikes: its names, n pictures of its classes, accuracy on them,
+    """One row per group of look-alikes: its names, n images of its classes, accuracy on them,
     and confused_within, how many of the errors name another class of the group."""
     rows = []
     for group in groups:
@@ -124,7 +124,7 @@ def calibrate(
 ) -> pd.DataFrame:
     """How often predictions of each confidence are right.
 
-    Confidence is the highest probability. Equal-width bins (low, high] over 0 … 1; n pictures in
+    Confidence is the highest probability. Equal-width bins (low, high] over 0 … 1; n images in
     each, their mean confidence, their accuracy (both NaN in an empty bin).
     """
     confidence = probabilities.max(axis=1)

@@ -41,7 +41,7 @@ class Redrawing:
 
     def _packed(self, drawn_scene: scene.Scene, left_out: frozenset[str]) -> np.ndarray:
         """Render an image, and read its JPEG as `select` does."""
-        pixels = render.picture(drawn_scene, self.settings.picture_px, left_out)
+        pixels = render.image(drawn_scene, self.settings.image_px, left_out)
         image = Image.open(BytesIO(render.finish(pixels, drawn_scene)))
         width, height = image.size
         image.draft(image.mode, draft_size(image.size, self.size_px))
@@ -63,7 +63,7 @@ class Redrawing:
 
         def draw_alone(drawn_scene: scene.Scene, name: str) -> np.ndarray:
             left_out = frozenset(part.name for part in drawn_scene.parts) - {name}
-            return render.picture(drawn_scene, DIFFERENCE_PX, left_out).astype(int)
+            return render.image(drawn_scene, DIFFERENCE_PX, left_out).astype(int)
 
         differences = {}
         for name in self.parts(label):

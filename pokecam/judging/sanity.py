@@ -1,7 +1,7 @@
 """Do maps depend on what the network has learnt? Its weights are made fresh, from the head down.
 
 The cascading parameter randomisation of Adebayo et al. 2018 (arXiv 1810.03292). A map that
-explains the network changes with its weights; one that does not is a picture of the picture::
+explains the network changes with its weights; one that does not is an image of the image::
 
     for block, network in randomised(classifier, seed=1):
         shown = display(maps(capture(network, x), "grad_cam"), size_px)
@@ -35,8 +35,8 @@ from pokecam.networks.classifier import Classifier, in_batches
 HEAD = "head"
 SHUFFLED = "shuffled labels"
 COLUMNS = ["method", "block", "rank_correlation", "ssim", "n", "constant", "unchanged"]
-PICTURES = 20  # at most; the network is made anew for all of them
-SLOW_PICTURES = 4  # … for methods that run every network once for each of its channels
+IMAGES = 20  # at most; the network is made anew for all of them
+SLOW_IMAGES = 4  # … for methods that run every network once for each of its channels
 SIZE_PX = 112  # side at which maps are compared
 
 # Of SSIM: Wang et al. 2004, §III-C.
@@ -63,7 +63,7 @@ def randomised(
     by level. A block reaches as far as to the next, and begins with a module that holds a matrix
     or a kernel: normalisation belongs to the convolution before it, tokens and positions that a
     transformer holds itself to its first block. Of one network with few blocks there are fewer
-    steps; with many, a step takes equally many blocks, those next to the picture one more where
+    steps; with many, a step takes equally many blocks, those next to the image one more where
     they do not divide.
 
     Fresh weights are those of a module's own `reset_parameters`, which sets the running statistics
@@ -138,7 +138,7 @@ def unchanged(correlations: Floats) -> bool:
         number, the answer is no.
 
     True if they are more than `UNCHANGED` in the mean of their absolute values: a map turned over,
-    bright for dark, still shows the same picture.
+    bright for dark, still shows the same image.
     """
     known = np.abs(correlations)[~np.isnan(correlations)]
     return known.size > 0 and bool(known.mean() > UNCHANGED)
@@ -149,7 +149,7 @@ def after_randomisation(case: Case, indices: Indices, seed: int) -> pd.DataFrame
 
     Args:
         case: what is judged.
-        indices: (n,) int, images of the case. Slow methods take up to `SLOW_PICTURES` of them.
+        indices: (n,) int, images of the case. Slow methods take up to `SLOW_IMAGES` of them.
         seed: of the random weights.
 
     Returns:
@@ -181,7 +181,7 @@ def _compare(case: Case, indices: Indices, other: Classifier) -> pd.DataFrame:
     methods = [name for name in case.methods if name in case.maps]
     slow = [name for name in methods if METHODS[name].slow]
     fast = [name for name in methods if not METHODS[name].slow]
-    few = indices[:: max(1, math.ceil(len(indices) / SLOW_PICTURES))]
+    few = indices[:: max(1, math.ceil(len(indices) / SLOW_IMAGES))]
     other_maps = _maps(case, indices, other, fast) | _maps(case, few, other, slow)
     rows = []
     for name in methods:

@@ -97,7 +97,7 @@ def _score_slow_measures(
     Returns:
         `Scores.drops`; the other measures are written into `values`.
     """
-    selected = select_images(case.labels, settings.judge_pictures)
+    selected = select_images(case.labels, settings.judge_images)
     possible = ["faithfulness"] if redrawing is None else ["faithfulness", "parts"]
     groups = [name for name in possible if name in settings.judge_measures]
 

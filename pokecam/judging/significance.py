@@ -1,4 +1,4 @@
-"""How sure figures over pictures are: intervals, paired tests, and what many tests cost."""
+"""How sure figures over images are: intervals, paired tests, and what many tests cost."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate, the ends of its 95 % interval, and the number of pictures behind it. Where
-    there is no picture all three are NaN; with one the ends are."""
+    """An estimate, the ends of its 95 % interval, and the number of images behind it. Where
+    there is no image all three are NaN; with one the ends are."""
 
     value: float
     low: float
@@ -29,10 +29,10 @@ class Interval:
 def interval(
     values: Floats, seed: int, statistic: Callable[[Floats], Floats] = lambda mean: mean
 ) -> Interval:
-    """A statistic of pictures, with its percentile bootstrap interval over them (Efron 1979).
+    """A statistic of images, with its percentile bootstrap interval over them (Efron 1979).
 
-    values: (n, …), one entry a picture; pictures that have a NaN are left out.
-    statistic: what is made of the mean of values over pictures: (R, …) → (R,), for R means at
+    values: (n, …), one entry an image; images that have a NaN are left out.
+    statistic: what is made of the mean of values over images: (R, …) → (R,), for R means at
         once; by default that mean itself.
     """
     values = np.asarray(values, float)
@@ -50,9 +50,9 @@ def interval(
     return Interval(estimate, float(low), float(high), n)
 
 
-@lru_cache(maxsize=8)  # all measures of as many pictures ask for the same, which takes longest
+@lru_cache(maxsize=8)  # all measures of as many images ask for the same, which takes longest
 def _resamples(n: int, seed: int) -> tuple[NDArray[np.uint16], ...]:
-    """How often each of n pictures is in a resampling: (AT_ONCE, n) each, `RESAMPLES` in all."""
+    """How often each of n images is in a resampling: (AT_ONCE, n) each, `RESAMPLES` in all."""
     chance, shares = np.random.default_rng(seed), np.full(n, 1 / n)
     return tuple(
         chance.multinomial(n, shares, size=AT_ONCE).astype(np.uint16)

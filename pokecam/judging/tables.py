@@ -48,12 +48,12 @@ def judgement_tables(
         tables["parts"] = scores.drops
         tables["importance"] = importance_of_parts(scores.drops, case.methods, seed)
     if "lookalikes" in groups:
-        selected = select_images(case.labels, settings.judge_pictures)
+        selected = select_images(case.labels, settings.judge_images)
         comparisons = compare_lookalikes(case, selected, seed, redrawing)
         tables["lookalikes"] = over_pairs(comparisons, seed)
     if "background" in groups:
         tables["background"] = by_condition(classify_conditions(case, seed), seed)
-    few = select_images(case.labels, min(settings.judge_pictures, sanity.PICTURES))
+    few = select_images(case.labels, min(settings.judge_images, sanity.IMAGES))
     comparisons = []
     if "sanity" in groups:
         comparisons.append(sanity.after_randomisation(case, few, seed))

@@ -2,7 +2,7 @@
 
 A family says how torchvision's networks of these names come apart into
 
-* the body, pictures (N, 3, S, S) → what the head reads: activations A (N, K, h, w), ending in the
+* the body, images (N, 3, S, S) → what the head reads: activations A (N, K, h, w), ending in the
   last activation function (or pooling of nothing), so A is what class activation maps are made of;
   in a vision transformer tokens (N, T, K), which `grid` lays out as A;
 * the native head, → logits (N, C): torchvision's own pooling, hidden layers and dropout.
@@ -45,7 +45,7 @@ class Family:
     pooled: network → body for a head of average pooling, where it is not that of `split`.
     aside: first names of tensors in weight files that belong to further classifiers, used in no
         fine-tuning here.
-    one_size: pictures must have the side that the weights were made for.
+    one_size: images must have the side that the weights were made for.
     tokens: the body gives tokens (N, T, K), the class token first.
     one_layer: only what the body ends in is laid out as a grid (N, K, h, w).
     computes: its builders compute with tensors, and so cannot build without content ("meta").
@@ -83,7 +83,7 @@ class Apply(nn.Module):
 
 
 class Tokens(nn.Module):
-    """A vision transformer without its head: pictures → tokens (N, T, K), the class token first.
+    """A vision transformer without its head: images → tokens (N, T, K), the class token first.
 
     Modules and parameters have the names that they have in torchvision's network.
     whole: with the last block and the normalisation after it, or without.
@@ -238,7 +238,7 @@ FAMILIES = (
         ("googlenet",),
         _inception,
         last="fc",
-        # The official weights were made for pictures in [-1, 1]; the network transforms them.
+        # The official weights were made for images in [-1, 1]; the network transforms them.
         options={"transform_input": True, "aux_logits": False, "init_weights": False},
         aside=("aux1", "aux2"),
     ),
@@ -336,7 +336,7 @@ def grid(backbone: str, features: Tensor) -> Tensor:
 
 def square_of(tokens: Tensor, before: int) -> Tensor:
     """Tokens (…, T, K) → activations A (…, K, h, h), in rows, without the `before` tokens that
-    come before the picture's."""
+    come before the image's."""
     patches = tokens[..., before:, :].transpose(-1, -2)  # (…, K, h · h)
     return patches.unflatten(-1, (math.isqrt(patches.shape[-1]), -1))
 
@@ -370,5 +370,5 @@ def imagenet_weights(backbone: str) -> WeightsEnum:
 
 
 def smallest_image_px(backbone: str) -> int:
-    """The side in px of the smallest picture that the backbone takes."""
+    """The side in px of the smallest image that the backbone takes."""
     return max(imagenet_weights(backbone).meta["min_size"])

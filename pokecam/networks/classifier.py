@@ -24,7 +24,7 @@ BATCH_ELSEWHERE = 128
 
 T = TypeVar("T")
 
-# Per colour channel, of ImageNet's pictures in [0, 1]: what torchvision's weights expect.
+# Per colour channel, of ImageNet's images in [0, 1]: what torchvision's weights expect.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
@@ -34,7 +34,7 @@ _NEEDED = ("backbone", "head", "classes", "image_size", "feature_stride")
 
 
 class Classifier(nn.Module):
-    """head(body(x)): pictures x (N, 3, S, S) → logits (N, C).
+    """head(body(x)): images x (N, 3, S, S) → logits (N, C).
 
     body: x → what the head reads, which `grid` lays out as A (N, K, h, w), the activations that
         maps are made of: what the pooling of the `gap` head averages. It is a tensor of its own
@@ -132,11 +132,11 @@ def build_classifier(
     head: `gap`: global average pooling and one linear layer (Zhou et al. 2015, arXiv 1512.04150);
         `native`: torchvision's own, with a new last layer.
     classes: names in the order of the logits.
-    image_size: side in px of the pictures it is meant for.
+    image_size: side in px of the images it is meant for.
     feature_stride: 32 for the network as it is, 16 for activations of twice the resolution
         (`strides.refine`).
 
-    Raises `InputError` if the backbone does not take pictures of that size, or cannot be given
+    Raises `InputError` if the backbone does not take images of that size, or cannot be given
     that stride.
     """
     smallest = backbones.smallest_image_px(backbone)
@@ -171,7 +171,7 @@ def prepare(pixels: Tensor) -> Tensor:
 
 
 def batch_size(classifier: Classifier) -> int:
-    """Pictures that run through the network at once, where nothing is learnt."""
+    """Images that run through the network at once, where nothing is learnt."""
     return BATCH.get(next(classifier.parameters()).device.type, BATCH_ELSEWHERE)
 
 
@@ -184,7 +184,7 @@ def in_batches(
     """Yield (where it begins in rows, what `run` made of it) for one batch after another.
 
     pixels: (M, S, S, 3) uint8, memory-mapped or not. rows: (N,) int. run: gets network input
-    (n, 3, S, S) on the device that the classifier is on, and where these pictures are in rows. A
+    (n, 3, S, S) on the device that the classifier is on, and where these images are in rows. A
     batch that does not fit into that device's memory is run again as two halves, and so are those
     after it.
     """
@@ -207,10 +207,10 @@ def in_batches(
 def predict(
     classifier: Classifier, pixels: np.ndarray, rows: np.ndarray, team: Team = SINGLE_PROCESS
 ) -> Tensor:
-    """Logits (N, C) of the pictures in some rows of `pixels` (M, S, S, 3) uint8, on the CPU.
+    """Logits (N, C) of the images in some rows of `pixels` (M, S, S, 3) uint8, on the CPU.
 
     Runs on the device the classifier is on, a batch at a time, so pixels may be memory-mapped.
-    The processes of the team, which must all ask, share the pictures; each gets all logits. The
+    The processes of the team, which must all ask, share the images; each gets all logits. The
     classifier is put into evaluation mode.
     """
     classifier.eval()
@@ -221,7 +221,7 @@ def predict(
 
 
 def preprocessing(size_px: int) -> dict[str, Any]:
-    """What becomes of a picture before the network sees it (`packing.geometry.letterbox`, then
+    """What becomes of an image before the network sees it (`packing.geometry.letterbox`, then
     `prepare`), in words and numbers for whoever reads a model file with another program."""
     return {
         "colours": "RGB",
@@ -314,10 +314,10 @@ def _gap_head(backbone: str, channels: int, n_classes: int) -> nn.Sequential:
 
 @torch.no_grad()
 def _channels(backbone: str, body: nn.Module) -> int:
-    """K of the body's activations, found by showing it a black picture."""
+    """K of the body's activations, found by showing it a black image."""
     size_px = backbones.smallest_image_px(backbone)
-    picture = torch.zeros(1, 3, size_px, size_px, device=next(body.parameters()).device)
+    image = torch.zeros(1, 3, size_px, size_px, device=next(body.parameters()).device)
     body.eval()
-    channels = backbones.grid(backbone, body(picture)).shape[1]
+    channels = backbones.grid(backbone, body(image)).shape[1]
     body.train()
     return channels

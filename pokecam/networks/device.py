@@ -16,7 +16,7 @@ from pokecam.common.params import Settings, one_of
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
-RESIDENT = 0.25  # of a GPU's free memory: pictures to train on that take no more are kept there
+RESIDENT = 0.25  # of a GPU's free memory: images to train on that take no more are kept there
 
 # Numbers of glibc's mallopt(3).
 _M_TRIM_THRESHOLD = -1
@@ -58,7 +58,7 @@ def pick_device(name: str) -> torch.device:
 def image_reader(
     pixels: np.ndarray, rows: np.ndarray, device: torch.device
 ) -> Callable[[np.ndarray], Tensor]:
-    """A function of indices (n,) that gives the pictures pixels[rows[indices]], (n, S, S, 3) uint8,
+    """A function of indices (n,) that gives the images pixels[rows[indices]], (n, S, S, 3) uint8,
     on `device`: from a copy that stays there, if it is a GPU with room for it.
 
     pixels: (M, S, S, 3) uint8, memory-mapped or not. rows: (N,) int.
@@ -130,7 +130,7 @@ def _keep_freed_memory() -> None:
     """Have malloc keep what is freed for the next batch.
 
     By default glibc gives every block above 32 MB back to the system and gets it again, page by
-    page, in the next step: a third of the time of training mobilenet_v2 with 16 pictures a step.
+    page, in the next step: a third of the time of training mobilenet_v2 with 16 images a step.
     Other C libraries are left as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

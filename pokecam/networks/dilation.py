@@ -21,7 +21,7 @@ class _Step:
 
 
 def refine(body: nn.Module, backbone: str) -> None:
-    """Double the resolution of what `body` gives, in place, if it is a 32nd of the picture's.
+    """Double the resolution of what `body` gives, in place, if it is a 32nd of the image's.
 
     The last layers that halve the resolution do so no more, and every convolution after them
     looks at pixels twice as far apart, so that it sees what it saw before (Yu and Koltun 2015,

@@ -21,7 +21,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def run_without_content(module: nn.Module, size_px: int) -> Tensor:
-    """Run `module` in evaluation mode on a picture of `size_px` pixels, with tensors that have a
+    """Run `module` in evaluation mode on an image of `size_px` pixels, with tensors that have a
     shape and nothing in them: for what hooks and modes can see of it. Costs next to nothing.
 
     Returns the result, as empty as the rest.

@@ -54,7 +54,7 @@ def after(classifier: Classifier, layer: str, *, parameter: str) -> list[nn.Modu
 
 def last_of_side(classifier: Classifier, least: float) -> str | None:
     """The last layer in the body's main line whose maps, and those of all layers before it, have
-    at least `least` of the picture's side; None if the first has less. Tokens are no maps."""
+    at least `least` of the image's side; None if the first has less. Tokens are no maps."""
     line = steps(classifier.body)
     sides: dict[str, int] = {}
     hooks = [

@@ -80,7 +80,7 @@ def _curve(axes: Axes, history: pd.DataFrame, quantity: str, title: str) -> None
 
 
 def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: Path) -> None:
-    """Draw the confusion matrix. counts[i][j]: pictures of class i taken for class j."""
+    """Draw the confusion matrix. counts[i][j]: images of class i taken for class j."""
     matrix = np.asarray(counts)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     readable = len(classes) <= READABLE_CLASSES

@@ -1,7 +1,7 @@
-"""What the page's script (viewer.js) is given: data of all test pictures, and bundles of those that
+"""What the page's script (viewer.js) is given: data of all test images, and bundles of those that
 it loads when they come into view.
 
-A bundle is some consecutive test pictures of one class: one JPEG that has them all, and one script
+A bundle is some consecutive test images of one class: one JPEG that has them all, and one script
 with their maps. Maps are kept as int16 and a scale: in bytes, little evidence for a class would be
 lost beside much against it.
 """
@@ -26,13 +26,13 @@ from pokecam.report.inputs import Inputs, own_probabilities
 from pokecam.report.overlay import AGAINST, COLOURS
 from pokecam.report.slugs import slugs
 
-BUNDLE = 48  # pictures, at most
+BUNDLE = 48  # images, at most
 COLUMNS = 8  # of its image, at most
-TILE_PX = 224  # side of a picture in its bundle, at most
+TILE_PX = 224  # side of an image in its bundle, at most
 MASK_PX = 64  # side of the object's mask
 JPEG_QUALITY = 80
 MOST_SIDE = 56  # of a map; larger ones (Guided Grad-CAM's) are averaged down to this
-MOST_VALUES = 4096  # of all maps of a picture by one method
+MOST_VALUES = 4096  # of all maps of an image by one method
 STEPS = 32767  # of a value, on either side of zero
 FEWEST, MOST = 2, 11  # classes whose maps are kept
 
@@ -41,8 +41,8 @@ Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One test picture. label, predicted: indices of classes. probability, own: of the predicted
+class TestImage:
+    """One test image. label, predicted: indices of classes. probability, own: of the predicted
     class and of its own. bundle, at: where it is. scores: measure → one for every method, None
     where it has none; None if nothing was measured of it."""
 
@@ -58,7 +58,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Where its pictures are: rows of the test part; and how they lie in its image, row by row."""
+    """Where its images are: rows of the test part; and how they lie in its image, row by row."""
 
     name: str
     rows: list[int]
@@ -71,22 +71,22 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The test pictures, in the order of the predictions, and how they are divided."""
+    """The test images, in the order of the predictions, and how they are divided."""
 
-    pictures: list[Picture]
+    images: list[TestImage]
     bundles: list[Bundle]
     pairs: list[tuple[int, int]]  # of look-alikes
     tile_px: int
 
 
 def build_gallery(inputs: Inputs) -> Gallery:
-    """Divide the test pictures into bundles and collect what is known of each."""
+    """Divide the test images into bundles and collect what is known of each."""
     classes = inputs.packed.classes
     index_of = {name: i for i, name in enumerate(classes)}
     said = inputs.predictions
     probability = own_probabilities(said)
     scores = _scores(inputs)
-    pictures: dict[int, Picture] = {}
+    images: dict[int, TestImage] = {}
     bundles = []
     for label, slug in zip(classes, slugs(classes), strict=True):
         own = np.flatnonzero(said["label"] == label).tolist()
@@ -96,7 +96,7 @@ def build_gallery(inputs: Inputs) -> Gallery:
             bundles.append(Bundle(name, rows, min(len(rows), COLUMNS)))
             for at, row in enumerate(rows):
                 one = said.iloc[row]
-                pictures[row] = Picture(
+                images[row] = TestImage(
                     file=one["file"],
                     label=index_of[label],
                     predicted=index_of[one["predicted"]],
@@ -107,7 +107,7 @@ def build_gallery(inputs: Inputs) -> Gallery:
                     scores=scores.get(one["file"]),
                 )
     return Gallery(
-        pictures=[pictures[row] for row in sorted(pictures)],
+        images=[images[row] for row in sorted(images)],
         bundles=bundles,
         pairs=list(
             dict.fromkeys(
@@ -144,13 +144,13 @@ def data(gallery: Gallery, inputs: Inputs) -> dict[str, Any]:
             bundle.name: {"columns": bundle.columns, "rows": bundle.lines}
             for bundle in gallery.bundles
         },
-        "pictures": [asdict(picture) for picture in gallery.pictures],
+        "images": [asdict(entry) for entry in gallery.images],
     }
 
 
 def write_bundles(gallery: Gallery, inputs: Inputs, folder: Path) -> None:
     """Write every bundle's image and script into `folder`."""
-    # Where pictures do not end with the blocks of JPEG, colours must not be shared across them.
+    # Where images do not end with the blocks of JPEG, colours must not be shared across them.
     shared = {} if gallery.tile_px % 16 == 0 else {"subsampling": 0}
     for bundle in gallery.bundles:
         whole = image(bundle, inputs, gallery.tile_px)
@@ -161,7 +161,7 @@ def write_bundles(gallery: Gallery, inputs: Inputs, folder: Path) -> None:
 
 
 def image(bundle: Bundle, inputs: Inputs, tile_px: int) -> Image.Image:
-    """The bundle's pictures as the network saw them, row by row."""
+    """The bundle's images as the network saw them, row by row."""
     whole = Image.new("RGB", (bundle.columns * tile_px, bundle.lines * tile_px))
     rows = inputs.test_rows
     for at, row in enumerate(bundle.rows):
@@ -173,13 +173,13 @@ def image(bundle: Bundle, inputs: Inputs, tile_px: int) -> Image.Image:
 
 
 def contents(bundle: Bundle, inputs: Inputs) -> dict[str, Any]:
-    """What the bundle's script hands over, lists with one entry for each of its n pictures.
+    """What the bundle's script hands over, lists with one entry for each of its n images.
 
     probabilities: of all C classes, in ten thousandths.
-    classes: of which k the maps are kept: the most probable, and the picture's own.
+    classes: of which k the maps are kept: the most probable, and the image's own.
     maps: method → scale, (n, k); values, base64 of int16 (n, k, h, w), little-endian.
     masks: base64 of a bit for each pixel of (n, MASK_PX, MASK_PX); None if there are none.
-    boxes: fractions of the picture's side, left, top, right, bottom; None if there are none.
+    boxes: fractions of the image's side, left, top, right, bottom; None if there are none.
     parts: of each part what it is worth, and its share of every method's map; None if not known.
     """
     classes = inputs.packed.classes
@@ -191,7 +191,7 @@ def contents(bundle: Bundle, inputs: Inputs) -> dict[str, Any]:
     files = said["file"].to_list()
     maps: dict[str, dict[str, Any]] = {}
     for method, values in inputs.maps.items():
-        # One picture after another: full-size maps of all would not fit into memory.
+        # One image after another: full-size maps of all would not fit into memory.
         reduced_ones = [reduced(values.of(row, some)) for row, some in zip(rows, kept, strict=True)]
         small, scale = quantised(np.stack(reduced_ones))
         maps[method] = {"scale": [[float(f"{s:.6g}") for s in row] for row in scale.tolist()]}
@@ -243,7 +243,7 @@ def _n_kept(n_classes: int, maps: Iterable[StoredMaps]) -> int:
 
 
 def _kept(probabilities: NDArray[np.float64], own: NDArray[np.intp], n: int) -> NDArray[np.intp]:
-    """The n most probable classes of each picture (N, n); the last gives way to its own."""
+    """The n most probable classes of each image (N, n); the last gives way to its own."""
     kept = np.argsort(-probabilities, axis=1, kind="stable")[:, :n]
     missing = ~(kept == own[:, None]).any(axis=1)
     kept[missing, -1] = own[missing]
@@ -289,7 +289,7 @@ def _scores(inputs: Inputs) -> dict[str, dict[str, list[float | None]]]:
 
 
 def _parts(inputs: Inputs, files: list[str]) -> list[list[dict[str, Any]] | None]:
-    """Of each picture its parts, those that are worth most first."""
+    """Of each image its parts, those that are worth most first."""
     table = inputs.judgement.parts
     if table is None:
         return [None] * len(files)

@@ -28,8 +28,8 @@ class Headline:
 
 def build_headlines(inputs: Inputs, trust: Trust) -> list[Headline]:
     """How good the predictions are, whether the maps can be trusted, and what became of the
-    pictures. Intervals are of 95 %."""
-    return [*_predictions(inputs), *_maps(trust), _pictures(inputs)]
+    images. Intervals are of 95 %."""
+    return [*_predictions(inputs), *_maps(trust), _images(inputs)]
 
 
 def percent(share: float) -> str:
@@ -48,24 +48,24 @@ def wilson_interval(right: int, n: int) -> tuple[float, float]:
 
 
 def macro_f1(means: Numbers) -> Numbers:
-    """Mean of F1, 2 · hits / (pictures + predictions), over the classes that have either: of a
+    """Mean of F1, 2 · hits / (images + predictions), over the classes that have either: of a
     class that a resampling has left out nothing is known.
 
-    means: (..., 3, C), shares of all pictures: hits, pictures, predictions of each class.
+    means: (..., 3, C), shares of all images: hits, images, predictions of each class.
     """
-    hits, pictures, said = np.moveaxis(means, -2, 0)
-    there = pictures + said > 0
-    f1 = np.divide(2 * hits, pictures + said, out=np.zeros_like(hits), where=there)
+    hits, images, said = np.moveaxis(means, -2, 0)
+    there = images + said > 0
+    f1 = np.divide(2 * hits, images + said, out=np.zeros_like(hits), where=there)
     return f1.sum(axis=-1) / there.sum(axis=-1)
 
 
 def _predictions(inputs: Inputs) -> Iterator[Headline]:
     said, classes = inputs.predictions, inputs.packed.classes
     right = (said["label"] == said["predicted"]).to_numpy()
-    yield _share("Accuracy", right, "test pictures")
+    yield _share("Accuracy", right, "test images")
     alike = said["label"].isin([name for group in inputs.packed.lookalikes for name in group])
     if alike.any():
-        yield _share("Among look-alikes", right[alike], "test pictures of look-alike classes")
+        yield _share("Among look-alikes", right[alike], "test images of look-alike classes")
     label, predicted = (
         pd.Index(classes).get_indexer(said[name]) for name in ("label", "predicted")
     )
@@ -111,11 +111,11 @@ def _maps(trust: Trust) -> Iterator[Headline]:
     yield Headline("Maps", f"{better} of {len(compared)}", note)
 
 
-def _pictures(inputs: Inputs) -> Headline:
-    parts = inputs.parts
+def _images(inputs: Inputs) -> Headline:
+    sizes = inputs.subset_sizes
     note = (
-        f"{parts.get('train', 0)} to train, {parts.get('val', 0)} to validate, "
-        f"{parts.get('test', 0)} to test; {len(inputs.quarantine)} more could not be used, "
+        f"{sizes.get('train', 0)} to train, {sizes.get('val', 0)} to validate, "
+        f"{sizes.get('test', 0)} to test; {len(inputs.quarantine)} more could not be used, "
         f"{len(inputs.duplicates)} are near-duplicates"
     )
-    return Headline("Pictures", str(sum(parts.values())), note)
+    return Headline("Images", str(sum(sizes.values())), note)

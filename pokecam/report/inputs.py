@@ -27,9 +27,9 @@ class Judgement:
     """What the judge stage wrote.
 
     measures: measure, method, label, value, low, high, n. tests: measure, method, other,
-        difference, low, high, n, p, p_holm. scores: file, label, method, and what each picture
+        difference, low, high, n, p, p_holm. scores: file, label, method, and what each image
         came to in each measure. about: measure and method → what they are.
-    parts: file, label, part, area_px, drop, methods. worth: label, part, drop, low, high, n,
+    parts: file, label, part, area_px, drop, methods. importance: label, part, drop, low, high, n,
         methods. lookalikes: measure, label, against, method, value, low, high, n. background:
         label, condition, value, low, high, n. randomisation: method, block, rank_correlation, …,
         unchanged. None where it was not asked.
@@ -48,12 +48,12 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Tables and maps of one run. Rows of `predictions` and `maps` go together: the test part."""
+    """Tables and maps of one run. Rows of `predictions` and `maps` go together: the test set."""
 
     packed: images.Packed
     quarantine: pd.DataFrame  # file, label, reason
     duplicates: pd.DataFrame  # file, label, group
-    parts: dict[str, int]  # number of pictures for training, validation, test
+    subset_sizes: dict[str, int]  # train, val, test → number of images
     history: pd.DataFrame  # epoch, train_loss, …
     predictions: pd.DataFrame  # file, label, predicted, probability, p:<class> …
     per_class: pd.DataFrame  # label, precision, recall, f1, support
@@ -73,7 +73,7 @@ class Inputs:
 
     @property
     def test_rows(self) -> np.ndarray:
-        """Where the test pictures are among the packed ones."""
+        """Where the test images are among the packed ones."""
         row_of = pd.Series(range(len(self.packed.manifest)), index=self.packed.manifest["file"])
         return row_of[self.predictions["file"]].to_numpy()
 
@@ -88,14 +88,14 @@ def read_inputs(
     judgement: Path,
     settings: Path,
 ) -> Inputs:
-    """Read what the stages before wrote. Pictures and maps stay on disk until they are used."""
+    """Read what the stages before wrote. Images and maps stay on disk until they are used."""
     maps_made = json.loads((cams / "meta.json").read_text(encoding="utf-8"))
     packed = images.load_packed(images_folder)
     return Inputs(
         packed=packed,
         quarantine=csv_tables.read_table(images_folder / "quarantine.csv"),
         duplicates=csv_tables.read_table(images_folder / "duplicates.csv"),
-        parts=splits.read_split(split, packed.manifest)["part"].value_counts().to_dict(),
+        subset_sizes=splits.read_split(split, packed.manifest)["subset"].value_counts().to_dict(),
         history=pd.read_csv(history),
         predictions=csv_tables.read_table(evaluation / "predictions.csv"),
         per_class=csv_tables.read_table(evaluation / "per_class.csv"),
@@ -111,7 +111,7 @@ def read_inputs(
 
 
 def own_probabilities(predictions: pd.DataFrame) -> np.ndarray:
-    """The probability of each picture's own class, (N,). predictions: as of `Inputs`."""
+    """The probability of each image's own class, (N,). predictions: as of `Inputs`."""
     own = [row[f"p:{row['label']}"] for row in predictions.to_dict("records")]
     return np.array(own, dtype=float)
 

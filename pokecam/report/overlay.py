@@ -1,4 +1,4 @@
-"""A map painted over a picture, the same way in figures and, from the same colours, in the page."""
+"""A map painted over an image, the same way in figures and, from the same colours, in the page."""
 
 import numpy as np
 from matplotlib import colormaps
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 # All perceptually uniform, safe for the colour-blind and lighter where the map is higher, so that
 # they also read in black and white. The first is that of the figures, without its pale end, in
-# which light pictures would be lost.
+# which light images would be lost.
 COLOURS = {
     name: np.round(255 * colormaps[name](np.linspace(0, end, 256))[:, :3]).astype(np.uint8)
     for name, end in (("inferno", 0.93), ("cividis", 1.0), ("gray", 1.0))
@@ -17,7 +17,7 @@ OPACITY = 0.65
 
 
 def overlay(pixels: NDArray[np.uint8], shown: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Lay the colours of a map over the picture in grey.
+    """Lay the colours of a map over the image in grey.
 
     pixels: (..., S, S, 3). shown: (..., S, S) in [0, 1], of `cam.display`. Returns (..., S, S, 3).
     """
@@ -26,7 +26,7 @@ def overlay(pixels: NDArray[np.uint8], shown: NDArray[np.float32]) -> NDArray[np
 
 def difference(pixels: NDArray[np.uint8], values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Lay the colours of what speaks for a class (orange, values > 0) and what for another
-    (purple) over the picture in grey.
+    (purple) over the image in grey.
 
     pixels: (..., S, S, 3). values: (..., S, S) in [-1, 1]. Returns (..., S, S, 3).
     """

@@ -41,7 +41,7 @@ class Lookalike:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A picture that was not used."""
+    """An image that was not used."""
 
     file: str
     label: str
@@ -58,7 +58,7 @@ class Page:
     classes: list[ClassResult]
     confusion: list[list[int]]  # [true][predicted]
     lookalikes: list[Lookalike]
-    parts: dict[str, int]
+    subset_sizes: dict[str, int]
     n_duplicates: int
     n_duplicate_groups: int
     quarantine: list[Rejected]
@@ -85,7 +85,7 @@ def build_page(inputs: Inputs) -> Page:
         classes=_class_results(inputs),
         confusion=counts.loc[classes, classes].to_numpy().tolist(),
         lookalikes=[Lookalike(**row) for row in _records(inputs.lookalikes, Lookalike)],
-        parts=inputs.parts,
+        subset_sizes=inputs.subset_sizes,
         n_duplicates=len(inputs.duplicates),
         n_duplicate_groups=inputs.duplicates["group"].nunique(),
         quarantine=[Rejected(**row) for row in _records(inputs.quarantine, Rejected)],
@@ -104,8 +104,8 @@ def metrics(inputs: Inputs) -> dict[str, float]:
     """Flat numbers for `dvc metrics` and `dvc exp show`; those that are undefined are left out."""
     numbers = inputs.metrics | {
         "val_accuracy": inputs.history["val_accuracy"].iloc[-1],
-        "n_train": inputs.parts["train"],
-        "n_val": inputs.parts["val"],
+        "n_train": inputs.subset_sizes["train"],
+        "n_val": inputs.subset_sizes["val"],
         "quarantined": len(inputs.quarantine),
         "near_duplicates": len(inputs.duplicates),
     }
@@ -130,11 +130,11 @@ def count_constant(stored: Iterable[StoredMaps], n_classes: int) -> int:
 
 def _summary(inputs: Inputs, parameters: dict[str, str]) -> str:
     head = {"gap": "average pooling and one linear layer", "native": "its own head"}
-    n = sum(inputs.parts.values())
+    n = sum(inputs.subset_sizes.values())
     return (
         f"{parameters['backbone']} with {head.get(parameters['head'], parameters['head'])}, "
         f"starting from {parameters['weights']} weights, fine-tuned on "
-        f"{inputs.parts['train']} of {n} pictures ({parameters['source']})"
+        f"{inputs.subset_sizes['train']} of {n} images ({parameters['source']})"
     )
 
 

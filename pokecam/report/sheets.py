@@ -1,4 +1,4 @@
-"""Contact sheets: pictures beside their maps in one image, for papers and for git hosts.
+"""Contact sheets: images beside their maps in one image, for papers and for git hosts.
 
 Panels lie on a grid of 16 px, the blocks of JPEG, so that none bleeds into its neighbour.
 """
@@ -76,7 +76,7 @@ def save(image: Image.Image, path: Path) -> None:
 
 
 def small(pixels: Pixels) -> Pixels:
-    """A packed picture at the size of a panel: averaged, not cropped."""
+    """A packed image at the size of a panel: averaged, not cropped."""
     size = (PANEL_PX, PANEL_PX)
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
 

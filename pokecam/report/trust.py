@@ -34,8 +34,8 @@ class Cell:
 @dataclass(frozen=True)
 class MeasureRow:
     """A measure, with a cell for every column: its title, in half a sentence what it is, whether
-    more is better, of how many pictures it was taken, and whether methods were compared by it,
-    picture by picture."""
+    more is better, of how many images it was taken, and whether methods were compared by it,
+    image by image."""
 
     title: str
     meaning: str
@@ -48,7 +48,7 @@ class MeasureRow:
 @dataclass(frozen=True)
 class Contest:
     """A measure by which one method is better than another, for certain; by how much, with its
-    interval, and over how many pictures."""
+    interval, and over how many images."""
 
     measure: str
     better: str
@@ -74,7 +74,7 @@ class Pair:
 @dataclass(frozen=True)
 class Deciding:
     """The parts that are worth most to the network for a class: what the logit falls by without
-    them, the pictures behind that, and the share of each method's map, as text."""
+    them, the images behind that, and the share of each method's map, as text."""
 
     label: str
     part: str
@@ -85,7 +85,7 @@ class Deciding:
 
 @dataclass(frozen=True)
 class Condition:
-    """How many pictures are named right, or after their background, under one condition, over all
+    """How many images are named right, or after their background, under one condition, over all
     classes, whether more is better, and the classes that do worst, as text."""
 
     name: str
@@ -272,7 +272,7 @@ def headlines(judgement: Judgement) -> dict[str, float]:
 
 
 def _cell(found: pd.Series, *, beats: bool = False, most: int = 0) -> Cell:
-    """most: pictures that other cells of the row have; told where this one has fewer."""
+    """most: images that other cells of the row have; told where this one has fewer."""
     if np.isnan(found["value"]):
         return Cell("", "")
     known = not np.isnan(found["low"])

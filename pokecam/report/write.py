@@ -17,11 +17,11 @@ from pokecam.report.page import Page
 def write_report(inputs: Inputs, out: Path) -> None:
     """Write the report into `out`; the same inputs give the same bytes.
 
-    `figures/`, `sheets/` and `pictures/` are replaced as a whole, so that nothing of an earlier
+    `figures/`, `sheets/` and `images/` are replaced as a whole, so that nothing of an earlier
     class list stays behind; anything else in `out` is left alone.
     """
     contents = page.build_page(inputs)
-    pictures = gallery.build_gallery(inputs)
+    images = gallery.build_gallery(inputs)
     write_json(out / "metrics.json", page.metrics(inputs))
     write_csv(out / "history.csv", inputs.history)
     shown = ["file", "label", "predicted", "probability"]
@@ -32,17 +32,17 @@ def write_report(inputs: Inputs, out: Path) -> None:
         figures.confusion(contents.confusion, inputs.packed.classes, folder / "confusion.svg")
         figures.measures(inputs.judgement, folder / "measures.svg")
     with whole_folder(out / "sheets") as folder:
-        sheets.save(examples.contact(inputs, pictures), folder / "contact.jpg")
-        alike = examples.lookalikes(inputs, pictures)
+        sheets.save(examples.contact(inputs, images), folder / "contact.jpg")
+        alike = examples.lookalikes(inputs, images)
         if alike is not None:
             sheets.save(alike, folder / "lookalikes.jpg")
-    with whole_folder(out / "pictures") as folder:
-        gallery.write_bundles(pictures, inputs, folder)
+    with whole_folder(out / "images") as folder:
+        gallery.write_bundles(images, inputs, folder)
     with whole_file(out / "index.html") as path:
-        told = render(contents, gallery.data(pictures, inputs))
+        told = render(contents, gallery.data(images, inputs))
         path.write_text(told, encoding="utf-8", newline="\n")
     with whole_file(out / "README.md") as path:
-        path.write_text(summary(contents, pictures), encoding="utf-8", newline="\n")
+        path.write_text(summary(contents, images), encoding="utf-8", newline="\n")
 
 
 def render(contents: Page, data: dict[str, Any]) -> str:
@@ -69,12 +69,10 @@ def render(contents: Page, data: dict[str, Any]) -> str:
     )
 
 
-def summary(contents: Page, pictures: Gallery) -> str:
+def summary(contents: Page, images: Gallery) -> str:
     """Return what `README.md` says: headlines and figures, for git hosts, which show no HTML."""
     return (
         environment()
         .get_template("summary.md")
-        .render(
-            page=contents, has_pairs=bool(pictures.pairs), has_measures=bool(contents.trust.rows)
-        )
+        .render(page=contents, has_pairs=bool(images.pairs), has_measures=bool(contents.trust.rows))
     )

@@ -1,4 +1,4 @@
-"""Random views of training pictures, a whole batch at a time on the device that trains."""
+"""Random views of training images, a whole batch at a time on the device that trains."""
 
 import math
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from pokecam.networks.classifier import MEAN, STD
 
-AREA = (0.25, 1.0)  # fraction of the picture that a view shows
+AREA = (0.25, 1.0)  # fraction of the image that a view shows
 ASPECT = (3 / 4, 4 / 3)  # width : height of that part
 COLOUR = 0.2  # brightness, contrast and saturation are multiplied by 1 ± up to this much
 ZOOMED = (0.4, 0.9)  # side of a view that is shown smaller : side of what is trained on
-GROUND_CELLS = 4  # to a side, of another picture that is blurred to be a ground
+GROUND_CELLS = 4  # to a side, of another image that is blurred to be a ground
 LUMA = (0.299, 0.587, 0.114)  # grey from red, green, blue (ITU-R BT.601)
 
 
@@ -21,7 +21,7 @@ LUMA = (0.299, 0.587, 0.114)  # grey from red, green, blue (ITU-R BT.601)
 class Views:
     """What chance decided for n views; `views[rows]` are those of some.
 
-    Point p of a view shows point scale · p + shift of its picture; both run from -1 to 1 between
+    Point p of a view shows point scale · p + shift of its image; both run from -1 to 1 between
     the outer edges. A negative scale mirrors.
     """
 
@@ -30,7 +30,7 @@ class Views:
     colours: Tensor  # (n, 3): factors of saturation, contrast, brightness
     zoomed: Tensor  # (n,): side it is shown at : side of what is trained on; 1 as it is
     place: Tensor  # (n, 2) in [0, 1]: where on its ground, from the left and top to the right end
-    ground: Tensor  # (n, 3): colour in [0, 255]; NaN: another picture, blurred
+    ground: Tensor  # (n, 3): colour in [0, 255]; NaN: another image, blurred
 
     def __len__(self) -> int:
         return len(self.scale)
@@ -64,7 +64,7 @@ def draw(n: int, generator: torch.Generator, zoom_out: float = 0.0) -> Views:
 
 
 def augment(pixels: Tensor, views: Views, size_px: int) -> Tensor:
-    """One view of every picture: cropped and stretched to a square, mirrored or not, its colours
+    """One view of every image: cropped and stretched to a square, mirrored or not, its colours
     changed a little; some shown smaller, on a plain ground or on the view before, blurred. Before
     the first comes the last of `pixels`, so that what is shown depends on what is shown together.
 
@@ -85,7 +85,7 @@ def augment(pixels: Tensor, views: Views, size_px: int) -> Tensor:
 def _zoom_out(shown: Tensor, views: Views) -> None:
     """Show those of network input (N, 3, T, T) smaller that are to be, in place.
 
-    A network that has seen objects fill the picture does not know small ones (Touvron et al. 2019,
+    A network that has seen objects fill the image does not know small ones (Touvron et al. 2019,
     arXiv 1906.06423), and what it sees around them must not matter.
     """
     if (views.zoomed == 1).all():
@@ -108,7 +108,7 @@ def _zoom_out(shown: Tensor, views: Views) -> None:
 
 
 def sampling_grid(scale: Tensor, shift: Tensor, size_px: int) -> Tensor:
-    """Where in its picture each of T × T pixels of a view lies: (n, T, T, 2), x before y.
+    """Where in its image each of T × T pixels of a view lies: (n, T, T, 2), x before y.
 
     What `affine_grid` gives, without its matrix product over every pixel, which cost as much as
     sampling does.
@@ -127,8 +127,8 @@ def change_colours(planes: Tensor, factors: Tensor) -> Tensor:
     planes: (N, 3, T, T) float in [0, 255]; the result is not clipped to that range.
     factors: (N, 3), of saturation, contrast and brightness.
 
-    All of it is linear, so it is one 3 × 3 matrix and one offset a picture:
-    saturation mixes each pixel with its grey, contrast moves it from the picture's mean grey,
+    All of it is linear, so it is one 3 × 3 matrix and one offset an image:
+    saturation mixes each pixel with its grey, contrast moves it from the image's mean grey,
     brightness multiplies.
     """
     device = planes.device

@@ -42,7 +42,7 @@ def confidence_scale(logits: Tensor, labels: Tensor) -> float:
     """What to multiply logits (N, C) by so that labels (N,) are most probable: 1 / temperature.
 
     Guo et al. 2017, arXiv 1706.04599, §4.2; with Platt's targets (1999), 1 / (N + 2) short of
-    certainty for N pictures, so that labels without a single error do not ask for infinite logits.
+    certainty for N images, so that labels without a single error do not ask for infinite logits.
     """
     smoothing = 1 / (len(labels) + 2)
     log_scale = torch.zeros((), device=logits.device, requires_grad=True)

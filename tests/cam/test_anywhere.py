@@ -196,7 +196,7 @@ def test_the_network_is_left_as_it_was(x):
         assert tensor.equal(before[name])
 
 
-def test_one_picture_is_enough_and_gives_its_own_map(x):
+def test_one_image_is_enough_and_gives_its_own_map(x):
     seen = cut(own(), x[1:2], "last", classes=["p", "q", "r", "s"])
     np.testing.assert_allclose(heatmaps(seen, x[:1])[0], heatmaps(seen, x)[0], atol=1e-5)
     assert seen.classes == ("p", "q", "r", "s")
@@ -217,7 +217,7 @@ class Dictionary(Own):
         (own(), "out", r"out gives \(1, 4\), neither a map \(N, K, h, w\) nor tokens"),
         (Dictionary(), None, r"network: gives a dict, not logits \(N, C\); wrap it"),
         (nn.Sequential(nn.Conv2d(3, 4, (40, 56)), nn.Flatten()), None, "does not end in a map"),
-        (torchvision.models.resnet18(), "layer4.1.relu", "layer4.1.relu runs 2 times a picture"),
+        (torchvision.models.resnet18(), "layer4.1.relu", "layer4.1.relu runs 2 times an image"),
     ],
 )
 def test_what_cannot_be_cut_is_told_in_one_line(network, layer, message, x):

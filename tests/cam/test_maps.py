@@ -22,7 +22,7 @@ CLASSES = ("a", "b", "c")
 
 
 def tiny(head):
-    """One picture [[1, -2], [3, -4]], all red, becomes A_1 = [[1, 0], [3, 0]] and
+    """One image [[1, -2], [3, -4]], all red, becomes A_1 = [[1, 0], [3, 0]] and
     A_2 = [[0, 2], [0, 4]]."""
     convolution = nn.Conv2d(3, 2, kernel_size=1, bias=False)
     convolution.weight.data = torch.tensor([[1.0, 0, 0], [-1, 0, 0]]).view(2, 3, 1, 1)
@@ -42,7 +42,7 @@ def averaging_head():
 
 
 RED = torch.tensor([[1.0, -2.0], [3.0, -4.0]])
-PICTURE = torch.stack([RED, torch.zeros(2, 2), torch.zeros(2, 2)])[None]
+IMAGE = torch.stack([RED, torch.zeros(2, 2), torch.zeros(2, 2)])[None]
 
 
 A_1 = torch.tensor([[1.0, 0.0], [3.0, 0.0]])
@@ -73,14 +73,14 @@ BY_HAND = {
     "finer_grad_cam": [A_1 / 2 - 0.7 * A_2, -0.3 * A_1 + 0.9 * A_2],
     # The covariance is [[6, -6], [-6, 11]]; its largest eigenvalue, 15, has the vector (-2, 3).
     "eigen_cam": [torch.tensor([[-4.5, 3.5], [-8.5, 9.5]]) / math.sqrt(13)],
-    # 1/2 reaches the picture through A_1, where that is positive; -1/4 does not pass; 3/4 does.
+    # 1/2 reaches the image through A_1, where that is positive; -1/4 does not pass; 3/4 does.
     "guided_grad_cam": [A_1 / 2 * 0.5, A_2 * 3 / 4 * 0.75],
 }
 
 
 @pytest.mark.parametrize("method", BY_HAND)
 def test_by_hand(method):
-    captured = capture(tiny(averaging_head()), PICTURE)
+    captured = capture(tiny(averaging_head()), IMAGE)
     assert captured.logits.tolist() == [[1.0, 3.5]]
     torch.testing.assert_close(compute_maps(captured, method), torch.stack(BY_HAND[method])[None])
 
@@ -106,13 +106,13 @@ FULLY_CONNECTED = {
 @pytest.mark.parametrize("method", FULLY_CONNECTED)
 def test_by_hand_with_a_fully_connected_head(method):
     head = nn.Sequential(nn.Flatten(), linear([[1.0, 2, 3, 6, 0, 0, -4, 0]], [0.0]))
-    captured = capture(tiny(head), PICTURE)
+    captured = capture(tiny(head), IMAGE)
     torch.testing.assert_close(compute_maps(captured, method), FULLY_CONNECTED[method][None, None])
 
 
 def test_ablation_of_a_negative_score_does_not_turn_the_map_over():
     head = nn.Sequential(nn.Flatten(), linear([[1.0, 0, 0, 0, 0, -3, 0, 0]], [0.0]))
-    captured = capture(tiny(head), PICTURE)
+    captured = capture(tiny(head), IMAGE)
     assert captured.logits.item() == -5  # 1 without A_2, -6 without A_1
     expected = (1 / 5 * A_1 - 6 / 5 * A_2)[None, None]
     torch.testing.assert_close(compute_maps(captured, "ablation_cam"), expected)
@@ -128,7 +128,7 @@ def test_finer_targets_by_hand():
 
 
 def test_baselines_by_hand():
-    captured = capture(tiny(averaging_head()), PICTURE)
+    captured = capture(tiny(averaging_head()), IMAGE)
     corner = math.exp(-2 * 0.25**2 / (2 * 0.25**2))
     torch.testing.assert_close(compute_maps(captured, "centre"), torch.full((1, 1, 2, 2), corner))
     # With the border repeated, across: 3 (-2 - 1) + (-4 - 3) and (-2 - 1) + 3 (-4 - 3); down:
@@ -137,22 +137,22 @@ def test_baselines_by_hand():
     torch.testing.assert_close(compute_maps(captured, "edges"), expected[None, None])
 
 
-def test_random_maps_follow_from_the_picture_alone():
-    pictures = torch.cat([PICTURE, 2 * PICTURE])
-    first = compute_maps(capture(tiny(averaging_head()), pictures), "random")
-    assert torch.equal(first, compute_maps(capture(tiny(averaging_head()), pictures), "random"))
+def test_random_maps_follow_from_the_image_alone():
+    images = torch.cat([IMAGE, 2 * IMAGE])
+    first = compute_maps(capture(tiny(averaging_head()), images), "random")
+    assert torch.equal(first, compute_maps(capture(tiny(averaging_head()), images), "random"))
     assert torch.equal(
-        first[1:], compute_maps(capture(tiny(averaging_head()), pictures[1:]), "random")
+        first[1:], compute_maps(capture(tiny(averaging_head()), images[1:]), "random")
     )
     assert not torch.equal(first[0], first[1])
     assert 0 <= first.min() < first.max() < 1
 
 
-def test_target_is_the_logit_of_each_picture_alone():
-    pictures = torch.cat([PICTURE, 2 * PICTURE, -PICTURE])
+def test_target_is_the_logit_of_each_image_alone():
+    images = torch.cat([IMAGE, 2 * IMAGE, -IMAGE])
     head = nn.Sequential(nn.Flatten(), linear([[1.0, 2, 3, 6, 0, 0, -4, 0]], [0.0]), nn.Tanh())
-    together = compute_maps(capture(tiny(head), pictures), "grad_cam")
-    alone = [compute_maps(capture(tiny(head), picture[None]), "grad_cam") for picture in pictures]
+    together = compute_maps(capture(tiny(head), images), "grad_cam")
+    alone = [compute_maps(capture(tiny(head), image[None]), "grad_cam") for image in images]
     torch.testing.assert_close(together, torch.cat(alone))
 
 
@@ -173,7 +173,7 @@ def noise(side):
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return noise(SIZE_PX)
 
 
@@ -185,7 +185,7 @@ def fitting(network):
         with suppress(InputError):
             check([name], network)
             names.append(name)
-    return [name for name in names if METHODS[name].module != "perturbation"]
+    return [name for name in names if not METHODS[name].slow]
 
 
 def assert_same_maps(actual, expected, flat_is_fine=False):
@@ -199,48 +199,48 @@ def test_identities_of_a_linear_head(network):
     if network.linear is None:
         assert network.head_kind == "native"
         return
-    pictures = noise(network.image_size).double()
-    captured = capture(network, pictures)
+    images = noise(network.image_size).double()
+    captured = capture(network, images)
     cam, grad_cam, hires_cam = (compute_maps(captured, m) for m in ("cam", "grad_cam", "hires_cam"))
     h, w = cam.shape[-2:]
     assert_same_maps(h * w * grad_cam, cam)
     assert_same_maps(hires_cam, grad_cam)
     bias = 0 if network.linear.bias is None else network.linear.bias
     logits = cam.mean(dim=(2, 3)) + bias
-    torch.testing.assert_close(logits, network(pictures), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(logits, network(images), rtol=1e-4, atol=1e-5)
 
 
 def test_equals_plain_autograd_on_the_full_network(network):
-    """An independent Grad-CAM: a hook, one picture and one class at a time."""
+    """An independent Grad-CAM: a hook, one image and one class at a time."""
     kept = []
     hook = network.body.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
     expected = []
-    pictures = noise(network.image_size).double()
-    for picture in pictures:
-        for logit in network(picture[None])[0]:
+    images = noise(network.image_size).double()
+    for image in images:
+        for logit in network(image[None])[0]:
             features = kept[-1]
             (g,) = torch.autograd.grad(logit, features, retain_graph=True)
             A, g = network.grid(features), network.grid(g)
             expected.append((g.mean(dim=(2, 3), keepdim=True) * A).sum(dim=1).detach())
     hook.remove()
-    actual = compute_maps(capture(network, pictures), "grad_cam")
+    actual = compute_maps(capture(network, images), "grad_cam")
     assert_same_maps(actual, torch.cat(expected).view_as(actual))
 
 
 def test_batched_equals_one_by_one(network):
-    pictures = noise(network.image_size).double()
-    together = capture(network, pictures)
-    alone = [capture(network, picture[None]) for picture in pictures]
+    images = noise(network.image_size).double()
+    together = capture(network, images)
+    alone = [capture(network, image[None]) for image in images]
     for method in fitting(network):
         each = [compute_maps(captured, method) for captured in alone]
         assert_same_maps(compute_maps(together, method), torch.cat(each), flat_is_fine=True)
 
 
 def test_capture_gives_the_logits_of_a_plain_forward(network):
-    pictures = noise(network.image_size).double()
+    images = noise(network.image_size).double()
     with torch.no_grad():
-        expected = network(pictures)
-    torch.testing.assert_close(capture(network, pictures).logits.detach(), expected)
+        expected = network(images)
+    torch.testing.assert_close(capture(network, images).logits.detach(), expected)
 
 
 def small_network(head="gap"):
@@ -249,14 +249,14 @@ def small_network(head="gap"):
         return build_classifier("squeezenet1_1", head, CLASSES, SIZE_PX)
 
 
-def test_network_and_input_are_left_as_they_were(pictures):
+def test_network_and_input_are_left_as_they_were(images):
     network = small_network()
     network.train()
     network.head.eval()
     network.body.features[3].eval()
     modes = [module.training for module in network.modules()]
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    x = pictures.clone()
+    x = images.clone()
 
     result = compute_maps(capture(network, x), "grad_cam")
 
@@ -266,7 +266,7 @@ def test_network_and_input_are_left_as_they_were(pictures):
     assert not any(m._forward_hooks or m._backward_hooks for m in network.modules())
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])
-    assert torch.equal(x, pictures)
+    assert torch.equal(x, images)
     assert not result.requires_grad
 
 
@@ -277,32 +277,32 @@ def test_modes_are_restored_after_an_exception():
     assert all(module.training for module in network.modules())
 
 
-def test_dropout_does_not_disturb_a_network_in_training_mode(pictures):
+def test_dropout_does_not_disturb_a_network_in_training_mode(images):
     network = small_network("native").train()
-    first, second = (compute_maps(capture(network, pictures), "grad_cam") for _ in range(2))
+    first, second = (compute_maps(capture(network, images), "grad_cam") for _ in range(2))
     assert torch.equal(first, second)
 
 
-def test_frozen_network(pictures):
+def test_frozen_network(images):
     network = small_network()
-    expected = compute_maps(capture(network, pictures), "grad_cam")
+    expected = compute_maps(capture(network, images), "grad_cam")
     assert torch.equal(
-        compute_maps(capture(network.requires_grad_(False), pictures), "grad_cam"), expected
+        compute_maps(capture(network.requires_grad_(False), images), "grad_cam"), expected
     )
 
 
 @pytest.mark.parametrize("surrounding", [torch.no_grad, torch.inference_mode])
-def test_inside_a_block_without_gradients(surrounding, pictures):
+def test_inside_a_block_without_gradients(surrounding, images):
     network = small_network()
-    expected = compute_maps(capture(network, pictures), "grad_cam")
+    expected = compute_maps(capture(network, images), "grad_cam")
     with surrounding():
-        inside = compute_maps(capture(network, pictures), "grad_cam")
+        inside = compute_maps(capture(network, images), "grad_cam")
     assert torch.equal(inside, expected)
 
 
 def test_head_that_works_in_place_does_not_change_the_activations():
     cut = nn.Hardtanh(-1, 2, inplace=True)
-    captured = capture(tiny(nn.Sequential(cut, *averaging_head())), PICTURE)
+    captured = capture(tiny(nn.Sequential(cut, *averaging_head())), IMAGE)
     assert captured.activations.tolist() == [[[[1, 0], [3, 0]], [[0, 2], [0, 4]]]]
     # Hardtanh stops the gradient at 2 and beyond: mean gradients are 3/4 and 2/4 of the linear
     # head's, (1/2, -1/4) for the first class, (0, 3/4) for the second.
@@ -312,33 +312,33 @@ def test_head_that_works_in_place_does_not_change_the_activations():
 
 @pytest.mark.parametrize("head", ["gap", "native"])
 @pytest.mark.parametrize("method", ["score_cam", "ablation_cam"])
-def test_perturbation_batched_equals_one_by_one(method, head, monkeypatch, pictures):
-    network, pictures = small_network(head).double(), pictures.double()
-    alone = [compute_maps(capture(network, picture[None]), method) for picture in pictures]
+def test_perturbation_batched_equals_one_by_one(method, head, monkeypatch, images):
+    network, images = small_network(head).double(), images.double()
+    alone = [compute_maps(capture(network, image[None]), method) for image in images]
     for at_once in (3, 512):
         monkeypatch.setattr(perturbation, "AT_ONCE", at_once)
-        together = compute_maps(capture(network, pictures), method)
+        together = compute_maps(capture(network, images), method)
         # SqueezeNet's own head ends in a ReLU: where the score is 0, so is the map.
         assert_same_maps(together, torch.cat(alone), flat_is_fine=head == "native")
 
 
-def test_ablation_in_closed_form_equals_running_the_head(monkeypatch, pictures):
-    captured = capture(small_network().double(), pictures.double())
+def test_ablation_in_closed_form_equals_running_the_head(monkeypatch, images):
+    captured = capture(small_network().double(), images.double())
     expected = compute_maps(captured, "ablation_cam")
     monkeypatch.setattr(type(captured), "head_is_linear", False)
     assert_same_maps(compute_maps(captured, "ablation_cam"), expected)
 
 
-def test_classes_that_do_not_fit_into_memory_at_once(monkeypatch, pictures):
-    captured = capture(small_network(), pictures)
+def test_classes_that_do_not_fit_into_memory_at_once(monkeypatch, images):
+    captured = capture(small_network(), images)
     expected = compute_maps(captured, "grad_cam")
     monkeypatch.setattr("pokecam.cam.maps.GRADIENT_BYTES", 1)
     torch.testing.assert_close(compute_maps(captured, "grad_cam"), expected)
 
 
-def test_method_that_does_not_fit_is_refused(pictures):
+def test_method_that_does_not_fit_is_refused(images):
     with pytest.raises(InputError, match="cam needs nothing but average pooling"):
-        compute_maps(capture(small_network("native"), pictures), "cam")
+        compute_maps(capture(small_network("native"), images), "cam")
 
 
 def resident_bytes() -> int:
@@ -348,21 +348,21 @@ def resident_bytes() -> int:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
 def test_nothing_is_kept_from_one_batch_to_the_next():
     network = small_network("native")
-    pictures = noise(128)
-    kept = capture(network, pictures).features.nbytes
+    images = noise(128)
+    kept = capture(network, images).features.nbytes
     for number in range(220):
         if number == 20:
             before = resident_bytes()
-        captured = capture(network, pictures)
+        captured = capture(network, images)
         for method in ("grad_cam", "guided_grad_cam"):
             compute_maps(captured, method)
     # Were any of the 200 captures kept, with or without its graph, there would be this much more.
     assert resident_bytes() - before < 200 * kept / 2
 
 
-def test_half_precision_is_of_the_body_only(pictures):
+def test_half_precision_is_of_the_body_only(images):
     network = small_network("native")
-    exact, coarse = capture(network, pictures), capture(network, pictures, torch.bfloat16)
+    exact, coarse = capture(network, images), capture(network, images, torch.bfloat16)
     assert coarse.features.dtype == coarse.logits.dtype == torch.float32
     assert not torch.equal(coarse.features, exact.features)
     largest = exact.features.abs().max()
@@ -374,22 +374,22 @@ def test_half_precision_is_of_the_body_only(pictures):
         assert (compute_maps(coarse, method) - expected).abs().max() < 0.2 * expected.abs().max()
 
 
-def test_a_callers_autocast_changes_nothing(pictures):
+def test_a_callers_autocast_changes_nothing(images):
     network = small_network("native")
     methods = ("grad_cam", "hires_cam", "ablation_cam", "score_cam", "guided_grad_cam")
-    expected = {method: compute_maps(capture(network, pictures), method) for method in methods}
+    expected = {method: compute_maps(capture(network, images), method) for method in methods}
     with torch.autocast("cpu", torch.bfloat16):
         for method, values in expected.items():
-            assert torch.equal(compute_maps(capture(network, pictures), method), values)
+            assert torch.equal(compute_maps(capture(network, images), method), values)
 
 
-def test_activations_beyond_float16_are_computed_again(pictures):
+def test_activations_beyond_float16_are_computed_again(images):
     network = small_network("native")
     next(network.body.parameters()).data.mul_(1e6)
-    captured = capture(network, pictures, torch.float16)
+    captured = capture(network, images, torch.float16)
     assert captured.precision == torch.float32
     assert captured.features.max() > torch.finfo(torch.float16).max
-    assert torch.equal(captured.features, capture(network, pictures).features)
+    assert torch.equal(captured.features, capture(network, images).features)
 
 
 def test_an_unknown_method_is_told_with_the_nearest():

@@ -83,7 +83,7 @@ def network(request):
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     noise = np.random.default_rng(0).integers(0, 256, (2, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
     return prepare(torch.from_numpy(noise)).contiguous().double()
 
@@ -99,11 +99,11 @@ def raw(peer):
     return Raw
 
 
-def theirs(peer, network, pictures, label):
+def theirs(peer, network, images, label):
     """Its raw maps (N, h, w) of one class, from a network of its own."""
     own = copy.deepcopy(network)
     made = raw(peer)(own, [own.body])
-    scaled = made(pictures, [ClassifierOutputTarget(label)] * len(pictures))
+    scaled = made(images, [ClassifierOutputTarget(label)] * len(images))
     return torch.from_numpy(np.asarray(made.raw, dtype=np.float64)), scaled
 
 
@@ -118,19 +118,19 @@ def aligned_corners(channels, size):
 
 
 @pytest.mark.parametrize(("network", "method"), EACH_WITH_METHODS, indirect=["network"])
-def test_pytorch_grad_cam(network, pictures, method, monkeypatch):
+def test_pytorch_grad_cam(network, images, method, monkeypatch):
     if method == "score_cam":  # it keeps scores in single precision, and enlarges them for softmax
         network = copy.deepcopy(network)
         network.last_layer.weight.data /= ENLARGED
         monkeypatch.setattr(perturbation, "enlarge", aligned_corners)
-    captured = capture(network, pictures)
+    captured = capture(network, images)
     ours = compute_maps(captured, method)
     labels = range(len(CLASSES))
     if method == "score_cam":  # takes the peer a minute each; some classes' maps are all zero
         labels = [int(ours.amax(dim=(0, 2, 3)).argmax())]
     for label in labels:
         actual = ours[:, label if ours.shape[1] > 1 else 0]
-        expected, _ = theirs(PEERS[method], network, pictures, label)
+        expected, _ = theirs(PEERS[method], network, images, label)
         if method == "ablation_cam":  # divides by S, we by |S|
             expected *= captured.logits[:, label].sign()[:, None, None].detach()
         if method == "eigen_cam":  # its sign is what the decomposition happens to give
@@ -139,11 +139,11 @@ def test_pytorch_grad_cam(network, pictures, method, monkeypatch):
 
 
 @pytest.mark.parametrize("network", EACH, indirect=True)
-def test_what_pytorch_grad_cam_shows(network, pictures):
+def test_what_pytorch_grad_cam_shows(network, images):
     """Its two normalisations, one before and one after enlarging, differ from ours in the minimum
     that they take off."""
-    shown = theirs(pgc.GradCAM, network, pictures, 0)[1]
-    coarse = compute_maps(capture(network, pictures), "grad_cam")[:, 0].clamp(min=0)
+    shown = theirs(pgc.GradCAM, network, images, 0)[1]
+    coarse = compute_maps(capture(network, images), "grad_cam")[:, 0].clamp(min=0)
     coarse -= coarse.amin(dim=(1, 2), keepdim=True)
     expected = display(coarse.float().numpy(), SIZE_PX)
     expected -= expected.min(axis=(1, 2), keepdims=True)
@@ -160,11 +160,11 @@ def without_inplace(network):
 
 
 @pytest.mark.parametrize("network", EACH, indirect=True)
-def test_captum_grad_cam(network, pictures):
+def test_captum_grad_cam(network, images):
     own = without_inplace(network)
-    ours = compute_maps(capture(network, pictures), "grad_cam")
+    ours = compute_maps(capture(network, images), "grad_cam")
     for label in range(len(CLASSES)):
-        expected = LayerGradCam(own, own.body).attribute(pictures, target=label)[:, 0]
+        expected = LayerGradCam(own, own.body).attribute(images, target=label)[:, 0]
         assert_same(ours[:, label], expected.detach())
 
 
@@ -175,17 +175,17 @@ def guidable(backbone="resnet18"):
 
 
 @pytest.mark.parametrize("backbone", ["vgg16", "squeezenet1_1"])
-def test_captum_guided(pictures, backbone):
+def test_captum_guided(images, backbone):
     network = guidable(backbone)
     own = without_inplace(network)
     ours = guided_backpropagation(
-        network, pictures, class_targets(torch.zeros(2, len(CLASSES)).double())
+        network, images, class_targets(torch.zeros(2, len(CLASSES)).double())
     )
-    shown = compute_maps(capture(network, pictures), "guided_grad_cam")
+    shown = compute_maps(capture(network, images), "guided_grad_cam")
     for label in range(len(CLASSES)):
-        expected = GuidedBackprop(own).attribute(pictures, target=label)
+        expected = GuidedBackprop(own).attribute(images, target=label)
         assert_same(ours[label], expected)
         combined = GuidedGradCam(own, own.body).attribute(
-            pictures, target=label, interpolate_mode="bilinear"
+            images, target=label, interpolate_mode="bilinear"
         )
         assert_same(shown[:, label], combined.detach().abs().amax(dim=1))

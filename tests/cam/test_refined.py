@@ -1,4 +1,4 @@
-"""Maps fitted to the picture: against the definition written out, and by what must hold."""
+"""Maps fitted to the image: against the definition written out, and by what must hold."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def seeded():
 
 
 def two_colours(side: int = 20) -> torch.Tensor:
-    """A picture whose left half has one colour and the right another."""
+    """An image whose left half has one colour and the right another."""
     x = torch.zeros(1, 3, side, side)
     x[LEFT] = torch.tensor([1.0, -0.5, 2.0])[:, None, None]
     return x
@@ -60,7 +60,7 @@ def test_what_one_colour_has_stays_in_it_and_is_shared_there():
     assert found[:, 10:].max() < 1e-3 * found[LEFT].min()
 
 
-def test_a_picture_of_one_colour_only_blurs():
+def test_an_image_of_one_colour_only_blurs():
     """All neighbours count the same: one step is their plain mean."""
     x = torch.ones(1, 3, 5, 5)
     alpha = refined._affinities(x)
@@ -73,7 +73,7 @@ def test_a_map_that_points_nowhere_goes_on_pointing_nowhere(value):
     assert (found == max(value, 0)).all()
 
 
-def test_it_is_a_mean_and_turns_with_the_picture():
+def test_it_is_a_mean_and_turns_with_the_image():
     x, m = torch.rand(2, 3, 48, 48).double(), torch.randn(2, 3, 6, 6).double()
     found = refine(x, m)
     assert found.min() >= 0
@@ -82,14 +82,14 @@ def test_it_is_a_mean_and_turns_with_the_picture():
 
 
 @pytest.mark.parametrize(
-    ("picture", "size"),
+    ("image", "size"),
     [((112, 224), (28, SIDE_PX)), ((20, 30), (20, 30)), ((1000, 10), (SIDE_PX, 1))],
 )
-def test_the_size_is_in_proportion_to_the_picture_and_no_larger(picture, size):
-    assert refine(torch.rand(1, 3, *picture), torch.rand(1, 2, 4, 4)).shape == (1, 2, *size)
+def test_the_size_is_in_proportion_to_the_image_and_no_larger(image, size):
+    assert refine(torch.rand(1, 3, *image), torch.rand(1, 2, 4, 4)).shape == (1, 2, *size)
 
 
-def test_every_class_of_every_picture_by_itself():
+def test_every_class_of_every_image_by_itself():
     captured = capture(
         build_classifier("resnet18", "gap", ["Ant", "Bee"], 64), torch.rand(3, 3, 64, 64)
     )

@@ -31,7 +31,7 @@ def network(head="gap"):
 
 @pytest.fixture
 def run_folder(tmp_path, monkeypatch):
-    """What the stages before leave behind; pictures 1, 4 and 6 are the test part."""
+    """What the stages before leave behind; images 1, 4 and 6 are the test part."""
     monkeypatch.chdir(tmp_path)
     files = [f"{label}/{i}.png" for i, label in enumerate("aaabbbb")]
     table = pd.DataFrame({"file": files, "label": list("aaabbbb")})

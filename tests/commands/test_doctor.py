@@ -19,8 +19,8 @@ from tests.conftest import PROJECT
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A clone without a network, without anything fetched, with weights and a lock."""
-    for name in ("requirements.txt", "kaggle"):
-        shutil.copy(PROJECT / name, tmp_path)
+    shutil.copy(PROJECT / "requirements.txt", tmp_path)
+    shutil.copytree(PROJECT / "datasets", tmp_path / "datasets")
     (tmp_path / "pretrained").mkdir()
     (tmp_path / "pretrained" / "resnet18.safetensors").touch()
     (tmp_path / ".dvc").mkdir()
@@ -42,9 +42,9 @@ def found(project):
 def test_a_machine_without_network_is_told_what_still_works(project):
     all_of_it = found(project)
     assert not [one for one in all_of_it.values() if one.state is State.FAULT]
-    source = all_of_it["source: kaggle"]
+    source = all_of_it["source: datasets/kaggle.yaml"]
     assert (source.state, "no network" in source.found) == (State.HINT, True)
-    assert "source: drawn" in source.advice
+    assert "source: datasets/drawn.yaml" in source.advice
     assert all_of_it["weights: drawn"].found == "resnet18"
     assert all_of_it["weights: imagenet"].state is State.HINT
     assert f"{running.usable_cores()} cores" in all_of_it["processor"].found
@@ -61,11 +61,11 @@ def test_what_was_fetched_is_found(project, monkeypatch):
     monkeypatch.setattr(kaggle, "cached", lambda _: Path("/fetched"))
     all_of_it = found(project)
     assert all_of_it["weights: imagenet"].found == "resnet18"
-    assert all_of_it["source: kaggle"].found == "fetched already: /fetched"
+    assert all_of_it["source: datasets/kaggle.yaml"].found == "fetched already: /fetched"
 
 
 def test_nothing_is_taken_for_fetched_that_is_not(project):
-    assert kaggle.cached(project / "kaggle") is None
+    assert kaggle.cached(project / "datasets" / "kaggle.yaml") is None
 
 
 def test_a_missing_package_is_a_fault_and_another_version_a_hint(project, monkeypatch):

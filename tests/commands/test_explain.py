@@ -1,4 +1,4 @@
-"""`python -m pokecam explain`: new pictures, their classes and their maps."""
+"""`python -m pokecam explain`: new images, their classes and their maps."""
 
 import shutil
 import sys
@@ -19,17 +19,17 @@ CLASSES = ["Ant", "Bee", "Cat"]
 
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
-    """A folder in which the pipeline has run, and some pictures."""
+    """A folder in which the pipeline has run, and some images."""
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(PROJECT / name, tmp_path / name)
     torch.manual_seed(0)
     model = build_classifier("squeezenet1_1", "gap", CLASSES, 64)
     save_classifier(model, tmp_path / "models" / "classifier.safetensors", weights="none")
     noise = np.random.default_rng(0).integers(0, 256, (2, 80, 40, 3), dtype=np.uint8)
-    (tmp_path / "pictures" / "more").mkdir(parents=True)
-    Image.fromarray(noise[0]).save(tmp_path / "pictures" / "a.png")
-    Image.fromarray(noise[1]).save(tmp_path / "pictures" / "more" / "a.png")
-    (tmp_path / "pictures" / "notes.txt").write_text("not a picture")
+    (tmp_path / "images" / "more").mkdir(parents=True)
+    Image.fromarray(noise[0]).save(tmp_path / "images" / "a.png")
+    Image.fromarray(noise[1]).save(tmp_path / "images" / "more" / "a.png")
+    (tmp_path / "images" / "notes.txt").write_text("not an image")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -40,21 +40,21 @@ def command(monkeypatch, *words):
 
 
 def test_a_folder_is_explained_and_what_cannot_be_used_is_named(trained, monkeypatch, capsys):
-    command(monkeypatch, "pictures", "--out", "out")
+    command(monkeypatch, "images", "--out", "out")
     told = capsys.readouterr()
     lines = told.out.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["pictures/a.png", "pictures/more/a.png"]
+    assert [line.split(":")[0] for line in lines] == ["images/a.png", "images/more/a.png"]
     assert all(name in lines[0] for name in CLASSES)
-    assert "pictures/notes.txt: not used" in told.err
+    assert "images/notes.txt: not used" in told.err
     assert sorted(path.name for path in (trained / "out").iterdir()) == ["a-2.png", "a.png"]
     image = Image.open(trained / "out" / "a.png")
-    # the picture and two methods across, the two most probable classes down
+    # the image and two methods across, the two most probable classes down
     assert image.size == (16 + 3 * (64 + 16), 30 + 2 * (64 + 30 + 16))
 
 
 def test_classes_and_methods_can_be_chosen(trained, monkeypatch, capsys):
     words = ("--classes", "Bee", "--methods", "grad_cam", "eigen_cam", "edges", "finer_cam")
-    command(monkeypatch, "pictures/a.png", *words)
+    command(monkeypatch, "images/a.png", *words)
     image = Image.open(trained / "explained" / "a.png")
     assert image.size == (16 + 5 * (64 + 16), 30 + 1 * (64 + 30 + 16))
     probabilities = capsys.readouterr().out
@@ -85,10 +85,10 @@ def test_the_model_file_is_all_that_is_needed(tmp_path, monkeypatch, head, title
     ("words", "message"),
     [
         (["nowhere.jpg"], "nowhere.jpg does not exist"),
-        (["pictures/notes.txt"], "none of the files given"),
-        (["pictures", "--classes", "Bea"], "Did you mean Bee"),
-        (["pictures", "--methods", "grad_camm"], "Did you mean grad_cam"),
-        (["pictures", "--methods", "guided_grad_cam", "--model", "none.safetensors"], "not exist"),
+        (["images/notes.txt"], "none of the files given"),
+        (["images", "--classes", "Bea"], "Did you mean Bee"),
+        (["images", "--methods", "grad_camm"], "Did you mean grad_cam"),
+        (["images", "--methods", "guided_grad_cam", "--model", "none.safetensors"], "not exist"),
     ],
 )
 def test_bad_input_is_answered_in_one_line(trained, monkeypatch, words, message):
@@ -101,7 +101,7 @@ def test_a_map_that_points_nowhere_says_so(trained):
     torch.manual_seed(0)
     model = build_classifier("squeezenet1_1", "gap", CLASSES, 64)
     model.head.linear.weight.data.zero_()
-    (one,) = explain.explain([trained / "pictures" / "a.png"], model, methods=["cam"])
+    (one,) = explain.explain([trained / "images" / "a.png"], model, methods=["cam"])
     assert one.silent == set(one.shown)
     assert all(not shown.any() for shown in one.shown.values())
 

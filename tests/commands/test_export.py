@@ -38,21 +38,21 @@ def network(backbone, head):
     return model.eval()
 
 
-def run(path, pictures):
+def run(path, images):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, {"pictures": pictures}), strict=True))
+    return dict(zip(names, session.run(names, {"images": images}), strict=True))
 
 
 def assert_same(path, model):
     """To 1e-4 of the largest value, and of 1 where that is less."""
     for n in (1, 3):
-        pictures = pixels(n, model.image_size, seed=n)
-        captured = capture(model, classifier.prepare(torch.from_numpy(pictures)))
+        images = pixels(n, model.image_size, seed=n)
+        captured = capture(model, classifier.prepare(torch.from_numpy(images)))
         expected = {"logits": captured.logits.detach()}
         if model.linear is not None:
             expected["cams"] = compute_maps(captured, "cam")
-        given = run(path, pictures)
+        given = run(path, images)
         assert given.keys() == expected.keys()
         for name, values in given.items():
             wanted = expected[name].numpy()
@@ -93,7 +93,7 @@ def test_the_file_says_what_it_takes(exported):
     _, path = exported
     session = onnxruntime.InferenceSession(path)
     (taken,) = session.get_inputs()
-    assert (taken.name, taken.type, taken.shape) == ("pictures", "tensor(uint8)", ["N", 64, 64, 3])
+    assert (taken.name, taken.type, taken.shape) == ("images", "tensor(uint8)", ["N", 64, 64, 3])
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["classes"]) == CLASSES
     prepared = json.loads(metadata["preprocessing"])

@@ -64,7 +64,7 @@ def test_every_parameter_is_in_it_with_the_words_of_params_yaml():
         {"classes": "all", "lookalikes": []},
         {"epochs": 30, "cam_layer": "layer3", "feature_stride": 16},
         {"learning_rate": 1, "backbone": "vit_b_32", "device": "mps"},
-        {"source": "/srv/pictures", "weights": "/srv/a.pth", "freeze": "layer2"},
+        {"source": "/srv/images", "weights": "/srv/a.pth", "freeze": "layer2"},
     ],
 )
 def test_what_the_stages_take_is_valid(tmp_path, changes):
@@ -113,10 +113,10 @@ def test_comments_are_read_beside_values_of_any_kind():
 @pytest.mark.slow
 def test_the_line_for_editors_stays_where_dvc_writes_params_yaml(repository):
     assert PARAMS.read_text(encoding="utf-8").startswith(MODELINE + "\n")
-    repository.experiment("judge_pictures=2")
+    repository.experiment("judge_images=2")
     written = (repository.path / "params.yaml").read_text(encoding="utf-8")
     assert written.startswith(MODELINE + "\n")
-    assert "judge_pictures: 2" in written
+    assert "judge_images: 2" in written
     told = repository.pokecam("schema")
     assert told == f"{schema.FILE}\n"
     assert (repository.path / schema.FILE).read_text(encoding="utf-8") == COMMITTED.read_text(

@@ -18,8 +18,8 @@ def test_a_line_now_and_then_with_what_is_left(clock, capsys):
     with progress.counting("maps", 10) as count:
         for _ in range(5):
             count(2)
-    # Looked at when it began, after each two pictures, at the end; a line from 30 s on.
-    assert capsys.readouterr().err == ("maps: 6/10, 24 s left\nmaps: 10 pictures in 72 s\n")
+    # Looked at when it began, after each two images, at the end; a line from 30 s on.
+    assert capsys.readouterr().err == ("maps: 6/10, 24 s left\nmaps: 10 images in 72 s\n")
 
 
 def test_of_what_has_no_known_end_how_many_are_done(clock, capsys):

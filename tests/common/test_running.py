@@ -59,13 +59,13 @@ PROGRAM = """
 import atexit, sys, time
 from pathlib import Path
 from pokecam.common.files import whole_file
-from pokecam.common.running import run, when_asked
+from pokecam.common.running import run, defer_interrupts
 def plain():
     with whole_file(Path("out")):
         print("ready", flush=True)
         time.sleep(60)
 def patient():
-    with when_asked() as asked:
+    with defer_interrupts() as asked:
         print("ready", flush=True)
         while not asked():
             time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Pictures before another's background, and without their object."""
+"""Images before another's background, and without their object."""
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ def test_the_object_goes_and_the_rest_stays():
     assert inside.max() <= 1  # the stripes are 0 and 1, the object was 3
 
 
-def test_every_picture_gets_a_background_of_another_class():
+def test_every_image_gets_a_background_of_another_class():
     labels = np.array([0, 0, 1, 2, 2, 2, 0])
     first, again, other = (
         _of_other_classes(labels, np.random.default_rng(seed)) for seed in (1, 1, 2)

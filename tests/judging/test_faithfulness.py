@@ -18,16 +18,16 @@ from tests.support.given import Given
 
 SIZE_PX = 8
 OBJECT = np.zeros((SIZE_PX, SIZE_PX), bool)
-OBJECT[:2] = True  # a quarter of the picture, 16 pixels
+OBJECT[:2] = True  # a quarter of the image, 16 pixels
 
 
 def looks_at_object(x):
-    """Probability of class 1: the mean of the object's pixels, all of which are 1 in `picture`."""
+    """Probability of class 1: the mean of the object's pixels, all of which are 1 in `image`."""
     share = x[:, 0, torch.from_numpy(OBJECT)].mean(dim=1)
     return torch.stack([1 - share, share], dim=1)
 
 
-def picture(n=1):
+def image(n=1):
     return torch.ones(n, 3, SIZE_PX, SIZE_PX)
 
 
@@ -62,20 +62,20 @@ def test_order_is_that_of_a_stable_sort(values):
     ],
 )
 def test_deletion_by_hand(shown, expected):
-    curves = deletion_insertion(looks_at_object, picture(), TARGET, order(shown), steps=4)
+    curves = deletion_insertion(looks_at_object, image(), TARGET, order(shown), steps=4)
     assert curves.deletion[0, 0].tolist() == expected
 
 
 def test_a_deletion_step_in_the_object_by_hand():
-    curves = deletion_insertion(looks_at_object, picture(), TARGET, order(PERFECT), steps=8)
+    curves = deletion_insertion(looks_at_object, image(), TARGET, order(PERFECT), steps=8)
     assert curves.deletion[0, 0].tolist() == [1, 0.5, 0, 0, 0, 0, 0, 0, 0]
     assert area(curves.deletion).item() == pytest.approx((1 / 2 + 0.5) / 8)
 
 
 def test_insertion_by_hand():
-    """Over a blurred picture; this one is 1 where the object is, 0 elsewhere, so that blurring
+    """Over a blurred image; this one is 1 where the object is, 0 elsewhere, so that blurring
     leaves less of it."""
-    x = picture() * torch.from_numpy(OBJECT)
+    x = image() * torch.from_numpy(OBJECT)
     dim = looks_at_object(blur(x))[0, 1].item()
     assert 0 < dim < 1
     for shown, expected in ((PERFECT, [dim, 1, 1, 1, 1]), (INVERTED, [dim, dim, dim, dim, 1])):
@@ -83,9 +83,9 @@ def test_insertion_by_hand():
         assert curves.insertion[0, 0].tolist() == pytest.approx(expected)
 
 
-def test_insertion_over_another_picture_by_hand():
+def test_insertion_over_another_image_by_hand():
     curves = deletion_insertion(
-        looks_at_object, picture(), TARGET, order(INVERTED), steps=4, start=torch.zeros_like
+        looks_at_object, image(), TARGET, order(INVERTED), steps=4, start=torch.zeros_like
     )
     assert curves.insertion[0, 0].tolist() == [0, 0, 0, 0, 1]
 
@@ -97,18 +97,18 @@ def test_area_by_hand():
 
 def test_drop_and_increase_by_hand():
     shown = np.concatenate([PERFECT, INVERTED, PERFECT / 2, CONSTANT], axis=1)
-    drops, rises = seen_through(looks_at_object, picture(), TARGET, shown)
+    drops, rises = seen_through(looks_at_object, image(), TARGET, shown)
     assert drops.tolist() == [[0, 1, 0.5, 1]]
     assert rises.tolist() == [[0, 0, 0, 0]]
-    half = picture() / 2  # seen through twice itself it is more probable
+    half = image() / 2  # seen through twice itself it is more probable
     drops, rises = seen_through(looks_at_object, half, TARGET, 2 * PERFECT)
     assert (drops.item(), rises.item()) == (0, 1)
 
 
 def test_road_by_hand():
-    """The picture is 1 on the object and 0 elsewhere. Filled in from around it the object is gone;
+    """The image is 1 on the object and 0 elsewhere. Filled in from around it the object is gone;
     removed last it stays until the last 10 % are left."""
-    x = picture() * torch.from_numpy(OBJECT)
+    x = image() * torch.from_numpy(OBJECT)
     found = road(looks_at_object, x, TARGET, order(PERFECT), seeds=[0], percentiles=(25, 75))
     assert found.most[0, 0] == pytest.approx([0, 0], abs=0.02)  # noise of 0.01
     assert found.least[0, 0] == pytest.approx([1, 1], abs=0.02)
@@ -174,13 +174,13 @@ def test_deletion_and_insertion_against_a_plain_loop(small):
                 for pixel in first[: len(first) * i // steps]:
                     at = slice(None), pixel // 32, pixel % 32
                     gone[at], come[at] = 0, x[n][at]
-                for picture_, curve in ((gone, curves.deletion), (come, curves.insertion)):
-                    expected = network(picture_[None])[0, target[n]].item()
+                for image_, curve in ((gone, curves.deletion), (come, curves.insertion)):
+                    expected = network(image_[None])[0, target[n]].item()
                     assert curve[n, m, i] == pytest.approx(expected, abs=1e-5)
 
 
 def test_deletion_and_insertion_against_torchcam(small):
-    """With as many steps and the same picture to begin with."""
+    """With as many steps and the same image to begin with."""
     x, target, shown = random_case()
     ours = deletion_insertion(probabilities(small), x, target, order(shown), steps=8)
     softmax = partial(torch.softmax, dim=-1)
@@ -233,7 +233,7 @@ def test_road_against_pytorch_grad_cam(small):
         assert ours[:, m] == pytest.approx(np.array(expected), abs=0.02)
 
 
-def test_pictures_and_methods_do_not_mix_and_nothing_is_changed(small, monkeypatch):
+def test_images_and_methods_do_not_mix_and_nothing_is_changed(small, monkeypatch):
     x, target, shown = random_case()
     before = x.clone(), shown.copy()
     network = probabilities(small)

@@ -9,8 +9,8 @@ from pokecam.cam.display import display
 from pokecam.judging.imputation import _doubled, _halved, impute
 
 
-def smooth_picture(size_px, seed=0):
-    """A picture (1, 3, S, S) as smooth as one of 1/8 of its side, of standard deviation 1."""
+def smooth_image(size_px, seed=0):
+    """An image (1, 3, S, S) as smooth as one of 1/8 of its side, of standard deviation 1."""
     coarse = np.random.default_rng(seed).normal(size=(1, 3, size_px // 8, size_px // 8))
     large = torch.nn.functional.interpolate(
         torch.from_numpy(coarse).float(), (size_px, size_px), mode="bilinear"
@@ -62,7 +62,7 @@ def test_nothing_left_becomes_zero_and_noise():
 def test_as_the_direct_solution(share, tolerance):
     """On average within `tolerance` of the input's standard deviation, which is 1 here; filling
     with the mean colour would be 0.5 and more away."""
-    x, removed = smooth_picture(224), hole(224, share)
+    x, removed = smooth_image(224), hole(224, share)
     expected = NoisyLinearImputer(noise=0.0)(x[0], (~removed[0]).float())
     error = (impute(x, removed)[0] - expected).abs()[:, removed[0]].mean()
     plain = expected.abs()[:, removed[0]].mean()
@@ -79,8 +79,8 @@ def test_grids_of_half_the_side():
     torch.testing.assert_close(_doubled(y, 13, 19), expected[..., :13, :19])
 
 
-def test_pictures_do_not_mix_and_stay_as_they_are():
-    x = torch.cat([smooth_picture(32, 1), smooth_picture(32, 2)])
+def test_images_do_not_mix_and_stay_as_they_are():
+    x = torch.cat([smooth_image(32, 1), smooth_image(32, 2)])
     removed = torch.cat([hole(32, 0.2), hole(32, 0.7)])
     before = x.clone()
     both = impute(x, removed)

@@ -80,7 +80,7 @@ def test_a_centre_on_the_lower_edge_is_inside_and_on_the_upper_one_is_not():
     assert mask.any(axis=1).tolist() == [False, True, True, False]
 
 
-def test_boxes_of_a_picture_are_joined_and_may_be_none_or_reach_outside():
+def test_boxes_of_an_image_are_joined_and_may_be_none_or_reach_outside():
     two = np.array([[-5.0, -5, 1, 1], [2, 2, 9, 9]])
     masks = masks_of_boxes([two, NO_BOXES], 3)
     assert masks[0].tolist() == [[True, False, False], [False, False, False], [False, False, True]]
@@ -112,7 +112,7 @@ def test_perfect_inverted_constant_and_empty_maps():
     np.testing.assert_array_equal(energy_inside(shown, masks), [1, 0, 4 / 16, np.nan])
 
 
-def test_a_constant_map_misses_even_the_whole_picture():
+def test_a_constant_map_misses_even_the_whole_image():
     shown = np.stack([np.ones((3, 3)), np.zeros((3, 3))]).astype(np.float32)
     assert pointing_game(shown, np.ones((2, 3, 3), dtype=bool)).tolist() == [0, 0]
 
@@ -238,7 +238,7 @@ def test_perfect_inverted_and_constant_maps_boxed():
     assert found.tolist() == [[0.25, 1, 1], [0.25] * 3, [0.25] * 3]
 
 
-def test_a_map_of_zeros_finds_nothing_and_a_picture_without_boxes_is_no_miss():
+def test_a_map_of_zeros_finds_nothing_and_an_image_without_boxes_is_no_miss():
     whole = np.array([[0.0, 0, 5, 5]])
     found = best_ious(np.concatenate([HILLS * 0, HILLS, HILLS]), [whole, NO_BOXES, whole])
     assert found.shape == (3, len(THRESHOLDS))
@@ -309,7 +309,7 @@ def test_best_ious_of_shown_maps_equal_labelling_at_every_threshold(grid, size_p
     np.testing.assert_array_equal(best_ious(shown[None], [true])[0], expected)
 
 
-# Shares of pictures
+# Shares of images
 
 
 def max_box_acc(ious, **options):
@@ -326,7 +326,7 @@ def test_max_box_acc_v2_by_hand():
     assert max_box_acc(ious, deltas=(0.7,)) == 1 / 2
 
 
-def test_several_sets_of_pictures_are_scored_at_once():
+def test_several_sets_of_images_are_scored_at_once():
     shares = np.random.default_rng(0).random((4, 3, 5))
     each = [max_box_acc_v2(one) for one in shares]
     assert max_box_acc_v2(shares).tolist() == pytest.approx(each)
@@ -368,10 +368,10 @@ def test_perfect_inverted_constant_and_empty_maps_by_pixels():
         assert px_ap(shown.astype(np.float32), mask) == expected
 
 
-def test_pixels_are_pooled_and_pictures_without_object_left_out():
+def test_pixels_are_pooled_and_images_without_object_left_out():
     shown = maps([[1, 0], [0, 0]], [[0.5, 0.75], [0, 0]], [[1, 1], [1, 1]])
     masks = np.array([[[1, 0], [0, 0]], [[1, 0], [0, 0]], [[0, 0], [0, 0]]], dtype=bool)
-    # Found: 1 (right), 0.75 (wrong), 0.5 (right); the mean over pictures would be 3/4.
+    # Found: 1 (right), 0.75 (wrong), 0.5 (right); the mean over images would be 3/4.
     assert px_ap(shown, masks) == pytest.approx(1 / 2 + 1 / 2 * 2 / 3)
     assert np.isnan(value_counts(shown[2:], masks[2:])).all()
 
@@ -389,7 +389,7 @@ def test_pixel_average_precision_equals_scikit_learn(bins):
 # All of them
 
 
-def some_pictures() -> tuple[np.ndarray, np.ndarray]:
+def some_images() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(5)
     shown = display(rng.normal(size=(6, 4, 4)).astype(np.float32), 24)
     shown[2] = 0
@@ -398,8 +398,8 @@ def some_pictures() -> tuple[np.ndarray, np.ndarray]:
     return shown, masks
 
 
-def test_pictures_are_judged_one_by_one():
-    shown, masks = some_pictures()
+def test_images_are_judged_one_by_one():
+    shown, masks = some_images()
     order = [3, 5, 0, 4, 2, 1]
     boxes = boxes_of_masks(masks)
     for of_each in (
@@ -417,7 +417,7 @@ def test_pictures_are_judged_one_by_one():
 
 
 def test_inputs_are_left_as_they_are():
-    shown, masks = some_pictures()
+    shown, masks = some_images()
     boxes = boxes_of_masks(masks)
     given_arrays = [shown, masks, *boxes]
     kept = [array.copy() for array in given_arrays]
@@ -435,7 +435,7 @@ def test_inputs_are_left_as_they_are():
 
 @pytest.mark.parametrize("measure", [pointing_game, energy_inside, value_counts])
 def test_masks_that_do_not_fit_are_refused(measure):
-    shown, masks = some_pictures()
+    shown, masks = some_images()
     with pytest.raises(ValueError, match="must be bool, uint8 came"):
         measure(shown, masks.astype(np.uint8))
     with pytest.raises(ValueError, match=r"\(6, 24, 24\) and \(5, 24, 24\) came"):
@@ -445,7 +445,7 @@ def test_masks_that_do_not_fit_are_refused(measure):
 
 
 def test_maps_that_were_not_displayed_are_refused():
-    shown, masks = some_pictures()
+    shown, masks = some_images()
     boxes = boxes_of_masks(masks)
     for wrong in (shown * 2, -shown, shown * np.float32(np.nan)):
         with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
@@ -455,9 +455,9 @@ def test_maps_that_were_not_displayed_are_refused():
 
 
 def test_boxes_and_thresholds_that_do_not_fit_are_refused():
-    shown, masks = some_pictures()
+    shown, masks = some_images()
     boxes = boxes_of_masks(masks)
-    with pytest.raises(ValueError, match="6 maps came with the boxes of 5 pictures"):
+    with pytest.raises(ValueError, match="6 maps came with the boxes of 5 images"):
         best_ious(shown, boxes[1:])
     with pytest.raises(ValueError, match="must ascend"):
         best_ious(shown, boxes, (0.5, 0.2))

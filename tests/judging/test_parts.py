@@ -6,16 +6,21 @@ import pytest
 from pokecam.data.packed import images
 from pokecam.data.packing.pack import pack
 from pokecam.data.sources import drawn, raw_zip
-from pokecam.judging.parts import Redrawing, masses, rank_correlation, visible
+from pokecam.judging.parts import masses, rank_correlation, visible
+from pokecam.judging.redrawing import Redrawing
 from tests.conftest import PROJECT
 
 SIZE_PX = 96
-SETTINGS = PROJECT / "drawn"
+SETTINGS = PROJECT / "datasets" / "drawn.yaml"
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("drawn")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("drawn")
+
+
+@pytest.fixture(scope="module")
+def packed(folder):
     members = drawn.members(SETTINGS, images_per_class=5, draw_seed=3, workers=1)
     raw_zip.write_raw_zip(members, folder / "raw.zip")
     pack(
@@ -30,14 +35,14 @@ def packed(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def redrawing():
-    return Redrawing(SETTINGS, SIZE_PX)
+def redrawing(packed, folder):
+    return Redrawing(folder / "images" / "scenes", SIZE_PX)
 
 
-def test_a_picture_drawn_again_is_the_packed_one(packed, redrawing):
+def test_an_image_drawn_again_is_the_packed_one(packed, redrawing):
     seeds = packed.scenes.set_index("image").seed
     for number, row in enumerate(packed.manifest.itertuples()):
-        again = redrawing.pictures(row.label, int(seeds[row.file]), [frozenset()])[0]
+        again = redrawing.images(row.label, int(seeds[row.file]), [frozenset()])[0]
         assert np.array_equal(again, packed.pixels[number])
 
 
@@ -47,13 +52,13 @@ def test_numbers_in_masks_are_those_of_the_parts(packed, redrawing):
             assert redrawing.parts(label) == some.sort_values("index").part.to_list()
 
 
-def test_without_a_part_the_picture_changes_there(packed, redrawing):
+def test_without_a_part_the_image_changes_there(packed, redrawing):
     """More for each pixel than elsewhere, where JPEG and what the part hid do the rest."""
     row, mask = packed.manifest.iloc[0], packed.masks[0]
     seed = int(packed.scenes.set_index("image").seed[row.file])
     whole = packed.pixels[0].astype(int)
     seen = visible(mask, redrawing.parts(row.label))
-    left_out = redrawing.pictures(row.label, seed, [frozenset({name}) for name in seen])
+    left_out = redrawing.images(row.label, seed, [frozenset({name}) for name in seen])
     for region, without in zip(seen.values(), left_out, strict=True):
         change = abs(without - whole).sum(axis=2)
         assert change[region].mean() > 5 * change[~region].mean()

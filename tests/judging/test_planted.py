@@ -1,6 +1,6 @@
 """A planted truth: a network that looks at one part only.
 
-Pictures are of six discs of 32 px radius, each of a colour of its own, at random places. The
+Images are of six discs of 32 px radius, each of a colour of its own, at random places. The
 network has a detector for each colour; the head gives weight to one of them. A map is right if,
 of the six discs, it has most mass for each pixel on that one.
 """
@@ -15,6 +15,7 @@ from pokecam.cam.display import display
 from pokecam.cam.maps import compute_maps
 from pokecam.cam.methods import METHODS
 from pokecam.judging import parts
+from pokecam.judging.case import BASELINES
 from pokecam.networks.classifier import Classifier, GlobalAverage
 
 SIZE_PX, RADIUS_PX, CELLS = 224, 32, 7
@@ -22,12 +23,12 @@ COLOURS = torch.tensor(
     [[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1]]
 )  # of the discs; the ground is 0
 PLACES = [(x, y) for y in (56, 168) for x in (37, 112, 187)]  # centres, 75 px apart
-PICTURES = 20
+IMAGES = 20
 # Eigen-CAM's map is the same for all classes: of the disc which stands out most, whatever is asked.
 SOUND = [
     name
     for name, method in METHODS.items()
-    if method.module != "baselines" and not method.against and name != "eigen_cam"
+    if name not in BASELINES and not method.against and name != "eigen_cam"
 ]
 
 
@@ -69,26 +70,26 @@ def scene(seed):
     """(input (1, 3, S, S), colour → where its disc is)."""
     chance = np.random.default_rng(seed)
     y, x = np.indices((SIZE_PX, SIZE_PX))
-    picture, regions = torch.zeros(1, 3, SIZE_PX, SIZE_PX), {}
+    image, regions = torch.zeros(1, 3, SIZE_PX, SIZE_PX), {}
     for colour, place in enumerate(chance.permutation(6)):
         centre = np.array(PLACES[place]) + chance.integers(-5, 6, 2)
         disc = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 < RADIUS_PX**2
-        picture[0, :, torch.from_numpy(disc)] = COLOURS[colour][:, None]
+        image[0, :, torch.from_numpy(disc)] = COLOURS[colour][:, None]
         regions[colour] = disc
-    return picture, regions
+    return image, regions
 
 
 def share_right(method):
-    """Of the pictures, the colour to look at taking turns."""
+    """Of the images, the colour to look at taking turns."""
     right = 0
-    for seed in range(PICTURES):
+    for seed in range(IMAGES):
         x, regions = scene(seed)
         planted = seed % 6
         raw = compute_maps(capture(network(planted), x), method)
         shown = display(raw[:, 0].detach().numpy(), SIZE_PX)
         density = parts.masses(shown, regions)[0] / [region.sum() for region in regions.values()]
         right += density.argmax() == planted and density.max() > 0
-    return right / PICTURES
+    return right / IMAGES
 
 
 def test_the_network_sees_one_disc_only():

@@ -8,7 +8,7 @@ import pytest
 from pokecam.judging import predictions
 
 CLASSES = ["Ant", "Bee", "Cat"]
-# Six pictures: two right and one wrong Ant, one right Bee, one wrong Bee, one wrong Cat.
+# Six images: two right and one wrong Ant, one right Bee, one wrong Bee, one wrong Cat.
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 PROBABILITIES = np.array(
     [
@@ -21,7 +21,7 @@ PROBABILITIES = np.array(
     ]
 )
 PREDICTED = PROBABILITIES.argmax(axis=1)  # 0 0 1 1 2 0
-FILES = [f"picture{i}.png" for i in range(6)]
+FILES = [f"image{i}.png" for i in range(6)]
 
 
 @pytest.fixture

@@ -310,7 +310,7 @@ def test_similarities_are_symmetric_and_leave_their_input_alone():
     ("correlations", "expected"),
     [
         ([1.0, 0.95], True),
-        ([1.0, -1.0], True),  # bright for dark is the same picture
+        ([1.0, -1.0], True),  # bright for dark is the same image
         ([1.0, np.nan], True),
         ([0.9, 0.9], False),
         ([1.0, 0.5, -0.5], False),

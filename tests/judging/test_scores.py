@@ -1,4 +1,4 @@
-"""Judging: which pictures are asked, what lands in which table."""
+"""Judging: which images are asked, what lands in which table."""
 
 import numpy as np
 import pandas as pd
@@ -6,12 +6,16 @@ import pytest
 import torch
 from torch import nn
 
+from pokecam.cam.stored_maps import StoredMaps
 from pokecam.data.packed.images import Packed
 from pokecam.judging import localization, sanity, tables
-from pokecam.judging.background import ELSEWHERE, FILLED_IN, LURED, named
-from pokecam.judging.case import BASELINES, Case, chosen, speaking_for
-from pokecam.judging.lookalikes import look_alikes
-from pokecam.judging.scores import MEASURES, JudgeSettings, distinct, score
+from pokecam.judging.background import ELSEWHERE, FILLED_IN, LURED, classify_conditions
+from pokecam.judging.case import BASELINES, Case, select_images, with_positive_evidence
+from pokecam.judging.ground_truth import ground_truth
+from pokecam.judging.heatmaps import heatmaps_of_predicted
+from pokecam.judging.lookalikes import compare_lookalikes
+from pokecam.judging.measures import MEASURES, JudgeSettings
+from pokecam.judging.scores import distinct, score
 from pokecam.networks.classifier import Classifier, GlobalAverage
 
 SIZE_PX = 32
@@ -20,7 +24,7 @@ N = 6
 
 
 class Halves(nn.Module):
-    """A body whose two channels are the red of the picture's left and of its right half, at a
+    """A body whose two channels are the red of the image's left and of its right half, at a
     resolution of 8 × 8."""
 
     def __init__(self):
@@ -44,7 +48,7 @@ def network():
 
 
 def case(**changed):
-    """Pictures with a red square in one half, which is the object; maps that know it, and maps
+    """Images with a red square in one half, which is the object; maps that know it, and maps
     that point at the other half."""
     pixels = np.zeros((N + 2, SIZE_PX, SIZE_PX, 3), np.uint8)
     labels = np.arange(N + 2) % 2
@@ -65,12 +69,12 @@ def case(**changed):
     rows = np.arange(2, N + 2)
     good = pixels[rows, ..., 0].reshape(N, 1, 8, 4, 8, 4).mean(axis=(3, 5)).astype(np.float32)
     good = np.concatenate([good * (labels[rows] == c)[:, None, None, None] for c in (0, 1)], 1)
-    maps = {"cam": good, "grad_cam": good[..., ::-1].copy()}
+    maps = {"cam": StoredMaps(good), "grad_cam": StoredMaps(good[..., ::-1].copy())}
     return Case(network(), None, packed, rows, labels[rows], maps, **changed)
 
 
 def settings(**changed):
-    values = {"judge_measures": ["faithfulness", "localization"], "judge_pictures": 4, "seed": 1}
+    values = {"judge_measures": ["faithfulness", "localization"], "judge_images": 4, "seed": 1}
     return JudgeSettings(**values | changed)
 
 
@@ -82,10 +86,10 @@ def judged():
 
 def test_classes_take_turns_in_being_asked():
     labels = ["a", "a", "a", "b", "c", "c"]
-    assert chosen(labels, 3).tolist() == [True, False, False, True, True, False]
-    assert chosen(labels, 4).tolist() == [True, True, False, True, True, False]
-    assert chosen(labels, 5).tolist() == [True, True, False, True, True, True]
-    assert chosen(labels, 99).all()
+    assert select_images(labels, 3).tolist() == [0, 3, 4]
+    assert select_images(labels, 4).tolist() == [0, 1, 3, 4]
+    assert select_images(labels, 5).tolist() == [0, 1, 3, 4, 5]
+    assert select_images(labels, 99).tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_maps_that_are_the_same_are_measured_once():
@@ -96,10 +100,10 @@ def test_maps_that_are_the_same_are_measured_once():
 
 def test_twins_have_the_same_figures(monkeypatch):
     one = case()
-    maps = {"cam": one.maps["cam"], "grad_cam": 3 * one.maps["cam"]}
+    maps = {"cam": one.maps["cam"], "grad_cam": StoredMaps(3 * one.maps["cam"].values)}
     twice = Case(one.classifier, None, one.packed, one.rows, one.predicted, maps)
     scores = score(twice, settings(judge_measures=["faithfulness"]))
-    monkeypatch.setattr("pokecam.judging.scores.TWINS", -1.0)
+    monkeypatch.setattr("pokecam.judging.scores.SAME_MAP", -1.0)
     each = score(twice, settings(judge_measures=["faithfulness"]))
     for name, found in scores.values.items():
         np.testing.assert_array_equal(found[:, 0], found[:, 1])
@@ -117,7 +121,9 @@ def test_baselines_are_judged_too_but_not_twice():
 def test_baselines_come_last_and_what_speaks_against_a_class_is_not_judged():
     one = case()
     maps = {"edges": one.maps["cam"], "counterfactual": one.maps["cam"], "cam": one.maps["cam"]}
-    again = Case(one.classifier, None, one.packed, one.rows, one.predicted, speaking_for(maps))
+    again = Case(
+        one.classifier, None, one.packed, one.rows, one.predicted, with_positive_evidence(maps)
+    )
     assert again.methods == ["cam", "random", "centre", "edges"]
 
 
@@ -127,7 +133,7 @@ def test_a_map_of_the_object_beats_one_of_the_other_half(judged):
         known = ~np.isnan(found[:, 0])
         better = MEASURES[name].better * (found[known, 0] - found[known, 1])
         # This network names the left where it sees nothing, and so never flips away from it; nor
-        # does it say much whether a picture seen through its map is more probable.
+        # does it say much whether an image seen through its map is more probable.
         assert name in ("flip", "increase", "constant") or (better > 0).all(), name
         assert (better >= 0).all(), name
         expensive = MEASURES[name].group == "faithfulness"
@@ -152,8 +158,9 @@ def test_the_summary_has_every_method_and_class_with_n(judged):
     assert set(table.label) == {"", *CLASSES}
     assert set(table.method) == set(one.methods)
     assert "parts" not in set(table.measure)
-    shown = one.of_predicted(np.arange(N), torch.zeros(N, 3, SIZE_PX, SIZE_PX))[:, 0]
-    ious = localization.best_ious(shown, one.truth(slice(0, N)).boxes)
+    x = torch.zeros(N, 3, SIZE_PX, SIZE_PX)
+    shown = heatmaps_of_predicted(one, np.arange(N), x)[:, 0]
+    ious = localization.best_ious(shown, ground_truth(one.packed, one.rows).boxes)
     expected = localization.max_box_acc_v2(localization.box_hits(ious).mean(axis=0))
     assert whole.loc[("max_box_acc_v2", "cam"), "value"] == pytest.approx(expected)
     assert (whole.low <= whole.value).all()
@@ -200,15 +207,15 @@ def test_parts_are_told_by_class_the_dearest_first():
         ("b", "ear", 0.5, 2),
         ("a", "ear", 9.0, 1),
     ]
-    # shares of a map's mass: 3/4 and 1/2; the second method has no mass on the first picture
+    # shares of a map's mass: 3/4 and 1/2; the second method has no mass on the first image
     assert table.cam.tolist() == [0.625, 0.375, 1.0]
     assert table.random.tolist() == [0.25, 0.75, 1.0]
     assert (table.low[0], table.high[0]) == (2.0, 4.0)
 
 
-def test_every_picture_and_method_has_its_row(judged):
+def test_every_image_and_method_has_its_row(judged):
     one, scores = judged
-    table = tables.per_picture(one, scores)
+    table = tables.per_image(one, scores)
     assert len(table) == N * len(one.methods)
     row = table[(table.file == "4.png") & (table.method == "grad_cam")].iloc[0]
     assert (row.label, row.pointing) == ("left", 0)
@@ -237,11 +244,11 @@ def test_a_source_that_says_nothing_of_the_object_is_not_asked():
 
 def test_look_alikes_are_compared_on_the_difference_of_their_maps():
     """Without the square, which the difference points at, nothing tells the sides apart; the other
-    half of the picture is nothing to the margin."""
+    half of the image is nothing to the margin."""
     one = case()
     alike = Packed(**vars(one.packed) | {"lookalikes": [CLASSES]})
     pair = Case(one.classifier, None, alike, one.rows, one.predicted, one.maps)
-    table = look_alikes(pair, np.arange(4), seed=1)
+    table = compare_lookalikes(pair, np.arange(4), seed=1)
     assert len(table) == 4 * len(pair.methods)
     assert set(zip(table.label, table.against, strict=True)) == {
         ("left", "right"),
@@ -259,13 +266,13 @@ def test_look_alikes_are_compared_on_the_difference_of_their_maps():
 
 
 def test_without_look_alikes_there_is_nothing_to_compare():
-    table = look_alikes(case(), np.arange(4), seed=1)
+    table = compare_lookalikes(case(), np.arange(4), seed=1)
     assert table.empty
     assert tables.over_pairs(table, seed=0).empty
 
 
 def test_this_network_goes_by_the_object_and_not_by_the_background():
-    table = named(case(), seed=1)
+    table = classify_conditions(case(), seed=1)
     share = table.groupby("condition").named.mean()
     assert share["as it is"] == share[ELSEWHERE] == 1
     assert share[LURED] == 0
@@ -282,7 +289,9 @@ def test_this_network_goes_by_the_object_and_not_by_the_background():
 def test_where_no_object_is_known_there_are_no_conditions():
     one = case()
     bare = Packed(**vars(one.packed) | {"boxes": None})
-    table = named(Case(one.classifier, None, bare, one.rows, one.predicted, one.maps), seed=1)
+    table = classify_conditions(
+        Case(one.classifier, None, bare, one.rows, one.predicted, one.maps), seed=1
+    )
     assert table.empty
     assert tables.by_condition(table, seed=0).empty
 
@@ -291,27 +300,29 @@ def test_where_objects_of_one_class_are_known_no_background_is_changed():
     one = case()
     boxes = one.packed.boxes[one.packed.boxes.label == "left"]
     some = Packed(**vars(one.packed) | {"boxes": boxes})
-    table = named(Case(one.classifier, None, some, one.rows, one.predicted, one.maps), seed=1)
+    table = classify_conditions(
+        Case(one.classifier, None, some, one.rows, one.predicted, one.maps), seed=1
+    )
     assert set(table.condition) == {"as it is", FILLED_IN}
 
 
-def test_boxes_of_some_pictures_only_and_several_of_one():
+def test_boxes_of_some_images_only_and_several_of_one():
     one = case()
     first, second = one.packed.boxes.image.iloc[2:4]
     table = one.packed.boxes[one.packed.boxes.image.isin([first, second])]
     more = table.iloc[:1].assign(xmin=0, ymin=0, xmax=2, ymax=2)
     some = Packed(**vars(one.packed) | {"boxes": pd.concat([table, more])})
     again = Case(one.classifier, None, some, one.rows, one.predicted, one.maps)
-    truth = again.truth(slice(0, N))
+    truth = ground_truth(some, one.rows)
     assert [len(boxes) for boxes in truth.boxes] == [2, 1, 0, 0, 0, 0]
     assert truth.masks.any(axis=(1, 2)).tolist() == [True, True] + [False] * 4
     scores = score(again, settings(judge_measures=["localization"]))
     assert (~np.isnan(scores.values["pointing"][:, 0])).tolist() == [True, True] + [False] * 4
-    assert set(named(again, seed=1).file) == {first, second}
+    assert set(classify_conditions(again, seed=1).file) == {first, second}
 
 
 def test_where_there_is_no_mask_the_box_says_where_the_object_is():
-    """And the other way round; a mask and a box of one picture both stand."""
+    """And the other way round; a mask and a box of one image both stand."""
     one = case()
     masks = np.zeros(one.packed.pixels.shape[:3], np.uint8)
     first, second = one.rows[:2]
@@ -319,7 +330,7 @@ def test_where_there_is_no_mask_the_box_says_where_the_object_is():
     masks[second, :, 0] = 1
     boxes = one.packed.boxes[one.packed.boxes.image.isin([one.files[1], one.files[2]])]
     some = Packed(**vars(one.packed) | {"masks": masks, "boxes": boxes})
-    truth = Case(one.classifier, None, some, one.rows, one.predicted, one.maps).truth(slice(0, 4))
+    truth = ground_truth(some, one.rows[:4])
     np.testing.assert_array_equal(truth.masks[:2], masks[[first, second]] > 0)
     assert truth.boxes[0].tolist() == [[2, 1, 5, 3]]
     given = boxes[["xmin", "ymin", "xmax", "ymax"]].to_numpy()
@@ -333,8 +344,9 @@ def test_where_there_is_no_mask_the_box_says_where_the_object_is():
 
 def test_a_map_that_points_nowhere_is_counted():
     one = case()
-    maps = {"cam": one.maps["cam"].copy()}
-    maps["cam"][1] = -1.0
+    values = one.maps["cam"].values.copy()
+    values[1] = -1.0
+    maps = {"cam": StoredMaps(values)}
     again = Case(one.classifier, None, one.packed, one.rows, one.predicted, maps)
     scores = score(again, settings(judge_measures=["localization"]))
     assert scores.values["constant"].tolist() == [[float(i == 1), 0, 0, 0] for i in range(N)]
@@ -342,7 +354,7 @@ def test_a_map_that_points_nowhere_is_counted():
     assert np.isnan(scores.values["energy"][1, 0])
 
 
-def test_in_a_group_of_three_a_picture_counts_once_for_all_pairs():
+def test_in_a_group_of_three_an_image_counts_once_for_all_pairs():
     rows = [
         ("1.png", "a", other, "cam", 1.0, drop, np.nan) for other, drop in (("b", 1.0), ("c", 3.0))
     ]
@@ -353,7 +365,7 @@ def test_in_a_group_of_three_a_picture_counts_once_for_all_pairs():
     assert (whole.value, whole.n) == (3.0, 2)
 
 
-def test_methods_that_run_the_network_for_every_channel_are_compared_on_fewer_pictures():
+def test_methods_that_run_the_network_for_every_channel_are_compared_on_fewer_images():
     one = case()
     maps = {"cam": one.maps["cam"], "score_cam": one.maps["cam"]}
     slow = Case(one.classifier, None, one.packed, one.rows, one.predicted, maps)

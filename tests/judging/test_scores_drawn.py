@@ -1,29 +1,39 @@
-"""Judging pictures of a drawn source: what parts are worth, and where look-alikes differ."""
+"""Judging images of a drawn source: what parts are worth, and where look-alikes differ."""
 
 import numpy as np
 import pytest
 import torch
 
+from pokecam.cam.stored_maps import StoredMaps
 from pokecam.data.packed import images
 from pokecam.data.packing.pack import pack
 from pokecam.data.sources import drawn, raw_zip
-from pokecam.judging import parts, tables
+from pokecam.judging import tables
 from pokecam.judging.case import Case
-from pokecam.judging.lookalikes import look_alikes
-from pokecam.judging.scores import JudgeSettings, score
+from pokecam.judging.ground_truth import ground_truth
+from pokecam.judging.lookalikes import compare_lookalikes
+from pokecam.judging.measures import JudgeSettings
+from pokecam.judging.redrawing import Redrawing
+from pokecam.judging.scores import score
 from pokecam.networks import classifier
 from pokecam.networks.classifier import predict
 from tests.conftest import PROJECT
 
 SIZE_PX = 96
 CLASSES = ["Squirtle", "Wartortle"]
-ROWS = np.array([1, 3, 5, 7])  # of ten pictures, five a class
+ROWS = np.array([1, 3, 5, 7])  # of ten images, five a class
 
 
 @pytest.fixture(scope="module")
-def case(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("drawn")
-    members = drawn.members(PROJECT / "drawn", images_per_class=5, draw_seed=3, workers=1)
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("drawn")
+
+
+@pytest.fixture(scope="module")
+def case(folder):
+    members = drawn.members(
+        PROJECT / "datasets" / "drawn.yaml", images_per_class=5, draw_seed=3, workers=1
+    )
     raw_zip.write_raw_zip(members, folder / "raw.zip")
     pack(
         folder / "raw.zip",
@@ -36,30 +46,34 @@ def case(tmp_path_factory):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = classifier.build_classifier("squeezenet1_1", "gap", CLASSES, SIZE_PX).eval()
-    maps = {"cam": np.random.default_rng(0).random((len(ROWS), 2, 6, 6), dtype=np.float32)}
+    maps = {
+        "cam": StoredMaps(np.random.default_rng(0).random((len(ROWS), 2, 6, 6), dtype=np.float32))
+    }
     packed = images.load_packed(folder / "images")
     return Case(network, None, packed, ROWS, np.array([0, 1, 0, 1]), maps)
 
 
 @pytest.fixture(scope="module")
-def redrawing():
-    return parts.Redrawing(PROJECT / "drawn", SIZE_PX)
+def redrawing(case, folder):
+    return Redrawing(folder / "images" / "scenes", SIZE_PX)
 
 
 def settings():
     wanted = ["localization", "parts", "lookalikes", "background"]
-    return JudgeSettings(judge_measures=wanted, judge_pictures=3, seed=1)
+    return JudgeSettings(judge_measures=wanted, judge_images=3, seed=1)
 
 
 def test_a_parts_worth_is_the_fall_of_the_logit_of_the_predicted_class(case, redrawing):
     scores = score(case, settings(), redrawing)
     table = scores.drops
-    asked = [case.files[i] for i in (0, 1, 2)]  # of 2 + 2 pictures three, classes taking turns
+    asked = [case.files[i] for i in (0, 1, 2)]  # of 2 + 2 images three, classes taking turns
     assert list(table.file.unique()) == asked
     for i, file in enumerate(asked):
         number, label = ROWS[i], case.labels[i]
         for row in table[table.file == file].itertuples():
-            (without,) = redrawing.pictures(label, int(case.seeds[file]), [frozenset({row.part})])
+            (without,) = redrawing.images(
+                label, int(case.scene_seeds[file]), [frozenset({row.part})]
+            )
             both = np.stack([case.packed.pixels[number], without])
             logits = predict(case.network, both, np.arange(2))[:, case.predicted[i]]
             assert row.drop == pytest.approx((logits[0] - logits[1]).item(), abs=1e-4)
@@ -70,7 +84,7 @@ def test_a_parts_worth_is_the_fall_of_the_logit_of_the_predicted_class(case, red
 
 
 def test_truth_is_the_mask_and_the_sources_own_box(case):
-    truth = case.truth(slice(0, 4))
+    truth = ground_truth(case.packed, ROWS)
     assert np.array_equal(truth.masks, case.packed.masks[ROWS] > 0)
     boxes = case.packed.boxes.set_index("image")
     for file, (box,) in zip(case.files, truth.boxes, strict=True):
@@ -78,7 +92,7 @@ def test_truth_is_the_mask_and_the_sources_own_box(case):
 
 
 def test_look_alikes_are_compared_by_their_own_drawings(case, redrawing):
-    table = look_alikes(case, np.array([0, 3]), seed=1, redrawing=redrawing)
+    table = compare_lookalikes(case, np.array([0, 3]), seed=1, redrawing=redrawing)
     assert set(zip(table.file, table.label, table.against, strict=True)) == {
         (case.files[0], "Squirtle", "Wartortle"),
         (case.files[3], "Wartortle", "Squirtle"),
@@ -96,7 +110,7 @@ def not_asked():
 
 
 def test_every_table_that_was_asked_for_is_made(case, redrawing):
-    made = tables.tables(case, settings(), redrawing, shuffled=not_asked)
+    made = tables.judgement_tables(case, settings(), redrawing, not_asked)
     assert set(made) == {
         *("scores", "measures", "tests", "parts", "importance", "lookalikes", "background"),
     }

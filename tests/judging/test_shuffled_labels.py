@@ -78,7 +78,7 @@ def test_labels_say_nothing_and_classes_keep_their_numbers(packed, weights, aske
     assert (recipe.epochs, is_pretrained, recipe.seed) == (6, False, 3)
 
 
-def test_it_takes_as_many_epochs_as_there_are_pictures_to_learn(packed, weights, asked):
+def test_it_takes_as_many_epochs_as_there_are_images_to_learn(packed, weights, asked):
     trained(packed, weights, epochs=None)
     assert asked[0][3].epochs == 3 * 40
 

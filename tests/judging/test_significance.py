@@ -23,7 +23,7 @@ def test_an_interval_as_scipy_gives_it():
     assert (found.low, found.high) == pytest.approx(tuple(expected), abs=0.02)
 
 
-def test_pictures_without_a_value_are_left_out():
+def test_images_without_a_value_are_left_out():
     values = np.array([1.0, np.nan, 3.0])
     assert interval(values, seed=0).n == 2
     assert interval(values, seed=0).value == 2
@@ -35,8 +35,8 @@ def test_pictures_without_a_value_are_left_out():
     assert nobody.n == 0
 
 
-def test_a_statistic_of_whole_pictures():
-    """Pictures are resampled, not what they consist of."""
+def test_a_statistic_of_whole_images():
+    """Images are resampled, not what they consist of."""
     values = np.repeat(np.array([[0.0], [1.0], [2.0]]), 5, axis=1)  # (3, 5)
     found = interval(values, seed=0, statistic=lambda means: means.max(axis=1))
     assert found.value == 1

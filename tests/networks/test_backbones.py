@@ -14,7 +14,7 @@ N_CLASSES = 3
 
 @pytest.fixture(scope="module", params=each())
 def network(request):
-    """(name, torchvision's network in evaluation mode, a batch of two pictures)."""
+    """(name, torchvision's network in evaluation mode, a batch of two images)."""
     torch.manual_seed(0)
     family = BACKBONES[request.param]
     built = torchvision.models.get_model(
@@ -73,7 +73,7 @@ def test_activations_come_after_the_activation_function(network):
 
 @torch.no_grad()
 def test_the_grid_of_a_transformer_is_where_its_patches_are():
-    """Whatever happens in one corner of the picture changes the token of that corner first."""
+    """Whatever happens in one corner of the image changes the token of that corner first."""
     torch.manual_seed(0)
     body, _ = backbones.split("vit_b_32", N_CLASSES)
     body.encoder.layers = nn.Sequential()  # patches alone: each sees its own 32 pixels
@@ -119,7 +119,7 @@ def test_batch_norm_arrives_in_short_trainings():
     assert {norm.momentum for norm in norms} == {0.1}
 
 
-def test_every_backbone_has_official_weights_that_state_its_smallest_picture():
+def test_every_backbone_has_official_weights_that_state_its_smallest_image():
     for name in BACKBONES:
         assert backbones.imagenet_weights(name).url
         assert 1 <= backbones.smallest_image_px(name) <= 256

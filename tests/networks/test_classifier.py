@@ -152,7 +152,7 @@ def test_metadata_are_written_in_one_order(tmp_path):
     assert torch.equal(safetensors_file.read_safetensors(path)[0]["b"], torch.ones(2))
 
 
-def test_too_small_pictures_are_refused():
+def test_too_small_images_are_refused():
     with pytest.raises(InputError, match=r"image_size: 32 .* alexnet, which takes 63"):
         classifier.build_classifier("alexnet", "gap", CLASSES, 32)
 

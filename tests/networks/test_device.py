@@ -42,7 +42,7 @@ def test_training_in_bfloat16_where_it_is_faster(unit, network, expected, monkey
 
 
 @pytest.mark.parametrize("free_bytes", [0, 2**30])
-def test_pictures_are_the_same_kept_on_the_device_or_not(free_bytes, monkeypatch):
+def test_images_are_the_same_kept_on_the_device_or_not(free_bytes, monkeypatch):
     monkeypatch.setattr(device, "_free_bytes", lambda _: free_bytes)
     pixels = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 3), dtype=np.uint8)
     rows = np.array([8, 2, 3, 5])

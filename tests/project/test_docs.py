@@ -203,13 +203,13 @@ def test_every_python_example_runs(page, tmp_path, monkeypatch):
 
 
 def check_listed(listed, folder: Path) -> None:
-    """The source of the guide gives the pictures that its csv names, and says what is wrong."""
+    """The source of the guide gives the images that its csv names, and says what is wrong."""
     (folder / "a.png").write_bytes(b"one")
     table = folder / "labels.csv"
     table.write_text(f"file,label\n{folder}/a.png,Ant\n", encoding="utf-8")
     assert SOURCES["csv"].fits(str(table))
     assert list(listed(table)) == [("images/Ant/a.png", b"one")]
-    table.write_text("picture\na.png\n", encoding="utf-8")
+    table.write_text("image\na.png\n", encoding="utf-8")
     with pytest.raises(InputError, match="columns file and label"):
         list(listed(table))
 
@@ -364,7 +364,7 @@ def test_what_the_guide_says_of_a_backbone_is_so(backbone):
 def test_what_is_not_used_is_told_with_the_limits_that_hold():
     from pokecam.data.packing import limits
 
-    told = (PROJECT / "docs/your-own-pictures.md").read_text(encoding="utf-8")
+    told = (PROJECT / "docs/your-own-images.md").read_text(encoding="utf-8")
     of = limits._MEGAPIXELS_OF
     wanted = f"above {limits.MAX_MEGAPIXELS} megapixels (JPEG), {of['AVIF']} (AVIF, TIFF, WebP), "
     assert {of["AVIF"], of["TIFF"], of["WEBP"]} == {of["AVIF"]}

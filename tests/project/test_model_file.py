@@ -54,8 +54,8 @@ def test_the_scripts_in_the_docs_need_nothing_but_the_file_and_agree(finished, e
     ours, onnx = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     assert sum("import" not in line for line in ours.split("\n") if line) <= 10
     (elsewhere.path / NAME).write_bytes((finished.path / MODEL).read_bytes())
-    Image.open(finished.path.parent / "pictures" / "Bee" / "00.png").resize((90, 60)).save(
-        elsewhere.path / "picture.jpg"
+    Image.open(finished.path.parent / "images" / "Bee" / "00.png").resize((90, 60)).save(
+        elsewhere.path / "image.jpg"
     )
     command = (sys.executable, "-m", "pokecam", "export", "model.onnx", "--model", NAME)
     assert "logits and cams" in script(elsewhere, *command, PYTHONPATH=str(PROJECT))

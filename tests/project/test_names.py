@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 
 from pokecam.data.packed.csv_tables import read_table
 from pokecam.data.packed.images import load_packed
-from tests.support.pictures import picture
+from tests.support.images import image_bytes
 from tests.support.repository import clone_project
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -32,19 +32,19 @@ NAMES = [
 ]
 CLASSES = [KNOWN_AS.get(name, name) for name in NAMES]
 LOOKALIKES = [["Ant", "ant"], ["1", "1e3", "No"], ["$x$", "%s"], [TURNED, LONG]]
-EACH = 3  # pictures: one to train, one to validate, one to test
+EACH = 3  # images: one to train, one to validate, one to test
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     base = tmp_path_factory.mktemp("names")
-    with zipfile.ZipFile(base / "pictures.zip", "w") as out:
+    with zipfile.ZipFile(base / "images.zip", "w") as out:
         for i, name in enumerate(NAMES):
             for j in range(EACH):
-                out.writestr(f"{name}/{j}.png", picture(EACH * i + j))
+                out.writestr(f"{name}/{j}.png", image_bytes(EACH * i + j))
         # Boxes that nobody gave a line.
         out.writestr("boxes.csv", "image;label;xmin;ymin;xmax;ymax\r\n")
-    repository = clone_project(base / "repository", base / "pictures.zip")
+    repository = clone_project(base / "repository", base / "images.zip")
     repository.set(
         classes=NAMES, lookalikes=LOOKALIKES, judge_measures=["faithfulness", "lookalikes"]
     )
@@ -72,7 +72,7 @@ def test_data_have_the_names_as_they_are(finished):
     for table in (data / "images" / "manifest.csv", data / "split.csv"):
         assert column(table, "file") == files
         assert column(table, "label") == [file.rpartition("/")[0] for file in files]
-    assert sorted(column(data / "split.csv", "part")) == sorted(["train", "val", "test"] * 31)
+    assert sorted(column(data / "split.csv", "subset")) == sorted(["train", "val", "test"] * 31)
 
 
 def test_predictions_and_reports_have_the_names_as_they_are(finished):
@@ -95,7 +95,7 @@ def test_files_of_the_report_have_names_for_any_disk(finished):
 
 
 def test_figures_can_be_read(finished):
-    """No picture is squeezed to nothing by a long name, and all of them are drawings."""
+    """No image is squeezed to nothing by a long name, and all of them are drawings."""
     figures = finished.path / "reports" / "figures"
     for name in ("confusion", "curves", "measures"):
         root = ElementTree.parse(figures / f"{name}.svg").getroot()
@@ -123,7 +123,7 @@ def test_the_page_shows_the_names_as_text(finished):
         assert page.locator("#gallery .card").evaluate_all(files) == CLASSES
         for name in CLASSES:
             page.select_option("#label", name)
-            assert page.locator("#count").inner_text() == "1 of 31 pictures"
+            assert page.locator("#count").inner_text() == "1 of 31 images"
         assert page.locator("main b").count() == 0
         # What is beside a name from right to left stays beside it.
         page.select_option("#label", "עברית")
@@ -135,8 +135,8 @@ def test_the_page_shows_the_names_as_text(finished):
     assert wrong == []
 
 
-def test_new_pictures_are_explained_by_class(finished, tmp_path):
-    (tmp_path / "new.png").write_bytes(picture(999))
+def test_new_images_are_explained_by_class(finished, tmp_path):
+    (tmp_path / "new.png").write_bytes(image_bytes(999))
     asked = [LONG, "$x$", "=1+1", "👩\u200d🔬 lab", "1e3"]
     words = ("explain", str(tmp_path / "new.png"), "--out", str(tmp_path), "--classes")
     told = finished.pokecam(*words, *asked)

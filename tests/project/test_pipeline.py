@@ -1,4 +1,4 @@
-"""The chain of artifacts, with the real `dvc`, on a tiny folder of generated pictures."""
+"""The chain of artifacts, with the real `dvc`, on a tiny folder of generated images."""
 
 import re
 import shutil
@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from tests.support.repository import ALL, COLOURS, Repository, draw_pictures, ran
+from tests.support.repository import ALL, COLOURS, Repository, draw_images, ran
 
 
 def test_nothing_changed_nothing_runs(repository):
@@ -20,7 +20,7 @@ def test_nothing_changed_nothing_runs(repository):
     [
         ({"backbone": "alexnet"}, "weights train evaluate cam judge report"),
         ({"cam_methods": ["grad_cam"]}, "cam judge report"),
-        ({"judge_pictures": 2}, "judge report"),
+        ({"judge_images": 2}, "judge report"),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (
@@ -77,15 +77,15 @@ def test_a_new_torch_reruns_the_stages_whose_numbers_it_decides(repository):
     assert repository.repro() == ["weights", "train", "evaluate", "cam", "judge"]
 
 
-def test_a_picture_added_to_the_folder_is_noticed(repository, tmp_path):
-    pictures = tmp_path / "own"
-    draw_pictures(pictures, COLOURS, 10)
-    repository.set(source=str(pictures))
+def test_an_image_added_to_the_folder_is_noticed(repository, tmp_path):
+    images = tmp_path / "own"
+    draw_images(images, COLOURS, 10)
+    repository.set(source=str(images))
     # The same bytes from another place: the archive is equal, so nothing after it runs.
     assert repository.repro() == ["download", "report"]
-    draw_pictures(pictures, {"Ant": COLOURS["Ant"]}, 11)
+    draw_images(images, {"Ant": COLOURS["Ant"]}, 11)
     assert set(repository.repro()) == set(ALL) - {"weights"}
-    (pictures / "Ant" / "10.png").unlink()
+    (images / "Ant" / "10.png").unlink()
     assert repository.repro() == ["report"]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import PROJECT
 from tests.project.test_docs import in_blocks
-from tests.support.repository import Repository, draw_pictures
+from tests.support.repository import Repository, draw_images
 
 ELSEWHERE = {
     "make": "CI, from a clean clone; tests of its own would install 5 GB",
@@ -38,10 +38,10 @@ def commands_of_readme() -> list[str]:
 class Reader:
     """Somebody who types the commands of README, each as it stands there."""
 
-    def __init__(self, repository: Repository, own_pictures: str, store: str) -> None:
+    def __init__(self, repository: Repository, own_images: str, store: str) -> None:
         self.repository = repository
         self.not_typed = [one for one in commands_of_readme() if one not in ELSEWHERE]
-        self.here = SMALL | {"/path/to/pictures": own_pictures, "/mnt/store/pokecam": store}
+        self.here = SMALL | {"/path/to/images": own_images, "/mnt/store/pokecam": store}
 
     def type(self, beginning: str, repository: Repository | None = None) -> str:
         """Run the next command that begins so."""
@@ -54,7 +54,7 @@ class Reader:
 
 @pytest.mark.slow
 def test_every_command_does_what_it_says(repository, tmp_path):
-    draw_pictures(tmp_path / "own", {"cat": (90, 60, 30), "lynx": (30, 60, 90)}, 12)
+    draw_images(tmp_path / "own", {"cat": (90, 60, 30), "lynx": (30, 60, 90)}, 12)
     origin = tmp_path / "origin"
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", origin], check=True)
     repository.run("git", "branch", "-M", "main")
@@ -84,13 +84,13 @@ def test_every_command_does_what_it_says(repository, tmp_path):
 
     assert "Running stage 'report'" in reader.type("dvc exp run -S source=/path")
     model = repository.path / "models" / "classifier.safetensors"
-    picture = next((tmp_path / "own" / "lynx").iterdir()).read_bytes()
-    (repository.path / "pictures").mkdir()
-    for place in ("picture.jpg", "pictures/one.png"):
-        (repository.path / place).write_bytes(picture)
-    assert "→ explained/picture" in reader.type("python -m pokecam explain picture.jpg")
+    image = next((tmp_path / "own" / "lynx").iterdir()).read_bytes()
+    (repository.path / "images").mkdir()
+    for place in ("image.jpg", "images/one.png"):
+        (repository.path / place).write_bytes(image)
+    assert "→ explained/image" in reader.type("python -m pokecam explain image.jpg")
     reader.here["Pikachu Raichu"] = "cat lynx"
-    assert "→ explained/one" in reader.type("python -m pokecam explain pictures/")
+    assert "→ explained/one" in reader.type("python -m pokecam explain images/")
     reader.type("python -m pokecam export")
     assert (repository.path / "model.onnx").stat().st_size > model.stat().st_size / 2
     assert "ok    Python" in reader.type("python -m pokecam doctor")

@@ -17,7 +17,7 @@ from tests.support.stores import Store
 
 EVERYTHING = ("--run-cache", "--all-commits")
 BOTH, ONE = "cam_methods=[cam,finer_cam]", "cam_methods=[grad_cam]"
-KNOWN_TO_DVC_ALONE = "judge_pictures=2"
+KNOWN_TO_DVC_ALONE = "judge_images=2"
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_an_experiment_that_was_never_committed_is_pulled_and_applied(yours, sto
     mine.run("dvc", "pull", "--run-cache")
     mine.run("dvc", "exp", "pull", "origin", "other")
     mine.run("dvc", "exp", "apply", "other")
-    assert yaml.safe_load((mine.path / "params.yaml").read_text())["judge_pictures"] == 2
+    assert yaml.safe_load((mine.path / "params.yaml").read_text())["judge_images"] == 2
     assert mine.repro() == []
     leave(mine)
     assert mine.experiment(KNOWN_TO_DVC_ALONE) == ["report"]
@@ -112,7 +112,7 @@ def test_without_a_pull_what_is_missing_is_fetched_as_it_is_needed(yours, filled
 
 
 @pytest.mark.slow
-def test_pictures_that_are_on_another_machine_are_not_needed(yours, filled, tmp_path):
+def test_images_that_are_on_another_machine_are_not_needed(yours, filled, tmp_path):
     mine = clone(yours, tmp_path / "mine", filled)
     source = Path(yaml.safe_load((mine.path / "params.yaml").read_text())["source"])
     elsewhere = source.rename(source.with_name("elsewhere"))

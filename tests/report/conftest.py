@@ -29,12 +29,12 @@ def run_folder(tmp_path_factory):
     write_csv(data / "images" / "manifest.csv", table.assign(group=range(len(table))))
     write_csv(
         data / "images" / "quarantine.csv",
-        pd.DataFrame([[f"{HARMFUL}/x.svg", HARMFUL, "no picture: <svg>"]]).set_axis(
+        pd.DataFrame([[f"{HARMFUL}/x.svg", HARMFUL, "no image: <svg>"]]).set_axis(
             ["file", "label", "reason"], axis=1
         ),
     )
     write_csv(data / "images" / "duplicates.csv", table.iloc[:2].assign(group=1))
-    # The object: a rectangle, in the pictures of the first two classes; boxes of the first picture.
+    # The object: a rectangle, in the images of the first two classes; boxes of the first image.
     masks = np.zeros(pixels.shape[:3], dtype=np.uint8)
     masks[: 2 * N_PER_CLASS, 12:36, 6:30] = 3
     np.save(data / "images" / "masks.npy", masks)
@@ -45,10 +45,10 @@ def run_folder(tmp_path_factory):
     lookalikes = [["Mr. Mime", "mr-mime"]]
     write_json(data / "images" / "classes.json", {"classes": CLASSES, "lookalikes": lookalikes})
     parts = ["train", "val", "test", "test"] * len(CLASSES)
-    write_csv(data / "split.csv", table.assign(part=parts))
+    write_csv(data / "split.csv", table.assign(subset=parts))
 
     test = table[[part == "test" for part in parts]]
-    # The second picture of the first class is taken for the second class; all else is right.
+    # The second image of the first class is taken for the second class; all else is right.
     certain = np.repeat(np.eye(len(CLASSES)), 2, axis=0) * 0.8 + 0.05
     certain[1] = [0.2, 0.7, 0.05, 0.05]
     truth = np.repeat(range(len(CLASSES)), 2)
@@ -78,7 +78,7 @@ def run_folder(tmp_path_factory):
         }
     )
     write_csv(models / "history.csv", history)
-    values = {"source": "/home/me/pictures", "backbone": "resnet18", "weights": "none"}
+    values = {"source": "/home/me/images", "backbone": "resnet18", "weights": "none"}
     values |= {"head": "gap", "epochs": None, "lookalikes": lookalikes}
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
     return folder
@@ -118,7 +118,7 @@ def write_judgement(folder, files):
     tests = [(*names, by, by - 0.1, by + 0.3, 8, p) for *names, by, p in tests]
     columns = ["measure", "method", "other", "difference", "low", "high", "n", "p_holm"]
     write_csv(folder / "tests.csv", pd.DataFrame(tests, columns=columns))
-    # Of the first picture nothing but pointing is known, of the last nothing at all.
+    # Of the first image nothing but pointing is known, of the last nothing at all.
     scores = [
         (file, method, np.nan if row == 0 else row / 10 + number / 100, row % 2)
         for row, file in enumerate(files[:-1])

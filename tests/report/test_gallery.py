@@ -1,4 +1,4 @@
-"""What the page's script is given: the maps it stores, and what it is told of each picture."""
+"""What the page's script is given: the maps it stores, and what it is told of each image."""
 
 import base64
 import json
@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from pokecam.cam.display import display
+from pokecam.cam.stored_maps import StoredMaps
 from pokecam.report import gallery
 from pokecam.report.gallery import Bundle
 from tests.report.conftest import CLASSES, HARMFUL, SIZE_PX
@@ -82,12 +83,13 @@ def test_the_most_probable_classes_are_kept_and_always_its_own():
     ("n_classes", "size", "expected"),
     [(10, (7, 7), 10), (150, (7, 7), 11), (150, (28, 28), 5), (10, (56, 56), 2), (1, (56, 56), 1)],
 )
-def test_how_many_maps_of_a_picture_are_kept(n_classes, size, expected):
-    maps = [np.zeros((1, n_classes, 1, 1)), np.zeros((1, n_classes, *size))]
+def test_how_many_maps_of_an_image_are_kept(n_classes, size, expected):
+    sizes = [(1, 1), size]
+    maps = [StoredMaps(np.zeros((1, n_classes, *shape))) for shape in sizes]
     assert gallery._n_kept(n_classes, maps) == expected
 
 
-def test_every_picture_is_in_one_bundle_of_its_class(built, inputs):
+def test_every_image_is_in_one_bundle_of_its_class(built, inputs):
     assert [bundle.rows for bundle in built.bundles] == [[0, 1], [2, 3], [4, 5], [6, 7]]
     assert [bundle.name for bundle in built.bundles] == [
         "img-src-x-onerror-alert-1",
@@ -95,18 +97,18 @@ def test_every_picture_is_in_one_bundle_of_its_class(built, inputs):
         "mr-mime-2",
         "x-uni",
     ]
-    assert [(p.bundle, p.at) for p in built.pictures[2:4]] == [("mr-mime", 0), ("mr-mime", 1)]
-    mistake = built.pictures[1]
+    assert [(p.bundle, p.at) for p in built.images[2:4]] == [("mr-mime", 0), ("mr-mime", 1)]
+    mistake = built.images[1]
     assert (mistake.label, mistake.predicted, mistake.probability, mistake.own) == (0, 1, 0.7, 0.2)
     assert built.pairs == [(1, 2)]
 
 
-def test_many_pictures_of_a_class_are_divided(inputs, monkeypatch):
+def test_many_images_of_a_class_are_divided(inputs, monkeypatch):
     monkeypatch.setattr(gallery, "BUNDLE", 1)
     divided = gallery.build_gallery(inputs)
     assert [bundle.name for bundle in divided.bundles[2:4]] == ["mr-mime.1", "mr-mime.2"]
     assert divided.bundles[3].rows == [3]
-    assert (divided.pictures[3].bundle, divided.pictures[3].at) == ("mr-mime.2", 0)
+    assert (divided.images[3].bundle, divided.images[3].at) == ("mr-mime.2", 0)
 
 
 def test_a_bundles_image_has_the_very_pixels_row_by_row(inputs):
@@ -131,7 +133,7 @@ def test_stored_maps_are_those_of_the_classes_that_are_named(inputs):
         scale = np.array(told["maps"][method]["scale"])
         values = decoded(told["maps"][method]["values"], "<i2").reshape(2, 4, 3, 3)
         for at, row in enumerate(bundle.rows):
-            expected = maps[row][told["classes"][at]]
+            expected = maps.values[row][told["classes"][at]]
             most = np.abs(expected).max() / 32767
             np.testing.assert_allclose(values[at] * scale[at][:, None, None], expected, atol=most)
 
@@ -161,14 +163,14 @@ def test_masks_without_an_object_are_left_out(inputs):
 
 
 def test_scores_are_in_the_order_of_the_methods_and_the_unknown_is_null(built, inputs):
-    assert built.pictures[0].scores == {"pointing": [0, 0]}
-    assert built.pictures[2].scores == {"deletion": [0.2, 0.21], "pointing": [0, 0]}
-    assert built.pictures[-1].scores is None
+    assert built.images[0].scores == {"pointing": [0, 0]}
+    assert built.images[2].scores == {"deletion": [0.2, 0.21], "pointing": [0, 0]}
+    assert built.images[-1].scores is None
     measures = gallery.data(built, inputs)["measures"]
     assert [measure["key"] for measure in measures] == ["deletion", "pointing"]
 
 
-def test_measures_that_no_picture_has_are_no_order(built, inputs):
+def test_measures_that_no_image_has_are_no_order(built, inputs):
     bare = replace(inputs.judgement, scores=inputs.judgement.scores.assign(deletion=np.nan))
     measures = gallery.data(built, replace(inputs, judgement=bare))["measures"]
     assert [measure["key"] for measure in measures] == ["pointing"]

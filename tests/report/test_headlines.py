@@ -33,20 +33,20 @@ def test_wilson_interval(right, n, expected):
 
 def test_predictions(built):
     assert built["Accuracy"].value == "87.5 %"
-    assert built["Accuracy"].note == "7 of 8 test pictures; 95 % interval 52.9 % to 97.8 %"
+    assert built["Accuracy"].note == "7 of 8 test images; 95 % interval 52.9 % to 97.8 %"
     assert built["Among look-alikes"].value == "100.0 %"
-    assert built["Among look-alikes"].note.startswith("4 of 4 test pictures of look-alike classes")
+    assert built["Among look-alikes"].note.startswith("4 of 4 test images of look-alike classes")
     # Hits 1, 2, 2, 2 of 2 each; 1, 3, 2, 2 said.
     assert built["Macro F1"].value == f"{100 * (2 / 3 + 4 / 5 + 1 + 1) / 4:.1f} %"
     assert built["Log-loss"].value == f"{-(7 * np.log(0.85) + np.log(0.2)) / 8:.3g}"
 
 
-def test_maps_and_pictures(built):
+def test_maps_and_images(built):
     """CAM beats both baselines at pointing, not at deletion; ranks of parts nobody has."""
     assert built["Maps"].value == "1 of 3"
     assert "CAM" in built["Maps"].note
-    assert built["Pictures"].value == "16"
-    assert built["Pictures"].note == (
+    assert built["Images"].value == "16"
+    assert built["Images"].note == (
         "4 to train, 4 to validate, 8 to test; 1 more could not be used, 2 are near-duplicates"
     )
 
@@ -68,7 +68,7 @@ def test_macro_f1_is_that_of_scikit_learn():
     assert headlines.macro_f1(means).shape == ()
 
 
-def test_one_right_picture_of_each_class_gives_no_interval_below_it(inputs):
+def test_one_right_image_of_each_class_gives_no_interval_below_it(inputs):
     """A class that a resampling leaves out is not one that was missed."""
     said = inputs.predictions.iloc[[0, 2, 4, 6]].reset_index(drop=True)
     told = headlines.build_headlines(

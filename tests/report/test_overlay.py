@@ -24,7 +24,7 @@ def test_lighter_means_more(name):
     assert lightness[-1] - lightness[0] > 150
 
 
-def test_lighter_means_more_on_any_even_picture():
+def test_lighter_means_more_on_any_even_image():
     for level in (0, 60, 128, 200, 255):
         pixels = np.full((16, 16, 3), level, dtype=np.uint8)
         lightness = (overlay(pixels, RAMP) @ LUMINANCE).ravel()
@@ -33,7 +33,7 @@ def test_lighter_means_more_on_any_even_picture():
         assert lightness[-1] > 100 + lightness[0]
 
 
-def test_a_map_of_zero_leaves_a_grey_picture():
+def test_a_map_of_zero_leaves_a_grey_image():
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     painted = overlay(pixels, np.zeros((8, 8), dtype=np.float32))
     expected = (1 - OPACITY) * (pixels @ LUMINANCE)[..., None] + OPACITY * COLOURS["inferno"][0]
@@ -48,7 +48,7 @@ def test_for_is_orange_against_is_purple_and_neither_is_pale():
     assert red > blue + 30
     assert blue_against > red_against + 10
     assert middle.min() > 230 * OPACITY
-    expected = OPACITY * AGAINST[[0, 255]].astype(float)  # the picture is black
+    expected = OPACITY * AGAINST[[0, 255]].astype(float)  # the image is black
     np.testing.assert_allclose(colours[:2], expected, atol=0.51)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pokecam.cam.stored_maps import StoredMaps
 from pokecam.report import page
 from pokecam.report.slugs import slugs
 from tests.report.conftest import CLASSES
@@ -32,8 +33,9 @@ def test_maps_that_point_nowhere_are_counted_in_every_method(built):
 def test_one_map_for_all_classes_counts_as_that_of_each():
     maps = np.zeros((3, 1, 2, 2), dtype=np.float32)
     maps[0, 0, 0, 0] = 1
-    shared = np.broadcast_to(maps, (3, 5, 2, 2))
-    assert page.count_constant([shared, np.ones((1, 2, 2, 2))]) == 2 * 5 + 2
+    per_class = np.ones((3, 5, 2, 2), dtype=np.float32)
+    stored = [StoredMaps(maps), StoredMaps(per_class)]
+    assert page.count_constant(stored, n_classes=5) == 2 * 5 + 3 * 5
 
 
 def test_metrics_are_flat_short_and_rounded(inputs):
@@ -46,7 +48,7 @@ def test_metrics_are_flat_short_and_rounded(inputs):
 
 
 def test_of_a_path_only_its_last_part_is_told(built):
-    assert built.parameters["source"] == "pictures"
-    assert "(pictures)" in built.summary
+    assert built.parameters["source"] == "images"
+    assert "(images)" in built.summary
     assert built.parameters["lookalikes"] == "Mr. Mime / mr-mime"
     assert built.parameters["epochs"] == "null"

@@ -1,4 +1,4 @@
-"""Contact sheets: what is where, and that the pictures are the ones the network saw."""
+"""Contact sheets: what is where, and that the images are the ones the network saw."""
 
 import numpy as np
 from PIL import Image
@@ -46,10 +46,10 @@ def test_the_marked_are_framed_and_others_not():
     assert (grey[rows, GAP_PX + PITCH_PX + GAP_PX - 7] == 255).all()
 
 
-def test_contact_sheet_has_a_typical_and_the_hardest_picture_with_the_maps_of_what_was_said(inputs):
+def test_contact_sheet_has_a_typical_and_the_hardest_image_with_the_maps_of_what_was_said(inputs):
     built = gallery.build_gallery(inputs)
     image = examples.contact(inputs, built)
-    # Of the first class: the right picture, row 0; then the mistake, row 1, with its own class.
+    # Of the first class: the right image, row 0; then the mistake, row 1, with its own class.
     small = [sheets.small(inputs.packed.pixels[inputs.test_rows[row]]) for row in (0, 1)]
     top = HEADING_PX + CAPTION_PX
     across = 3 * PITCH_PX + GAP_PX
@@ -57,7 +57,7 @@ def test_contact_sheet_has_a_typical_and_the_hardest_picture_with_the_maps_of_wh
     np.testing.assert_array_equal(cut(image, GAP_PX + across, top), small[1])
     for line, index in enumerate([1, 0]):  # predicted, own
         for number, method in enumerate(["cam", "grad_cam"], start=1):
-            shown = display(inputs.maps[method][1, index], PANEL_PX)
+            shown = display(inputs.maps[method].of(1, index), PANEL_PX)
             expected = overlay(small[1], shown)
             left = GAP_PX + across + number * PITCH_PX
             found = cut(image, left, top + line * (CAPTION_PX + PITCH_PX))
@@ -68,7 +68,7 @@ def test_lookalikes_are_shown_with_both_maps(inputs):
     built = gallery.build_gallery(inputs)
     image = examples.lookalikes(inputs, built)
     # Typical is the second of two equals.
-    maps = inputs.maps["cam"][3]
+    maps = inputs.maps["cam"].values[3]
     pixels = sheets.small(inputs.packed.pixels[inputs.test_rows[3]])
     for number, index in enumerate([1, 2], start=1):
         expected = overlay(pixels, display(maps[index], PANEL_PX))
@@ -82,7 +82,7 @@ def test_without_lookalikes_there_is_no_sheet(inputs):
     assert examples.lookalikes(inputs, built) is None
 
 
-def test_small_pictures_are_averaged():
+def test_small_images_are_averaged():
     pixels = np.random.default_rng(0).integers(0, 256, (320, 320, 3), dtype=np.uint8)
     means = pixels.reshape(PANEL_PX, 2, PANEL_PX, 2, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(sheets.small(pixels), means, atol=1)  # rounded twice

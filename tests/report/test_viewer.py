@@ -11,6 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 from pokecam.cam.display import display, upsampled
+from pokecam.cam.stored_maps import StoredMaps
 from pokecam.judging.localization import box
 from pokecam.report import gallery
 from pokecam.report.overlay import AGAINST, COLOURS
@@ -96,12 +97,12 @@ def in_colour(shown):
     return COLOURS["inferno"][np.round(255 * shown).astype(int)].astype(int)
 
 
-def test_the_gallery_shows_every_picture_mistakes_first(opened):
+def test_the_gallery_shows_every_image_mistakes_first(opened):
     page = opened()
     files = shown_files(page)
     assert len(files) == 8
     assert files[0] == MISTAKE
-    assert page.locator("#count").inner_text() == "8 pictures"
+    assert page.locator("#count").inner_text() == "8 images"
     assert page.locator("#gallery h3").first.inner_text() == f"{HARMFUL} 1 of 2 right"
 
 
@@ -119,7 +120,7 @@ def test_filters_and_order_are_in_the_address_and_come_back_from_it(opened):
     page.select_option("#result", "wrong")
     page.select_option("#method", "grad_cam")
     assert shown_files(page) == [MISTAKE]
-    assert page.locator("#count").inner_text() == "1 of 8 pictures"
+    assert page.locator("#count").inner_text() == "1 of 8 images"
     asked = {"label": HARMFUL, "result": "wrong", "method": "grad_cam"}
     assert state(page) == asked
     again = opened(page.evaluate("location.hash"))
@@ -146,7 +147,7 @@ def test_links_into_the_gallery(opened, inputs, hash_, rows):
     assert shown_files(opened(hash_)) == inputs.predictions.file[rows].to_list()
 
 
-def test_a_number_of_the_confusion_matrix_leads_to_its_pictures(opened):
+def test_a_number_of_the_confusion_matrix_leads_to_its_images(opened):
     page = opened()
     page.click(".confusion .mistake a")
     assert shown_files(page) == [MISTAKE]
@@ -159,13 +160,13 @@ def test_maps_are_painted_as_python_paints_them(opened, inputs):
     for (number, method), (index, name) in product(methods, enumerate(CLASSES)):
         page.locator("#classes .class").filter(has_text=name).first.click()
         found = painted(page, f"() => document.querySelectorAll('#stage .map')[{number}]")
-        expected = in_colour(display(inputs.maps[method][1, index], SIZE_PX))
+        expected = in_colour(display(inputs.maps[method].of(1, index), SIZE_PX))
         assert np.abs(found - expected).max() <= 4, (method, name)
 
 
 def test_differences_are_painted_as_python_paints_them(opened, inputs):
     page = opened("#pair=Mr.+Mime+|+mr-mime")
-    of = inputs.maps["cam"][2]
+    of = inputs.maps["cam"].values[2]
     large = upsampled(of[1] - of[2], SIZE_PX)
     values = large / np.abs(large).max()
     expected = AGAINST[np.round((1 - values) * 127.5).astype(int)]
@@ -194,7 +195,7 @@ def test_a_pair_is_shown_with_both_maps_and_their_difference(opened):
 def test_boxes_are_those_of_python(opened, inputs, level):
     page = opened()
     for row, index in product(range(8), range(4)):
-        shown = display(inputs.maps["cam"][row, index], SIZE_PX)
+        shown = display(inputs.maps["cam"].of(row, index), SIZE_PX)
         if not shown.any():
             continue
         call = f"([v, l]) => pokecam.box(Float32Array.from(v), {SIZE_PX}, l)"
@@ -203,7 +204,7 @@ def test_boxes_are_those_of_python(opened, inputs, level):
         assert edges == box(shown, level).tolist()
 
 
-def test_the_viewer_goes_through_pictures_and_classes_by_keys(opened):
+def test_the_viewer_goes_through_images_and_classes_by_keys(opened):
     page = opened()
     page.locator("#gallery .card").first.click()
     page.wait_for_selector("#viewer[open]")
@@ -247,7 +248,7 @@ def test_what_an_address_cannot_mean_is_left_out(opened, hash_):
     if "mr-mime" in hash_:
         page.wait_for_selector("#viewer[open]")
         assert page.locator("#level-value").inner_text() == "off"
-    assert page.locator("#count").inner_text() == "8 pictures"
+    assert page.locator("#count").inner_text() == "8 images"
     assert len(shown_files(page)) == 8
 
 
@@ -291,7 +292,7 @@ def test_a_constant_map_is_dark_and_says_so(opened):
     assert (dark == COLOURS["inferno"][0]).all()
 
 
-def test_what_is_known_of_a_picture_is_told(opened):
+def test_what_is_known_of_an_image_is_told(opened):
     page = opened(f"#view={MISTAKE.replace('=', '%3D')}")
     page.wait_for_selector("#viewer[open]")
     told = page.locator("#tables").inner_text()
@@ -303,7 +304,7 @@ def test_what_is_known_of_a_picture_is_told(opened):
     assert not painted(page, "() => document.querySelectorAll('#stage .lines')[0]").any()
 
 
-def test_a_finger_goes_to_the_next_picture(opened):
+def test_a_finger_goes_to_the_next_image(opened):
     page = opened(f"#view={MISTAKE.replace('=', '%3D')}", viewport=PHONE, has_touch=True)
     page.wait_for_selector("#viewer[open]")
     page.evaluate(
@@ -342,14 +343,17 @@ def test_axe_finds_nothing_serious(opened, scheme, hash_):
 
 @pytest.fixture(scope="module")
 def mixed(inputs, tmp_path_factory):
-    """Twelve more classes than are kept, three pictures a bundle's row, and maps of three sizes:
+    """Twelve more classes than are kept, three images a bundle's row, and maps of three sizes:
     one for each class, one for all of them, and one larger than is stored."""
     chance = np.random.default_rng(1)
     n = len(inputs.predictions)
     shared = chance.normal(size=(n, 1, 7, 5)).astype(np.float32)
     large = chance.normal(size=(n, len(CLASSES), 59, 61)).astype(np.float32)
-    one_for_all = np.broadcast_to(shared, (n, len(CLASSES), 7, 5))
-    maps = {"cam": inputs.maps["cam"], "edges": one_for_all, "guided": large}
+    maps = {
+        "cam": inputs.maps["cam"],
+        "edges": StoredMaps(shared),
+        "guided": StoredMaps(large),
+    }
     titles = {"cam": "CAM", "edges": "Edges", "guided": "Guided"}
     run = replace(inputs, maps=maps, titles=titles)
     folder = tmp_path_factory.mktemp("mixed")
@@ -373,12 +377,12 @@ def test_methods_of_several_sizes_and_classes_without_a_map(browser, mixed):
     page = open_page(view)
     page.wait_for_selector("#viewer[open]")
     for number, (method, maps) in enumerate(run.maps.items()):
-        expected = in_colour(display(gallery.reduced(maps[1, 1]), SIZE_PX))
+        expected = in_colour(display(gallery.reduced(maps.of(1, 1)), SIZE_PX))
         found = painted(page, f"() => document.querySelectorAll('#stage .map')[{number}]")
         assert np.abs(found - expected).max() <= 4, method
     # Maps of 56 × 56 are kept of two classes: what it said and its own.
     assert page.locator("#classes .class:disabled").count() == len(CLASSES) - 2
-    # The second picture lies below the first.
+    # The second image lies below the first.
     tiles = page.locator("#stage .tile").first
     place = tiles.evaluate("t => [t.style.backgroundPosition, t.style.backgroundSize]")
     assert place == ["0% 100%", "100% 200%"]
@@ -401,7 +405,7 @@ def test_a_page_without_its_folder_says_what_is_missing(browser, report, tmp_pat
     shutil.copy(report / "index.html", tmp_path)
     page = browser.new_page()
     page.goto((tmp_path / "index.html").as_uri() + "#result=wrong")
-    told = "document.getElementById('count').textContent.includes('pictures/')"
+    told = "document.getElementById('count').textContent.includes('images/')"
     page.wait_for_function(told)
     page.close()
     page = browser.new_page()

@@ -68,12 +68,12 @@ def test_same_bytes_in_another_process_without_torch(out, run_folder, tmp_path):
 
 
 def test_files_of_others_stay_and_old_sheets_go(inputs, tmp_path):
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "a-class-of-yesterday.jpg").write_text("old")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a-class-of-yesterday.jpg").write_text("old")
     (tmp_path / "notes.md").write_text("mine")
     write_report(inputs, tmp_path)
     assert (tmp_path / "notes.md").read_text() == "mine"
-    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == [
         f"{slug}.{kind}"
         for slug in ("img-src-x-onerror-alert-1", "mr-mime-2", "mr-mime", "x-uni")
         for kind in ("jpg", "js")
@@ -119,7 +119,7 @@ def test_nothing_about_this_machine(out, run_folder):
         assert str(run_folder).encode() not in content, path
 
 
-def test_pictures_have_alternatives(html):
+def test_images_have_alternatives(html):
     images = [attributes for tag, attributes in html.elements if tag == "img"]
     assert all(attributes["alt"] for attributes in images)
     # The look-alikes, the contact sheet, where there is no script, and the curves.
@@ -138,7 +138,7 @@ def test_tables_for_dvc(out):
 def test_summary_shows_names_as_they_are_on_git_hosts(out):
     text = (out / "README.md").read_text(encoding="utf-8")
     assert "resnet18 with average pooling" in text
-    assert "(pictures)" in text
+    assert "(images)" in text
     figures = re.findall(r"!\[.+\]\((.+)\)", text)
     assert len(figures) == 5
     assert all((out / figure).is_file() for figure in figures)

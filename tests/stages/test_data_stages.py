@@ -12,10 +12,10 @@ from pokecam.data.packed.csv_tables import read_table
 from pokecam.data.packed.images import load_packed
 from stages import download, select, split
 from tests.conftest import PROJECT
-from tests.support.pictures import picture, write_tree
+from tests.support.images import image_bytes, write_tree
 
 PARAMETERS = {
-    "source": "pictures",
+    "source": "images",
     "images_per_class": 1,
     "draw_seed": 1,
     "classes": ["Bee", "Ant"],
@@ -29,13 +29,13 @@ PARAMETERS = {
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """A folder with ten pictures each of three classes, and params.yaml."""
+    """A folder with ten images each of three classes, and params.yaml."""
     files = {
-        f"{c}/{i}.png": picture(100 * k + i)
+        f"{c}/{i}.png": image_bytes(100 * k + i)
         for k, c in enumerate(["Ant", "Bee", "Cat"])
         for i in range(10)
     }
-    write_tree(tmp_path / "pictures", files | {"Ant/notes.txt": b"", "Ant/bad.jpg": b""})
+    write_tree(tmp_path / "images", files | {"Ant/notes.txt": b"", "Ant/bad.jpg": b""})
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMETERS))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -51,7 +51,7 @@ def test_from_a_folder_to_a_split(workplace):
     assert packed.lookalikes == [["Ant", "Bee"]]
     divided = read_table(workplace / "data" / "split.csv")
     assert divided.file.tolist() == packed.manifest.file.tolist()
-    assert pd.crosstab(divided.label, divided.part).loc["Ant"].to_dict() == {
+    assert pd.crosstab(divided.label, divided.subset).loc["Ant"].to_dict() == {
         "train": 6,
         "val": 2,
         "test": 2,
@@ -65,7 +65,7 @@ def test_from_a_folder_to_a_split(workplace):
 @pytest.mark.parametrize(
     ("stage", "change", "told"),
     [
-        ("download", {"source": "pictures/Ant"}, "holds no pictures in class folders"),
+        ("download", {"source": "images/Ant"}, "holds no images in class folders"),
         ("select", {"classes": ["Antt", "Bee"]}, "Did you mean Ant?"),
         ("split", {"val_fraction": 0.6, "test_fraction": 0.6}, "less than 1"),
     ],

@@ -1,4 +1,4 @@
-"""The judge stage on pictures of one colour each, of which nobody knows where the object is."""
+"""The judge stage on images of one colour each, of which nobody knows where the object is."""
 
 import json
 

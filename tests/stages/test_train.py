@@ -192,5 +192,5 @@ def test_too_many_processes_for_a_step_are_refused(tmp_path):
     model = build_classifier("squeezenet1_1", "gap", ["a", "b"], 64)
     part = LabelledImages(np.zeros((4, 64, 64, 3), np.uint8), np.arange(4), np.arange(4) % 2)
     recipe = Recipe(**{name: PARAMETERS[name] for name in Recipe.model_fields})
-    with pytest.raises(InputError, match="batch_size: 4 pictures a step are too few for 3 proc"):
+    with pytest.raises(InputError, match="batch_size: 4 images a step are too few for 3 proc"):
         fit(model, part, part, recipe, pretrained=True, team=Team(0, 3))

@@ -1,4 +1,4 @@
-"""A folder in which the stages that run a network can run: packed pictures, a split, weights."""
+"""A folder in which the stages that run a network can run: packed images, a split, weights."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ PARAMETERS = {
         "background",
         "sanity",
     ],
-    "judge_pictures": 4,
+    "judge_images": 4,
 }
 
 

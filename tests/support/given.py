@@ -7,7 +7,7 @@ import torch
 
 
 class Given:
-    """What torchcam takes for an extractor: a network, and a map (N, S, S) of each picture."""
+    """What torchcam takes for an extractor: a network, and a map (N, S, S) of each image."""
 
     def __init__(self, model: torch.nn.Module, maps: np.ndarray) -> None:
         self.model, self.maps = model, torch.from_numpy(maps)

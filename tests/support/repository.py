@@ -28,7 +28,7 @@ TINY = {
     "weights": "none",
     "epochs": 1,
     "judge_measures": ["faithfulness"],
-    "judge_pictures": 3,
+    "judge_images": 3,
     "device": "cpu",
 }
 
@@ -98,7 +98,7 @@ def ran(output: str) -> list[str]:
     return re.findall(r"^Running stage '(\w+)'", output, flags=re.MULTILINE)
 
 
-def clone_project(path: Path, pictures: Path) -> Repository:
+def clone_project(path: Path, images: Path) -> Repository:
     """Copy the files that git would commit, as a new repository with tiny parameters."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -115,12 +115,12 @@ def clone_project(path: Path, pictures: Path) -> Repository:
             shutil.copy2(PROJECT / name, path / name)
     repository = Repository(path)
     repository.run("git", "init", "-q")
-    repository.set(**TINY, source=str(pictures))
+    repository.set(**TINY, source=str(images))
     repository.commit("start")
     return repository
 
 
-def draw_pictures(folder: Path, names: dict[str, tuple[int, int, int]], count: int) -> None:
+def draw_images(folder: Path, names: dict[str, tuple[int, int, int]], count: int) -> None:
     """Noise in a colour of its own for each class, so that none is a near-duplicate."""
     for name, colour in names.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -135,8 +135,8 @@ def draw_pictures(folder: Path, names: dict[str, tuple[int, int, int]], count: i
 def finished(tmp_path_factory) -> Repository:
     """A repository in which the whole pipeline has run once and been committed."""
     base = tmp_path_factory.mktemp("pipeline")
-    draw_pictures(base / "pictures", COLOURS, 10)
-    repository = clone_project(base / "repository", base / "pictures")
+    draw_images(base / "images", COLOURS, 10)
+    repository = clone_project(base / "repository", base / "images")
     assert repository.repro() == ALL
     repository.commit("first run")
     return repository
@@ -146,7 +146,7 @@ def finished(tmp_path_factory) -> Repository:
 def repository(finished, tmp_path) -> Repository:
     """A copy of the finished repository, its cache included, to change at will.
 
-    The pictures stay where they are: their absolute path is in dvc.lock.
+    The images stay where they are: their absolute path is in dvc.lock.
     """
     copy = tmp_path / "repository"
     shutil.copytree(finished.path, copy, symlinks=True)

@@ -21,7 +21,7 @@ def some_pixels(n=4, size_px=24):
 
 
 @pytest.fixture
-def whole_pictures(monkeypatch):
+def whole_images(monkeypatch):
     monkeypatch.setattr(augmentation, "AREA", (1, 1))
     monkeypatch.setattr(augmentation, "ASPECT", (1, 1))
 
@@ -31,16 +31,16 @@ def true_colours(monkeypatch):
     monkeypatch.setattr(augmentation, "COLOUR", 0)
 
 
-@pytest.mark.usefixtures("whole_pictures", "true_colours")
-def test_a_view_of_everything_is_the_picture_or_its_mirror_image():
+@pytest.mark.usefixtures("whole_images", "true_colours")
+def test_a_view_of_everything_is_the_image_or_its_mirror_image():
     pixels = some_pixels(16)
     plain = prepare(pixels)
     mirrored = 0
-    for view, picture in zip(augment(pixels, draw(16, generator()), 24), plain, strict=True):
-        if torch.allclose(view, picture.flip(2), atol=1e-4):
+    for view, image in zip(augment(pixels, draw(16, generator()), 24), plain, strict=True):
+        if torch.allclose(view, image.flip(2), atol=1e-4):
             mirrored += 1
         else:
-            assert torch.allclose(view, picture, atol=1e-4)
+            assert torch.allclose(view, image, atol=1e-4)
     assert 4 <= mirrored <= 12
 
 
@@ -50,7 +50,7 @@ def test_windows_stay_inside_and_show_as_much_as_they_should():
     assert (scale.abs() + shift.abs() <= 1 + 1e-6).all()
     area = scale.abs().prod(dim=1)
     assert area.max() <= 1
-    # A side that would not fit is cut to the picture's, but only of large windows.
+    # A side that would not fit is cut to the image's, but only of large windows.
     assert area.min() == pytest.approx(augmentation.AREA[0], abs=1e-3)
     aspect = (scale[:, 0] / scale[:, 1]).abs()
     assert aspect.min() >= 3 / 4 - 1e-5
@@ -69,10 +69,10 @@ def test_sampling_grid_is_the_affine_grid_of_the_same_map():
 
 def test_colours_change_as_torchvision_changes_them():
     factors = {"saturation": 0.85, "contrast": 1.15, "brightness": 0.9}
-    pictures = prepare_not(some_pixels())
-    same = torch.tensor([list(factors.values())]).expand(len(pictures), -1)
-    changed = augmentation.change_colours(255 * pictures, same)
-    expected = v2.functional.adjust_saturation(pictures, factors["saturation"])
+    images = prepare_not(some_pixels())
+    same = torch.tensor([list(factors.values())]).expand(len(images), -1)
+    changed = augmentation.change_colours(255 * images, same)
+    expected = v2.functional.adjust_saturation(images, factors["saturation"])
     expected = v2.functional.adjust_contrast(expected, factors["contrast"])
     expected = v2.functional.adjust_brightness(expected, factors["brightness"])
     # torchvision's weights of red, green, blue have four digits where ours have three
@@ -101,13 +101,13 @@ def test_the_generator_decides_everything_and_the_pixels_stay_as_they_are():
     assert first.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_pictures_of_a_batch_get_views_of_their_own():
+def test_images_of_a_batch_get_views_of_their_own():
     pixels = some_pixels(1).expand(6, -1, -1, -1)
     views = augment(pixels, draw(6, generator()), 16)
     assert all(not torch.allclose(views[0], view) for view in views[1:])
 
 
-def test_some_of_the_views_are_those_of_some_of_the_pictures():
+def test_some_of_the_views_are_those_of_some_of_the_images():
     pixels, views = some_pixels(5), draw(5, generator())
     whole = augment(pixels, views, 16)
     torch.testing.assert_close(augment(pixels[1:3], views[1:3], 16), whole[1:3])
@@ -125,10 +125,10 @@ def test_zooming_out_changes_nothing_else_about_the_views():
     assert some.ground.isnan().all(dim=1).float().mean() == pytest.approx(0.5, abs=0.05)
 
 
-@pytest.mark.usefixtures("whole_pictures", "true_colours")
+@pytest.mark.usefixtures("whole_images", "true_colours")
 @pytest.mark.parametrize("place", [(0, 1), (1, 0), (0.5, 0.5)])
-def test_a_picture_shown_smaller_by_hand(place):
-    """Half as wide, on a ground of one colour; the other picture stays as it is."""
+def test_an_image_shown_smaller_by_hand(place):
+    """Half as wide, on a ground of one colour; the other image stays as it is."""
     pixels = some_pixels(2)
     views, colour = draw(2, generator()), torch.tensor([10.0, 200.0, 70.0])
     whole = augment(pixels, views, 24)
@@ -155,8 +155,8 @@ def test_a_picture_shown_smaller_by_hand(place):
     torch.testing.assert_close(outside, normal.expand_as(outside))
 
 
-@pytest.mark.usefixtures("whole_pictures", "true_colours")
-def test_another_picture_as_ground_is_blurred():
+@pytest.mark.usefixtures("whole_images", "true_colours")
+def test_another_image_as_ground_is_blurred():
     pixels = torch.full((2, 24, 24, 3), 90, dtype=torch.uint8)
     pixels[1] = 200
     views = replace(
@@ -168,6 +168,6 @@ def test_another_picture_as_ground_is_blurred():
     bright, dark = prepare(pixels)[[1, 0], :, 0, 0]
     torch.testing.assert_close(shown[1, :, :12, :12], bright[:, None, None].expand(3, 12, 12))
     torch.testing.assert_close(shown[1, :, 12:], dark[:, None, None].expand(3, 12, 24))
-    # The batch goes round: the picture before the first is the last.
+    # The batch goes round: the image before the first is the last.
     first = augment(pixels, replace(views, zoomed=torch.tensor([0.5, 1.0])), 24)
     torch.testing.assert_close(first[0, :, 12:], bright[:, None, None].expand(3, 12, 24))

@@ -42,7 +42,7 @@ def test_code_in_a_file_is_not_run(tmp_path, capsys, caplog):
 
 def test_the_name_follows_from_all_that_decides_the_result(tmp_path, monkeypatch):
     data = tmp_path / "data"
-    data.write_text("pictures")
+    data.write_text("images")
 
     def name(recipe=RECIPE, team=SINGLE_PROCESS):
         return checkpoints.checkpoint_of([recipe], [data], team, tmp_path).path
@@ -59,7 +59,7 @@ def test_the_name_follows_from_all_that_decides_the_result(tmp_path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_key, "_own_code", lambda: [data])
         names.add(name())
-    data.write_text("other pictures")
+    data.write_text("other images")
     names.add(name())
     assert len(names) == 7
 

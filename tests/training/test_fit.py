@@ -1,4 +1,4 @@
-"""Fine-tuning, on a network of one convolution and pictures of one colour each."""
+"""Fine-tuning, on a network of one convolution and images of one colour each."""
 
 import logging
 import math
@@ -44,8 +44,8 @@ def fine_tune(model, train, val, *, pretrained=True, checkpoint=None, **changes)
     return fit(model, train, val, recipe, pretrained=pretrained, checkpoint=checkpoint)
 
 
-def pictures(n=24, seed=0, noise=40):
-    """Pictures of one of three colours, drowned in noise."""
+def images(n=24, seed=0, noise=40):
+    """Images of one of three colours, drowned in noise."""
     chance = np.random.default_rng(seed)
     labels = np.arange(n) % 3
     colours = np.array([(190, 90, 90), (90, 190, 90), (90, 90, 190)])[labels]
@@ -67,7 +67,7 @@ def tiny(seed=0):
 
 def fitted(**changes):
     model = tiny()
-    return model, fine_tune(model, pictures(), pictures(seed=1), **changes)
+    return model, fine_tune(model, images(), images(seed=1), **changes)
 
 
 def test_it_learns_colours():
@@ -88,7 +88,7 @@ def test_the_weights_are_those_of_the_last_epoch():
     model, history = fitted(learning_rate=0.3, epochs=8, pretrained=False, weight_decay=0.0)
     last = history.iloc[-1]
     assert last.val_loss > history.val_loss.min()
-    loss, accuracy = measure(model, pictures(seed=1))
+    loss, accuracy = measure(model, images(seed=1))
     assert (loss, accuracy) == (last.val_loss, last.val_accuracy)
 
 
@@ -97,7 +97,7 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path):
         torch.manual_seed(5)
         model = classifier.build_classifier("mobilenet_v3_small", "native", CLASSES, SIZE_PX)
         seed = 2 if run == "other" else 1
-        history = fine_tune(model, pictures(12), pictures(6, seed=1), epochs=2, seed=seed)
+        history = fine_tune(model, images(12), images(6, seed=1), epochs=2, seed=seed)
         classifier.save_classifier(model, tmp_path / f"{run}.safetensors", weights="none")
         write_csv(tmp_path / f"{run}.csv", history)
         torch.rand(3)  # somebody else draws in between
@@ -109,7 +109,7 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path):
         assert first != other
 
 
-def test_an_epoch_shows_every_picture_once(monkeypatch):
+def test_an_epoch_shows_every_image_once(monkeypatch):
     shown = []
 
     def record(pixels, views, size_px):
@@ -117,12 +117,12 @@ def test_an_epoch_shows_every_picture_once(monkeypatch):
         return prepare(pixels)
 
     monkeypatch.setattr(trainer, "augment", record)
-    part = pictures(21)
-    fine_tune(tiny(), part, pictures(6), epochs=2, pretrained=False)
+    part = images(21)
+    fine_tune(tiny(), part, images(6), epochs=2, pretrained=False)
     assert [len(batch) for batch in shown] == [7, 7, 7] * 2  # no step of a few left over
     for epoch in (shown[:3], shown[3:]):
-        seen = {picture.numpy().tobytes() for picture in torch.cat(epoch)}
-        assert seen == {picture.tobytes() for picture in part.pixels}
+        seen = {image.numpy().tobytes() for image in torch.cat(epoch)}
+        assert seen == {image.tobytes() for image in part.pixels}
     assert not torch.equal(shown[0], shown[3])
 
 
@@ -140,7 +140,7 @@ def test_a_share_of_the_views_is_zoomed_out(monkeypatch):
 
 
 def test_only_the_rows_of_a_part_are_read_from_a_read_only_map(tmp_path):
-    part = pictures(12)
+    part = images(12)
     np.save(tmp_path / "pixels.npy", np.concatenate([part.pixels * 0, part.pixels]))
     mapped = np.load(tmp_path / "pixels.npy", mmap_mode="r")
     shifted = LabelledImages(mapped, part.rows + 12, part.labels)
@@ -155,7 +155,7 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_step_and_rate():
 
 
 def test_chance_is_a_loud_warning(caplog):
-    train = pictures()
+    train = images()
     senseless = LabelledImages(
         train.pixels, train.rows, np.roll(train.labels, 12) * 0 + np.arange(24) // 8
     )
@@ -174,9 +174,7 @@ def test_progress_is_a_plain_line_per_epoch_without_a_terminal(capsys):
     fitted()
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
-    assert all(
-        "val accuracy" in line and "s left" in line and "pictures/s" in line for line in lines
-    )
+    assert all("val accuracy" in line and "s left" in line and "images/s" in line for line in lines)
 
 
 def inputs(seed=0):
@@ -223,7 +221,7 @@ def test_fitting_the_head_leaves_the_body_and_no_hook(head):
     model = classifier.build_classifier("mobilenet_v3_small", head, CLASSES, SIZE_PX)
     body = [weight.clone() for weight in model.body.parameters()]
     last = model.last_layer.weight.clone()
-    fine_tune(model, pictures(6), pictures(3), epochs=1, learning_rate=1e-30)
+    fine_tune(model, images(6), images(3), epochs=1, learning_rate=1e-30)
     assert all(map(torch.allclose, body, model.body.parameters()))
     assert not torch.allclose(model.last_layer.weight, last)
     assert not model.last_layer._forward_pre_hooks
@@ -233,18 +231,18 @@ def test_fitting_the_head_leaves_the_body_and_no_hook(head):
 def test_a_convolution_as_last_layer_is_left_to_the_training():
     model = classifier.build_classifier("squeezenet1_1", "native", CLASSES, SIZE_PX)
     last = model.last_layer.weight.clone()
-    fine_tune(model, pictures(6), pictures(3), epochs=1, learning_rate=1e-30)
+    fine_tune(model, images(6), images(3), epochs=1, learning_rate=1e-30)
     assert torch.equal(model.last_layer.weight, last)
 
 
 def test_class_weights_by_hand():
     weights = schedule.class_weights(np.array([0, 0, 0, 2]), 3)
-    # n / (C · n_c) with counts 3, 0, 1; a class without pictures counts as if it had one
+    # n / (C · n_c) with counts 3, 0, 1; a class without images counts as if it had one
     assert weights.tolist() == pytest.approx([4 / 9, 4 / 3, 4 / 3])
     assert schedule.class_weights(np.array([0, 1, 0, 1]), 2).tolist() == [1, 1]
 
 
-def test_fewer_pictures_are_shown_more_often_within_bounds():
+def test_fewer_images_are_shown_more_often_within_bounds():
     epochs = [schedule.n_epochs(n) for n in (1, 50, 360, 100_000)]
     least, most = schedule.EPOCHS
     assert epochs[0] == most
@@ -297,7 +295,7 @@ def test_networks_without_batchnorm_learn_slower(backbone, pace):
     ("backbone", "image_size", "view"),
     [("resnet18", 224, 160), ("resnet18", 64, 32), ("resnet18", 30, 21), ("alexnet", 64, 63)],
 )
-def test_views_are_smaller_than_the_pictures_but_not_too_small(backbone, image_size, view):
+def test_views_are_smaller_than_the_images_but_not_too_small(backbone, image_size, view):
     with torch.device("meta"):
         model = classifier.build_classifier(backbone, "gap", CLASSES, image_size)
     assert schedule.view_size(model) == view
@@ -307,13 +305,13 @@ def test_measure_by_hand():
     model = tiny().eval()
     nn.init.zeros_(model.head.linear.weight)
     model.head.linear.bias.data = torch.tensor([math.log(2), 0.0, 0.0])  # 1/2, 1/4, 1/4
-    loss, accuracy = measure(model, pictures(3))
+    loss, accuracy = measure(model, images(3))
     assert loss == pytest.approx(-(math.log(1 / 2) + 2 * math.log(1 / 4)) / 3)
     assert accuracy == pytest.approx(1 / 3)
 
 
 def flat(logits):
-    """A network that gives every picture the same logits."""
+    """A network that gives every image the same logits."""
     model = tiny().eval()
     nn.init.zeros_(model.head.linear.weight)
     model.head.linear.bias.data = torch.tensor(logits)
@@ -322,10 +320,10 @@ def flat(logits):
 
 def test_calibrate_by_hand():
     """Logits β · (log 2, 0, 0) name the first class with probability q = 2^β / (2^β + 2). It is
-    right for 4 of 6 pictures, which by Platt's targets counts as 7/8 · 4/6 + 1/8 · 1/3 = 5/8, and
+    right for 4 of 6 images, which by Platt's targets counts as 7/8 · 4/6 + 1/8 · 1/3 = 5/8, and
     q = 5/8 where 2^β = 10/3."""
     model = flat([math.log(2), 0.0, 0.0])
-    part = pictures(6)
+    part = images(6)
     part.labels[:] = [0, 0, 0, 0, 1, 2]
     scale = math.log2(10 / 3)
     assert fitting.calibrate(model, part) == pytest.approx(1 / scale, rel=1e-3)
@@ -335,7 +333,7 @@ def test_calibrate_by_hand():
 
 def test_calibrate_changes_no_decision_and_only_the_scale_of_logits():
     model, _ = fitted()
-    part = pictures(seed=2)
+    part = images(seed=2)
     before = classifier.predict(model, part.pixels, part.rows)
     temperature = fitting.calibrate(model, part)
     after = classifier.predict(model, part.pixels, part.rows)
@@ -345,7 +343,7 @@ def test_calibrate_changes_no_decision_and_only_the_scale_of_logits():
 @pytest.mark.parametrize("label", [0, 1])
 def test_calibrate_stays_finite_where_all_is_right_or_wrong(label):
     model = flat([1.0, 0.0, 0.0])
-    part = pictures(30)
+    part = images(30)
     part.labels[:] = label
     temperature = fitting.calibrate(model, part)
     assert 1 / 10 <= temperature <= 10 + 1e-6
@@ -359,13 +357,13 @@ def test_convolutions_learn_in_bfloat16_where_that_is_faster(monkeypatch):
     model.body[0].register_forward_hook(
         lambda module, _, given: seen.add((module.training, given.dtype))
     )
-    fine_tune(model, pictures(6), pictures(3), epochs=1, pretrained=False)
+    fine_tune(model, images(6), images(3), epochs=1, pretrained=False)
     assert seen == {(True, torch.bfloat16), (False, torch.float32)}
     assert all(weight.dtype == torch.float32 for weight in model.parameters())
 
 
 def without_norm():
-    """A network whose steps do not depend on how their pictures are divided."""
+    """A network whose steps do not depend on how their images are divided."""
     model = tiny()
     model.body = nn.Sequential(nn.Conv2d(3, 8, kernel_size=3, stride=2), nn.ReLU())
     return model
@@ -389,16 +387,16 @@ def test_what_memory_does_not_hold_is_learnt_in_parts(caplog, told):
     whole, parts = without_norm(), without_norm()
     parts.load_state_dict(whole.state_dict())
     parts.register_forward_pre_hook(refuse)
-    expected = fine_tune(whole, pictures(), pictures(seed=1))
-    history = fine_tune(parts, pictures(), pictures(seed=1))
+    expected = fine_tune(whole, images(), images(seed=1))
+    history = fine_tune(parts, images(), images(seed=1))
     pd.testing.assert_frame_equal(history, expected, rtol=1e-4)
     assert [record.getMessage() for record in caplog.records] == [
-        "memory does not hold 8 pictures at once: each step now learns from 4 at a time",
-        "memory does not hold 4 pictures at once: each step now learns from 2 at a time",
+        "memory does not hold 8 images at once: each step now learns from 4 at a time",
+        "memory does not hold 4 images at once: each step now learns from 2 at a time",
     ]
 
 
-def test_where_not_one_picture_fits_the_error_is_told():
+def test_where_not_one_image_fits_the_error_is_told():
     def refuse(module, inputs):
         if module.training:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -406,7 +404,7 @@ def test_where_not_one_picture_fits_the_error_is_told():
     model = tiny()
     model.register_forward_pre_hook(refuse)
     with pytest.raises(torch.OutOfMemoryError):
-        fine_tune(model, pictures(), pictures(seed=1), pretrained=False)
+        fine_tune(model, images(), images(seed=1), pretrained=False)
 
 
 def test_other_errors_are_not_taken_for_want_of_memory():
@@ -417,7 +415,7 @@ def test_other_errors_are_not_taken_for_want_of_memory():
     model = tiny()
     model.register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="something else"):
-        fine_tune(model, pictures(), pictures(seed=1), pretrained=False)
+        fine_tune(model, images(), images(seed=1), pretrained=False)
 
 
 class Interrupted:
@@ -459,7 +457,7 @@ def test_a_training_without_checkpoint_stops_with_a_word(monkeypatch):
 def test_what_is_frozen_stays_as_it_is(freeze, learning):
     model = classifier.build_classifier("squeezenet1_1", "gap", CLASSES, SIZE_PX)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    fine_tune(model, pictures(6), pictures(3), epochs=1, freeze=freeze)
+    fine_tune(model, images(6), images(3), epochs=1, freeze=freeze)
     changed = {name for name, weight in model.named_parameters() if not weight.equal(before[name])}
     assert changed == {name for name in before if name.startswith(learning)}
 
@@ -469,7 +467,7 @@ def test_early_layers_stay_as_they_are_if_they_have_learnt_something(pretrained)
     """Of squeezenet at 32 px those with maps of 4 px and more: all before the second pooling."""
     model = classifier.build_classifier("squeezenet1_1", "gap", CLASSES, SIZE_PX)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    fine_tune(model, pictures(6), pictures(3), epochs=1, freeze="early", pretrained=pretrained)
+    fine_tune(model, images(6), images(3), epochs=1, freeze="early", pretrained=pretrained)
     same = {name for name, weight in model.named_parameters() if weight.equal(before[name])}
     early = tuple(f"body.features.{i}." for i in (0, 3, 4))
     assert same == {name for name in before if pretrained and name.startswith(early)}
@@ -478,7 +476,7 @@ def test_early_layers_stay_as_they_are_if_they_have_learnt_something(pretrained)
 def test_frozen_norms_keep_their_statistics():
     model = classifier.build_classifier("resnet18", "gap", CLASSES, SIZE_PX)
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    fine_tune(model, pictures(6), pictures(3), epochs=1, freeze="layer2")
+    fine_tune(model, images(6), images(3), epochs=1, freeze="layer2")
     same = {name for name, buffer in model.named_buffers() if buffer.equal(before[name])}
     late = {name for name in before if ".layer3." in name or ".layer4." in name}
     assert same == set(before) - late

@@ -28,10 +28,10 @@ class Experiment:
     """One column: a revision and one of its methods.
 
     name: as the user gave it. params: of params.yaml.
-    predictions: file, label, predicted, probability, p:<class> of N test pictures.
-    maps: (N, C, h, w), or (N, 1, h, w) for all classes, raw. scores: one row for each picture that
+    predictions: file, label, predicted, probability, p:<class> of N test images.
+    maps: (N, C, h, w), or (N, 1, h, w) for all classes, raw. scores: one row for each image that
     was judged, by file; entries: measure → title and better.
-    pictures, packed: what tells the pictures from others, and the packed ones: hashes.
+    images, packed: what tells the images from others, and the packed ones: hashes.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Experiment:
     maps: StoredMaps
     scores: pd.DataFrame
     entries: dict[str, dict[str, Any]]
-    pictures: str
+    images: str
     packed: str
 
     @cached_property
@@ -51,7 +51,7 @@ class Experiment:
         return {file: row for row, file in enumerate(self.predictions["file"])}
 
     def map_of(self, file: str, label: str) -> np.ndarray:
-        """The raw map (h, w) of one picture for one class."""
+        """The raw map (h, w) of one image for one class."""
         row = self.row_of[file]
         return self.maps.of(row, self.classes.index(label))
 
@@ -90,25 +90,25 @@ def read_experiment(name: str, repository: Path) -> Experiment:
             maps=StoredMaps(np.load(folder / f"data/cams/{method}.npy")),
             scores=own[numbers].apply(pd.to_numeric, errors="coerce"),
             entries={measure: about["measures"][measure] for measure in numbers},
-            pictures=_hash(lock, "download", "data/raw.zip"),
+            images=_hash(lock, "download", "data/raw.zip"),
             packed=_hash(lock, "select", "data/images"),
         )
 
 
 def packed(name: str, repository: Path, folder: Path) -> Packed:
-    """The packed pictures of an experiment's revision, copied into `folder`."""
+    """The packed images of an experiment's revision, copied into `folder`."""
     revision = name.partition(":")[0]
     _get(_files(revision, repository), revision, folder, "data/images")
     return images.load_packed(folder / "data/images")
 
 
 def check(experiments: Sequence[Experiment]) -> None:
-    """Raise `InputError` if the experiments are of other pictures than the first."""
+    """Raise `InputError` if the experiments are of other images than the first."""
     first = experiments[0]
     for other in experiments[1:]:
-        if other.pictures != first.pictures:
+        if other.images != first.images:
             raise InputError(
-                f"{other.name} is of other pictures than {first.name} (data/raw.zip differs): "
+                f"{other.name} is of other images than {first.name} (data/raw.zip differs): "
                 "compare experiments with the same source, images_per_class and draw_seed"
             )
 

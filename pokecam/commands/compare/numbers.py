@@ -1,4 +1,4 @@
-"""How experiments differ, over the same pictures."""
+"""How experiments differ, over the same images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ PROBABLE = {"title": "Probability of the true class", "better": 1}
 
 @dataclass(frozen=True)
 class Figure:
-    """One experiment's mean over the pictures that all columns share, and how it differs from the
-    first experiment's on the same pictures: a bootstrap interval, and the p-value of a signed-rank
+    """One experiment's mean over the images that all columns share, and how it differs from the
+    first experiment's on the same images: a bootstrap interval, and the p-value of a signed-rank
     test after Holm's correction over the whole table. None for the first."""
 
     value: float
@@ -36,7 +36,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """A measure; n: pictures that every experiment was measured on."""
+    """A measure; n: images that every experiment was measured on."""
 
     title: str
     more_is_better: bool
@@ -45,7 +45,7 @@ class ComparisonRow:
 
 
 def common(experiments: Sequence[Experiment]) -> list[str]:
-    """The test pictures of all experiments, in the order of the first.
+    """The test images of all experiments, in the order of the first.
 
     Raises `InputError` if there is none.
     """
@@ -53,7 +53,7 @@ def common(experiments: Sequence[Experiment]) -> list[str]:
     files = [file for file in experiments[0].predictions["file"] if file in shared]
     if not files:
         names = ", ".join(one.name for one in experiments)
-        raise InputError(f"{names} share no test picture: compare experiments of one split_seed")
+        raise InputError(f"{names} share no test image: compare experiments of one split_seed")
     return files
 
 

@@ -1,4 +1,4 @@
-"""One page: the same test pictures in rows, a column for each experiment."""
+"""One page: the same test images in rows, a column for each experiment."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from pokecam.report.sheets import PANEL_PX, Entry, Line, Pixels
 
 @dataclass(frozen=True)
 class Answer:
-    """What one experiment said of a picture."""
+    """What one experiment said of an image."""
 
     predicted: str
     probability: float
@@ -30,8 +30,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A row of the page; image: its file, with the picture and every experiment's map. own: the
+class ComparedImage:
+    """A row of the page; image: its file, with the image and every experiment's map. own: the
     probability of its true class by the first experiment."""
 
     file: str
@@ -48,27 +48,27 @@ class Picture:
 def write_comparison(
     experiments: Sequence[Experiment], packed: Mapping[str, Packed], out: Path
 ) -> None:
-    """Write index.html, the images of its rows, and figure.jpg, a typical picture of each class,
+    """Write index.html, the images of its rows, and figure.jpg, a typical image of each class,
     into `out`; anything else there is left alone.
 
-    packed: `Experiment.packed` → these pictures.
+    packed: `Experiment.packed` → these images.
     """
     files = numbers.common(experiments)
-    pictures = [
-        _picture(experiments, file, f"rows/{number:05d}.jpg") for number, file in enumerate(files)
+    images = [
+        _image(experiments, file, f"rows/{number:05d}.jpg") for number, file in enumerate(files)
     ]
     draw = _Panels(experiments, packed)
     with whole_folder(out / "rows") as folder:
-        for picture in pictures:
-            row = Image.fromarray(np.concatenate(draw.row(picture), axis=1))
-            row.save(folder / Path(picture.image).name, "JPEG", quality=85, optimize=True)
+        for image in images:
+            row = Image.fromarray(np.concatenate(draw.row(image), axis=1))
+            row.save(folder / Path(image.image).name, "JPEG", quality=85, optimize=True)
     with whole_file(out / "figure.jpg") as path:
-        sheets.save(_figure(experiments, pictures, draw), path)
+        sheets.save(_figure(experiments, images, draw), path)
     with whole_file(out / "index.html") as path:
-        path.write_text(_render(experiments, files, pictures), encoding="utf-8", newline="\n")
+        path.write_text(_render(experiments, files, images), encoding="utf-8", newline="\n")
 
 
-def _picture(experiments: Sequence[Experiment], file: str, image: str) -> Picture:
+def _image(experiments: Sequence[Experiment], file: str, image: str) -> ComparedImage:
     said = [one.predictions.iloc[one.row_of[file]] for one in experiments]
     label = str(said[0]["label"])
     answers = [
@@ -76,11 +76,11 @@ def _picture(experiments: Sequence[Experiment], file: str, image: str) -> Pictur
         for one in said
     ]
     own = float(said[0][f"p:{label}"])
-    return Picture(file, label, image, own, answers)
+    return ComparedImage(file, label, image, own, answers)
 
 
 class _Panels:
-    """Draws a picture, and each experiment's map of its true class on what that experiment saw."""
+    """Draws an image, and each experiment's map of its true class on what that experiment saw."""
 
     def __init__(self, experiments: Sequence[Experiment], packed: Mapping[str, Packed]) -> None:
         self.experiments = experiments
@@ -90,9 +90,9 @@ class _Panels:
             for key, one in packed.items()
         }
 
-    def row(self, picture: Picture) -> list[Pixels]:
-        small = [self._small(one.packed, picture.file) for one in self.experiments]
-        maps = [one.map_of(picture.file, picture.label) for one in self.experiments]
+    def row(self, image: ComparedImage) -> list[Pixels]:
+        small = [self._small(one.packed, image.file) for one in self.experiments]
+        maps = [one.map_of(image.file, image.label) for one in self.experiments]
         painted = [
             overlay(pixels, display(raw, PANEL_PX)) for pixels, raw in zip(small, maps, strict=True)
         ]
@@ -103,14 +103,14 @@ class _Panels:
 
 
 def _figure(
-    experiments: Sequence[Experiment], pictures: Sequence[Picture], draw: _Panels
+    experiments: Sequence[Experiment], images: Sequence[ComparedImage], draw: _Panels
 ) -> Image.Image:
     rows = []
-    for label in list(dict.fromkeys(picture.label for picture in pictures))[:MOST_CLASSES]:
-        own = {i: one.own for i, one in enumerate(pictures) if one.label == label}
-        panels = draw.row(pictures[typical(list(own), own)])
+    for label in list(dict.fromkeys(image.label for image in images))[:MOST_CLASSES]:
+        own = {i: one.own for i, one in enumerate(images) if one.label == label}
+        panels = draw.row(images[typical(list(own), own)])
         rows.append([Entry([Line(label, list(panels))])])
-    heads = ["picture", *(_head(one) for one in experiments)]
+    heads = ["image", *(_head(one) for one in experiments)]
     return sheets.draw("Maps of the true class", heads, rows)
 
 
@@ -119,15 +119,15 @@ def _head(one: Experiment) -> str:
 
 
 def _render(
-    experiments: Sequence[Experiment], files: Sequence[str], pictures: Sequence[Picture]
+    experiments: Sequence[Experiment], files: Sequence[str], images: Sequence[ComparedImage]
 ) -> str:
     told: dict[str, Any] = {
         "experiments": experiments,
         "heads": [_head(one) for one in experiments],
         "parameters": numbers.differing(experiments),
         "rows": numbers.table(experiments, files),
-        "pictures": sorted(pictures, key=lambda picture: picture.agreed),
-        "n_differing": sum(not picture.agreed for picture in pictures),
+        "images": sorted(images, key=lambda image: image.agreed),
+        "n_differing": sum(not image.agreed for image in images),
         "panel_px": PANEL_PX,
         "gradient": css_gradient(COLOURS["inferno"]),
     }

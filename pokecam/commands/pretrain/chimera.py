@@ -62,7 +62,7 @@ class Genome:
 
 @dataclass(frozen=True)
 class Look:
-    """How one picture shows a creature, whichever it is.
+    """How one image shows a creature, whichever it is.
 
     yaw      −1 … 1: looks left, front, right
     stretch  proportion → factor: every artist draws it a little differently

@@ -1,7 +1,7 @@
 """Depthwise convolutions over small maps whose gradient is worked out tap by tap, for CPUs.
 
 oneDNN's gradient of a 5 × 5 depthwise convolution over 576 maps of 3 × 3 pixels took 59 ms for 64
-pictures on one core, and 25 products of shifted maps take 16 ms; it was 40 % of a training step
+images on one core, and 25 products of shifted maps take 16 ms; it was 40 % of a training step
 of mobilenet_v3_small. Parameters, their names and, but for rounding, results stay what they are.
 """
 

@@ -14,9 +14,9 @@ LUMA = (0.299, 0.587, 0.114)  # grey from red, green, blue (ITU-R BT.601)
 
 @dataclass(frozen=True)
 class Distortion:
-    """How strong the views differ: ranges, largest ± amounts, and chances of one picture."""
+    """How strong the views differ: ranges, largest ± amounts, and chances of one image."""
 
-    area: tuple[float, float] = (0.7, 1.15)  # of the window over the picture's; beyond 1: margins
+    area: tuple[float, float] = (0.7, 1.15)  # of the window over the image's; beyond 1: margins
     aspect: float = 4 / 3  # width : height up to this, or its inverse
     turn_deg: float = 12.0
     brightness: float = 0.2
@@ -32,7 +32,7 @@ class Distortion:
 def distort(
     pixels: Tensor, size_px: int, generator: torch.Generator, how: Distortion | None = None
 ) -> Tensor:
-    """Random view of every picture.
+    """Random view of every image.
 
     pixels     (N, S, S, 3) uint8
     size_px    side T of the views
@@ -54,7 +54,7 @@ def distort(
 
 def windows(n: int, how: Distortion, generator: torch.Generator) -> Tensor:
     """n random windows, turned and half of them mirrored: affine matrices (n, 2, 3) from points of
-    the view to points of the picture, both from −1 to 1 between the outer edges."""
+    the view to points of the image, both from −1 to 1 between the outer edges."""
     side = _uniform(n, *how.area, generator).sqrt()
     bend = _uniform(n, -math.log(how.aspect), math.log(how.aspect), generator).div(2).exp()
     width, height = side * bend, side / bend
@@ -71,7 +71,7 @@ def windows(n: int, how: Distortion, generator: torch.Generator) -> Tensor:
 
 
 def _recolour(views: Tensor, how: Distortion, generator: torch.Generator) -> Tensor:
-    """Saturation (to none for some), contrast, brightness and tint: one 3 × 3 matrix a picture."""
+    """Saturation (to none for some), contrast, brightness and tint: one 3 × 3 matrix an image."""
     n, device = len(views), views.device
     saturation = _around_one(n, how.saturation, generator)
     saturation = torch.where(torch.rand(n, generator=generator) < how.grey, 0.0, saturation)

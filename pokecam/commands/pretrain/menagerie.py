@@ -1,7 +1,7 @@
-"""Pictures of chimeras, rendered once and kept on disk as plain arrays.
+"""Images of chimeras, rendered once and kept on disk as plain arrays.
 
 Creatures are numbered: those of one family of look-alikes stand next to one another. View v of the
-menagerie is one picture of every creature, in the file `view-<v>.npy`, uint8 (creatures, S, S, 3);
+menagerie is one image of every creature, in the file `view-<v>.npy`, uint8 (creatures, S, S, 3);
 views are made by processes in the background and can be read as soon as each is there.
 """
 
@@ -31,8 +31,8 @@ NICENESS = 10  # rendering gives way to training on a machine with few cores
 class Menagerie:
     """Which creatures, how often and how large.
 
-    families × members   creatures         views   pictures of each
-    size_px              side of a picture seed    of everything
+    families × members   creatures         views   images of each
+    size_px              side of an image seed    of everything
     """
 
     families: int
@@ -47,12 +47,12 @@ class Menagerie:
         return self.families * self.members
 
     def summary(self) -> dict:
-        """Everything that decides the pictures, as plain values."""
+        """Everything that decides the images, as plain values."""
         return asdict(self) | {"settings": self.settings.model_dump(mode="json")}
 
     @property
     def key(self) -> str:
-        """Short hash of everything that decides the pictures but their number."""
+        """Short hash of everything that decides the images but their number."""
         text = json.dumps(self.summary() | {"views": 0}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -70,20 +70,20 @@ class Menagerie:
         ]
         return np.array(rows, np.int64), [len(table) for table in TABLES.values()]
 
-    def picture(self, number: int, genome: Genome, view: int) -> np.ndarray:
-        """One picture, uint8 (S, S, 3)."""
+    def image(self, number: int, genome: Genome, view: int) -> np.ndarray:
+        """One image, uint8 (S, S, 3)."""
         rng = random.Random(f"{self.seed} {number} {view}")
         drawn = creature(genome, Look.random(rng))
         one = scene.sample(drawn, rng.getrandbits(40), self.settings)
-        pixels, labels = render.picture_and_mask(one, self.size_px)
+        pixels, labels = render.image_and_mask(one, self.size_px)
         return photograph.retouch(render.add_noise(pixels, one), labels, rng)
 
 
 def contact_sheet(menagerie: Menagerie, families: int, views: int) -> np.ndarray:
     """The first families, one a row, each member in its first views: uint8 (h, w, 3)."""
     genomes = menagerie.genomes()[: families * menagerie.members]
-    pictures = [menagerie.picture(i, g, v) for i, g in enumerate(genomes) for v in range(views)]
-    grid = np.stack(pictures).reshape(families, -1, *pictures[0].shape)  # (rows, columns, S, S, 3)
+    images = [menagerie.image(i, g, v) for i, g in enumerate(genomes) for v in range(views)]
+    grid = np.stack(images).reshape(families, -1, *images[0].shape)  # (rows, columns, S, S, 3)
     return grid.transpose(0, 2, 1, 3, 4).reshape(families * menagerie.size_px, -1, 3)
 
 
@@ -96,9 +96,9 @@ def render_view(menagerie: Menagerie, folder: Path, view: int) -> None:
     path = view_path(folder, view)
     if path.exists():
         return
-    pictures = [menagerie.picture(i, g, view) for i, g in enumerate(menagerie.genomes())]
+    images = [menagerie.image(i, g, view) for i, g in enumerate(menagerie.genomes())]
     with whole_file(path) as temporary, temporary.open("wb") as file:
-        np.save(file, np.stack(pictures))
+        np.save(file, np.stack(images))
 
 
 def start_rendering(menagerie: Menagerie, folder: Path, workers: int) -> Pool:
@@ -123,7 +123,7 @@ class _Failures:
 
 
 def wait_for_view(folder: Path, view: int, pause_s: float = 0.5) -> np.ndarray:
-    """The pictures of a view, memory-mapped, as soon as they are there.
+    """The images of a view, memory-mapped, as soon as they are there.
 
     Raises `RuntimeError` if the processes that render have failed.
     """

@@ -1,7 +1,7 @@
 """The organs of chimeras, in the notation of `strokes`: one table for each, name → strokes.
 
 Where an organ sits and how large its unit is, is said in `anatomy`. An empty text is an organ that
-is not there. Paired organs are written for the right side of the picture.
+is not there. Paired organs are written for the right side of the image.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""Drawn pictures made to look less drawn: solid bodies, fabric, blurred or busy grounds.
+"""Drawn images made to look less drawn: solid bodies, fabric, blurred or busy grounds.
 
-For pretraining only (`pretrain`): real pictures show plush toys, figures, renderings
-and photographs, and the scenes' own styles hold less of that. The catalogue's pictures are never
+For pretraining only (`pretrain`): real images show plush toys, figures, renderings
+and photographs, and the scenes' own styles hold less of that. The catalogue's images are never
 treated so.
 """
 
@@ -12,42 +12,42 @@ from PIL import Image, ImageFilter
 
 
 def retouch(pixels: np.ndarray, labels: np.ndarray, rng: random.Random) -> np.ndarray:
-    """Treat a picture by lot; several of the effects, one or none of them.
+    """Treat an image by lot; several of the effects, one or none of them.
 
     pixels  uint8 (n, n, 3)       labels  uint8 (n, n), 0 where the creature is not
     Returns uint8 (n, n, 3).
     """
-    picture = pixels.astype(np.float32)
+    image = pixels.astype(np.float32)
     inside = labels > 0
     if rng.random() < 0.45:
-        picture = np.where(inside[..., None], picture, _ground(picture, rng))
+        image = np.where(inside[..., None], image, _ground(image, rng))
     if rng.random() < 0.45:
-        picture = _solid(picture, labels, rng)
+        image = _solid(image, labels, rng)
     if rng.random() < 0.3:
         gain = 1 + rng.uniform(0.1, 0.5) * _clouds(len(pixels), rng, rng.uniform(0.0, 0.8))
-        picture = np.where(inside[..., None], picture * gain, picture)
+        image = np.where(inside[..., None], image * gain, image)
     if rng.random() < 0.05:
-        grey = picture @ np.array([0.299, 0.587, 0.114], np.float32)
-        picture += (grey[..., None] - picture) * rng.uniform(0.5, 1.0)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+        grey = image @ np.array([0.299, 0.587, 0.114], np.float32)
+        image += (grey[..., None] - image) * rng.uniform(0.5, 1.0)
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def _ground(picture: np.ndarray, rng: random.Random) -> np.ndarray:
+def _ground(image: np.ndarray, rng: random.Random) -> np.ndarray:
     """Another ground, float32 (n, n, 3) or (3,): plain, clouds of two colours, or defocused."""
     kind = rng.random()
     if kind < 0.5:
         white = np.full(3, 255, np.float32)
         return white if rng.random() < 0.75 else _colour(rng)
     if kind < 0.75:
-        share = 0.5 + _clouds(len(picture), rng, rng.uniform(0.3, 1.0))
+        share = 0.5 + _clouds(len(image), rng, rng.uniform(0.3, 1.0))
         return _colour(rng) * share + _colour(rng) * (1 - share)
-    blurred = Image.fromarray(picture.astype(np.uint8)).filter(
+    blurred = Image.fromarray(image.astype(np.uint8)).filter(
         ImageFilter.GaussianBlur(rng.uniform(2, 7))
     )
     return np.asarray(blurred, np.float32)
 
 
-def _solid(picture: np.ndarray, labels: np.ndarray, rng: random.Random) -> np.ndarray:
+def _solid(image: np.ndarray, labels: np.ndarray, rng: random.Random) -> np.ndarray:
     """The creature lit as a rounded body: diffuse light, a gloss, darker seams between parts."""
     size_px = len(labels)
     bulge = np.zeros(labels.shape, np.float32)
@@ -64,13 +64,13 @@ def _solid(picture: np.ndarray, labels: np.ndarray, rng: random.Random) -> np.nd
     lit = -(across * np.cos(turn) + down * np.sin(turn)) * light
     diffuse = 1 + rng.uniform(0.3, 0.6) * np.tanh(lit)
     gloss = rng.choice((0.0, 0.0, 150.0, 230.0)) * np.exp(-((lit - 0.7) ** 2) * 30)
-    shaded = picture * diffuse[..., None] + (gloss * (labels > 0))[..., None]
-    return np.where((labels > 0)[..., None], shaded, picture)
+    shaded = image * diffuse[..., None] + (gloss * (labels > 0))[..., None]
+    return np.where((labels > 0)[..., None], shaded, image)
 
 
-def _blurred(picture: Image.Image, radius_px: float) -> np.ndarray:
+def _blurred(image: Image.Image, radius_px: float) -> np.ndarray:
     """Float32 (n, n), 0–1."""
-    return np.asarray(picture.filter(ImageFilter.GaussianBlur(radius_px)), np.float32) / 255
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(radius_px)), np.float32) / 255
 
 
 def _clouds(size_px: int, rng: random.Random, rough: float) -> np.ndarray:

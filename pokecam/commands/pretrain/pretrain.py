@@ -1,4 +1,4 @@
-"""Pretraining a backbone on chimeras: feature weights made without any picture from outside.
+"""Pretraining a backbone on chimeras: feature weights made without any image from outside.
 
     python -m pokecam pretrain --backbone resnet18
 
@@ -40,7 +40,7 @@ HEAD_START = 6  # views that the first rounds take turns with; one more every fo
 class PretrainRecipe:
     """What decides the weights, together with the backbone and the menagerie.
 
-    rounds       times that every creature is shown; a round has `creatures` pictures
+    rounds       times that every creature is shown; a round has `creatures` images
     fall         part of the rounds over which the learning rate falls
     view_px      sides of the views before and during that fall
     traits       weight of the loss on organs, colours: on colours, against 1 for creatures
@@ -85,7 +85,7 @@ def shipped_menagerie() -> Menagerie:
         families=150,
         members=3,
         views=32,
-        size_px=settings.picture_px,
+        size_px=settings.image_px,
         seed=1,
         settings=settings,
     )
@@ -191,7 +191,7 @@ def pretrain(
 ) -> dict[str, Tensor]:
     """Return the features' weights, by torchvision's names, after all rounds.
 
-    work        folder for pictures, checkpoint and snapshots; what is there already is used, so
+    work        folder for images, checkpoint and snapshots; what is there already is used, so
                 an interrupted run goes on and ends with the same weights
     workers     processes that render beside the training
     report      takes a line of figures and the rounds done, after every round
@@ -199,23 +199,23 @@ def pretrain(
     keep_every  rounds between snapshots of the averaged weights, `<backbone>-<rounds>.safetensors`
 
     Raises `InputError` if `work` holds a run of this backbone with another recipe, and for a
-    backbone that does not take pictures as small as the views.
+    backbone that does not take images as small as the views.
     """
     smallest, shown = backbones.smallest_image_px(backbone), min(recipe.view_px)
     if smallest > shown:
         raise InputError(
-            f"--backbone: {backbone} takes pictures of {smallest} px and more, the views of this "
+            f"--backbone: {backbone} takes images of {smallest} px and more, the views of this "
             f"pretraining are {shown} px; choose a convolutional network, such as mobilenet_v2"
         )
     work.mkdir(parents=True, exist_ok=True)
-    pictures, checkpoint = work / menagerie.key, work / f"{backbone}.pt"
+    images, checkpoint = work / menagerie.key, work / f"{backbone}.pt"
     answers = Answers.of(menagerie, device)
     run = Run.start(backbone, menagerie.creatures, answers, recipe)
     if _goes_on(work / f"{backbone}.json", checkpoint, asdict(recipe) | menagerie.summary()):
         run.load(checkpoint)
-    with start_rendering(menagerie, pictures, workers):
+    with start_rendering(menagerie, images, workers):
         while run.done < recipe.rounds:
-            view = wait_for_view(pictures, view_of(run.done, menagerie.views))
+            view = wait_for_view(images, view_of(run.done, menagerie.views))
             _round(run, view, answers, recipe)
             report(_figures(run, recipe), run.done)
             if run.done % save_every == 0 or run.done == recipe.rounds:

@@ -1,4 +1,4 @@
-"""Everything about a picture that must not tell which creature is in it.
+"""Everything about an image that must not tell which creature is in it.
 
 Drawn from the seed alone: nothing in this module knows any species, so no nuisance can depend on
 the class. How strongly each one varies is in the frozen settings (`datasets/drawn.yaml`).
@@ -57,7 +57,7 @@ class DrawnSettings(Settings):
     model_config = ConfigDict(extra="forbid")
 
     catalogue: str
-    picture_px: Annotated[int, Field(ge=32, le=1024)]
+    image_px: Annotated[int, Field(ge=32, le=1024)]
     jpeg_quality: Range
 
     styles: Annotated[dict[str, float], _weights(*STYLES)]
@@ -67,8 +67,8 @@ class DrawnSettings(Settings):
 
     swing: Annotated[float, Field(ge=0)]  # of each part, times its own data-swing
     growth: Fraction  # of each part
-    size: Range  # side of the creature's square over the side of the picture
-    cut: Fraction  # how far the square may leave the picture, over its own side
+    size: Range  # side of the creature's square over the side of the image
+    cut: Fraction  # how far the square may leave the image, over its own side
     turn_deg: Annotated[float, Field(ge=0)]
     shear: Fraction
     stretch: Fraction
@@ -78,7 +78,7 @@ class DrawnSettings(Settings):
     saturation: Range
     brightness: Range
     part_colour: Fraction  # of each part, over the full scale
-    warmth: Fraction  # red against blue in the light on the whole picture
+    warmth: Fraction  # red against blue in the light on the whole image
     tint: Fraction  # green against magenta
     light: Fraction  # unevenness of that light
     noise: Range  # standard deviation, 0–255
@@ -103,7 +103,7 @@ def read_settings(path: Path) -> DrawnSettings:
 
 @dataclass(frozen=True)
 class Nuisances:
-    """The nuisance values of one picture. Lengths are fractions of the picture's side."""
+    """The nuisance values of one image. Lengths are fractions of the image's side."""
 
     seed: int
     style: str
@@ -132,7 +132,7 @@ class Nuisances:
 
 
 def sample(seed: int, settings: DrawnSettings) -> Nuisances:
-    """Draw the nuisances of the picture with this seed."""
+    """Draw the nuisances of the image with this seed."""
     rng = stream(seed, "nuisances")
 
     def choice(weights: dict[str, float]) -> str:

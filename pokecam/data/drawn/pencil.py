@@ -47,7 +47,7 @@ class Item:
 
 
 class Pencil:
-    """Turns outlines into items in the style of one picture.
+    """Turns outlines into items in the style of one image.
 
     scale    length of one unit of the drawing on the canvas; lines get thinner with it
     purpose  names the stream of random numbers behind the ink and the hand's wobble

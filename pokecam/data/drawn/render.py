@@ -1,9 +1,9 @@
-"""Pictures and part masks of scenes, painted by Matplotlib's Agg renderer.
+"""Images and part masks of scenes, painted by Matplotlib's Agg renderer.
 
     scene = sample(species, seed, settings)            # pokecam.data.drawn.scene
-    pixels = picture(scene, 256)                       # uint8 (256, 256, 3), no noise yet
+    pixels = image(scene, 256)                       # uint8 (256, 256, 3), no noise yet
     labels = mask(scene, 256)                          # uint8 (256, 256), 0 or the part's index
-    pixels, labels = picture_and_mask(scene, 256)      # both, cheaper than one after the other
+    pixels, labels = image_and_mask(scene, 256)      # both, cheaper than one after the other
     jpeg = finish(pixels, scene)                       # bytes, with the scene's noise
 
 Agg computes the covered area of every pixel exactly and without instructions that differ between
@@ -26,12 +26,12 @@ from pokecam.data.drawn.pencil import CANVAS, Item
 from pokecam.data.drawn.scene import Box, Light, PartDrawing, Scene, Surface
 
 
-def picture(scene: Scene, size_px: int, without: frozenset[str] = frozenset()) -> np.ndarray:
+def image(scene: Scene, size_px: int, without: frozenset[str] = frozenset()) -> np.ndarray:
     """The scene as uint8 (size_px, size_px, 3), before noise and JPEG.
 
     Leaving out the parts named in `without` changes no pixel that they do not touch.
     """
-    return _picture(scene, size_px, without, None)
+    return _image(scene, size_px, without, None)
 
 
 def mask(scene: Scene, size_px: int, without: frozenset[str] = frozenset()) -> np.ndarray:
@@ -43,12 +43,12 @@ def mask(scene: Scene, size_px: int, without: frozenset[str] = frozenset()) -> n
     return _enlarge(_labels(scene, _grid_px(scene, size_px), without), size_px)
 
 
-def picture_and_mask(
+def image_and_mask(
     scene: Scene, size_px: int, without: frozenset[str] = frozenset()
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What `picture` and `mask` give."""
+    """What `image` and `mask` give."""
     labels = _labels(scene, _grid_px(scene, size_px), without)
-    return _picture(scene, size_px, without, labels), _enlarge(labels, size_px)
+    return _image(scene, size_px, without, labels), _enlarge(labels, size_px)
 
 
 def coverage(scene: Scene, size_px: int, part: str) -> np.ndarray:
@@ -119,7 +119,7 @@ class _Canvas:
             self._renderer.draw_path(gc, item.path, self._to_pixels, item.fill)
 
 
-def _picture(
+def _image(
     scene: Scene, size_px: int, without: frozenset[str], labels: np.ndarray | None
 ) -> np.ndarray:
     grid_px = _grid_px(scene, size_px)
@@ -145,7 +145,7 @@ def _kept(scene: Scene, without: frozenset[str]) -> list[PartDrawing]:
 
 
 def _grid_px(scene: Scene, size_px: int) -> int:
-    """Side of the picture that is really painted: fewer pixels for the pixelated style."""
+    """Side of the image that is really painted: fewer pixels for the pixelated style."""
     return size_px if scene.blocks is None else min(size_px, scene.blocks)
 
 

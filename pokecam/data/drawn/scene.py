@@ -1,13 +1,13 @@
-"""A scene: one creature in one picture, everything in it decided by one seed.
+"""A scene: one creature in one image, everything in it decided by one seed.
 
     from pathlib import Path
     from pokecam.data.drawn import nuisances, render, scene, species
 
-    settings = nuisances.read_settings(Path("drawn"))
+    settings = nuisances.read_settings(Path("datasets/drawn.yaml"))
     pikachu = species.catalogue()["Pikachu"]  # or species.parse(svg_text, "name")
     one = scene.sample(pikachu, seed=7, settings=settings)
-    pixels = render.picture(one, 256)    # uint8 (256, 256, 3)
-    no_tail = render.picture(one, 256, without=frozenset({"tail"}))
+    pixels = render.image(one, 256)    # uint8 (256, 256, 3)
+    no_tail = render.image(one, 256, without=frozenset({"tail"}))
     labels = render.mask(one, 256)       # uint8 (256, 256), 1 = first part, 0 none
     jpeg = render.finish(pixels, one)    # bytes, with noise
 
@@ -43,7 +43,7 @@ class PartDrawing:
 @dataclass(frozen=True)
 class Light:
     """Coloured light: factors for red, green and blue (128 is neutral), times
-    1 + across x + down y at the place (x, y) of the picture, both from −1 to 1."""
+    1 + across x + down y at the place (x, y) of the image, both from −1 to 1."""
 
     tones: tuple[int, ...] = (128, 128, 128)
     across: float = 0.0
@@ -67,13 +67,13 @@ class Surface:
 class Scene:
     """All that `render` needs.
 
-    base    uint8 (k, k, 3): coarse colours of the ground, stretched over the picture
+    base    uint8 (k, k, 3): coarse colours of the ground, stretched over the image
     behind  items behind the creature
     parts   the creature's, in painter's order
     front   items before it: what occludes it, distractors, a frame
     light   on everything
     surface volume and texture of the parts, or None for flat ones
-    blocks  side of the picture in visible pixels, or None for a smooth picture
+    blocks  side of the image in visible pixels, or None for a smooth image
     """
 
     nuisances: Nuisances

@@ -17,7 +17,9 @@ MAX_FOREIGN_MIB = 32  # of a table, half a million lines; it takes up to 30 time
 
 def read_table(path: Path | IO[bytes]) -> pd.DataFrame:
     """Read a csv whose file and class names stay text, whatever they look like ("NA", "007")."""
-    texts = dict.fromkeys(("file", "image", "label", "predicted", "against", "part", "reason"), str)
+    texts = dict.fromkeys(
+        ("file", "image", "label", "predicted", "against", "part", "subset", "reason"), str
+    )
     return pd.read_csv(path, dtype=texts, keep_default_na=False, encoding="utf-8")
 
 

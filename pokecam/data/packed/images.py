@@ -12,7 +12,7 @@ from pokecam.data.packed.csv_tables import read_table
 
 @dataclass(frozen=True)
 class Packed:
-    """The chosen pictures, one row each, sorted by class and file; S is `image_size`.
+    """The chosen images, one row each, sorted by class and file; S is `image_size`.
 
     Packed pixel coordinates are x_packed = x · scale + left and y_packed = y · scale + top, with
     x and y in pixels of the (upright) original.

@@ -1,4 +1,4 @@
-"""How a whole picture is fitted into a square, and how boxes and masks follow it."""
+"""How a whole image is fitted into a square, and how boxes and masks follow it."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Fit:
-    """Where a picture lies in its square: x_packed = x · scale + left, y likewise with top.
+    """Where an image lies in its square: x_packed = x · scale + left, y likewise with top.
 
-    `width`, `height`: of the fitted picture, in packed pixels, rounded, so that the far edges
+    `width`, `height`: of the fitted image, in packed pixels, rounded, so that the far edges
     differ from the equation by at most half a pixel.
     """
 
@@ -23,7 +23,7 @@ class Fit:
 
 
 def fit(width: int, height: int, size_px: int) -> Fit:
-    """Return the fit of a `width` × `height` picture whose longest side becomes `size_px`."""
+    """Return the fit of a `width` × `height` image whose longest side becomes `size_px`."""
     scale = size_px / max(width, height)
     fitted_width = max(1, round(width * scale))
     fitted_height = max(1, round(height * scale))
@@ -40,13 +40,13 @@ def draft_size(size: tuple[int, int], size_px: int) -> tuple[int, int]:
     return max(1, int(width / shrink)), max(1, int(height / shrink))
 
 
-def letterbox(picture: Image.Image, place: Fit) -> tuple[Image.Image, np.ndarray]:
-    """Return the fitted RGB picture and its square, uint8 (S, S, 3).
+def letterbox(image: Image.Image, place: Fit) -> tuple[Image.Image, np.ndarray]:
+    """Return the fitted RGB image and its square, uint8 (S, S, 3).
 
     The bars beside it have the median colour of the edges that touch them: on a plain
     background no line shows, where black bars would be a shape of their own.
     """
-    fitted = picture.resize((place.width, place.height), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    fitted = image.resize((place.width, place.height), Image.Resampling.BICUBIC, reducing_gap=3.0)
     pixels = np.asarray(fitted)  # (h, w, 3)
     square = np.empty((place.size_px, place.size_px, 3), np.uint8)
     square[:] = np.median(_edges(pixels, place), axis=0).astype(np.uint8)
@@ -55,7 +55,7 @@ def letterbox(picture: Image.Image, place: Fit) -> tuple[Image.Image, np.ndarray
 
 
 def letterbox_mask(mask: np.ndarray, place: Fit) -> np.ndarray:
-    """Return a mask (height, width) of part numbers as uint8 (S, S); 0 outside the picture."""
+    """Return a mask (height, width) of part numbers as uint8 (S, S); 0 outside the image."""
     fitted = Image.fromarray(mask).resize((place.width, place.height), Image.Resampling.NEAREST)
     square = np.zeros((place.size_px, place.size_px), np.uint8)
     square[inside(place)] = np.asarray(fitted)
@@ -63,7 +63,7 @@ def letterbox_mask(mask: np.ndarray, place: Fit) -> np.ndarray:
 
 
 def inside(place: Fit) -> tuple[slice, slice]:
-    """Return the rows and columns of the square that the picture takes."""
+    """Return the rows and columns of the square that the image takes."""
     return (
         slice(place.top, place.top + place.height),
         slice(place.left, place.left + place.width),

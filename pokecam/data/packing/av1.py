@@ -1,7 +1,7 @@
-"""How large the pictures coded within an AVIF are, whatever size the file tells.
+"""How large the images coded within an AVIF are, whatever size the file tells.
 
 An AVIF (AV1 Image File Format 1.1) is a tree of boxes (ISO/IEC 14496-12): size, four letters,
-content. The box `iloc` says where the coded data of its items lie (the picture or its tiles, its
+content. The box `iloc` says where the coded data of its items lie (the image or its tiles, its
 transparency), and `stco` or `co64` where the frames of a sequence do. They begin with AV1's
 sequence header, which bounds the size of all frames after it (AV1 specification, 5.5.1).
 """
@@ -37,7 +37,7 @@ class _Bits:
 
 
 def largest_px(data: bytes) -> int:
-    """The pixels of the largest picture coded in an AVIF, 0 where none is found (which no decoder
+    """The pixels of the largest image coded in an AVIF, 0 where none is found (which no decoder
     reads either). Of a sequence the first frame counts.
 
     Raises `ValueError` for one that is cut off or has more than `_MAX_PIECES`.
@@ -150,7 +150,7 @@ def _leb128(data: bytes, at: int) -> tuple[int, int]:
 def _sequence_px(header: bytes) -> int:
     """The pixels that a sequence header allows a frame (AV1 5.5.1)."""
     bits = _Bits(header)
-    bits.read(4)  # profile, still picture
+    bits.read(4)  # profile, still image
     if bits.read(1):  # reduced
         bits.read(5)
     else:

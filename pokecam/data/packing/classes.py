@@ -23,7 +23,7 @@ def choose(classes: Sequence[str] | str, available: Iterable[str]) -> list[str]:
         if "/" in name:
             raise InputError(
                 f"classes: {name} holds a slash: a class is the name of the one folder that its "
-                f"pictures lie in, here {name.rpartition('/')[2] or name}, whatever is above it"
+                f"images lie in, here {name.rpartition('/')[2] or name}, whatever is above it"
             )
         if name not in known:
             raise InputError(
@@ -46,7 +46,7 @@ def alike(
     """Return the look-alike groups cut down to the chosen classes; those below two are dropped.
 
     Names that the source does not have are passed over, so that the default groups do no harm
-    beside one's own pictures; a name that is almost one of the source's raises `InputError`.
+    beside one's own images; a name that is almost one of the source's raises `InputError`.
     """
     known = sorted(available)
     found = []

@@ -1,4 +1,4 @@
-"""From the bytes of any picture file to one upright RGB picture, or the reason why not."""
+"""From the bytes of any image file to one upright RGB image, or the reason why not."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from pokecam.data.packing import limits
 from pokecam.data.packing.limits import UnusableError
 from pokecam.data.sources.formats import HEAD_BYTES, READABLE, kind
 
-_STRIP_PX = 2**20  # converted at a time, so that no large picture is held twice
+_STRIP_PX = 2**20  # converted at a time, so that no large image is held twice
 _JPEG2000_PX = 12 * 10**6  # more are decoded shrunk: whole, these take two seconds
 _FAR = 1e300
 _MAX_EXIF_BYTES = 2**20  # one segment of a JPEG has 2**16
@@ -30,7 +30,7 @@ _UPRIGHT = {  # EXIF orientation → what undoes it
 
 
 def decode(data: bytes, enough_px: int) -> tuple[Image.Image, int, int]:
-    """Return the picture in a file, upright and RGB, and its original width and height.
+    """Return the image in a file, upright and RGB, and its original width and height.
 
     The format follows from the content, not from a name. Of several frames the first counts;
     EXIF orientation is applied (width and height are those after turning); transparency lies on
@@ -50,15 +50,15 @@ def decode(data: bytes, enough_px: int) -> tuple[Image.Image, int, int]:
             drafted = image.size
             image.load()
             turned = image.size == drafted[::-1]  # a TIFF turns itself
-            picture = _rgb(image, enough_px)
+            upright = _rgb(image, enough_px)
         orientation = _orientation(image)
         if orientation in _UPRIGHT:
-            picture = picture.transpose(_UPRIGHT[orientation])
-    return (picture, height, width) if turned or orientation >= 5 else (picture, width, height)
+            upright = upright.transpose(_UPRIGHT[orientation])
+    return (upright, height, width) if turned or orientation >= 5 else (upright, width, height)
 
 
 def decode_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
-    """Return the mask in a PNG for a picture of this width and height, uint8 (height, width): the
+    """Return the mask in a PNG for an image of this width and height, uint8 (height, width): the
     numbers of an indexed one, 1 where any other is not black or transparent.
 
     Raises `UnusableError`, whose message goes on from "the mask".
@@ -71,8 +71,8 @@ def decode_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
     except Exception as error:  # damaged bytes make Pillow's readers raise nearly anything
         raise UnusableError(f"is not a readable PNG: {_plain(error)}") from None
     raise UnusableError(
-        f"has {image.width}×{image.height} pixels, its picture {size[0]}×{size[1]}: "
-        "masks are as large as their pictures"
+        f"has {image.width}×{image.height} pixels, its image {size[0]}×{size[1]}: "
+        "masks are as large as their images"
     )
 
 
@@ -100,7 +100,7 @@ def _what_else(data: bytes) -> str:
         return f"truncated or corrupt: the header of this {found} cannot be read"
     if found in ("HEIC", "Photoshop"):
         return f"{found} is not read: convert it to JPEG or PNG"
-    return f"not a picture ({found or 'unknown format'})"
+    return f"not an image ({found or 'unknown format'})"
 
 
 def _plain(error: Exception) -> str:
@@ -110,7 +110,7 @@ def _plain(error: Exception) -> str:
 
 
 def _draft(image: Image.Image, enough_px: int) -> None:
-    """Have a large picture decoded smaller, where its format can."""
+    """Have a large image decoded smaller, where its format can."""
     width, height = image.size
     image.draft(image.mode, draft_size(image.size, enough_px))
     if image.format == "JPEG2000" and width * height > _JPEG2000_PX:
@@ -124,7 +124,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
     try:
         found = image.getexif().get(_ORIENTATION)
-    except Exception:  # a damaged EXIF block is no reason to lose the picture
+    except Exception:  # a damaged EXIF block is no reason to lose the image
         return 1
     return found if isinstance(found, int) and found in _UPRIGHT else 1
 
@@ -137,17 +137,17 @@ def _strips(image: Image.Image, rows_of: int = 1) -> Iterator[tuple[int, Image.I
 
 
 def _rgb(image: Image.Image, enough_px: int) -> Image.Image:
-    """The picture in RGB; of a giant, squares of pixels averaged into one."""
+    """The image in RGB; of a giant, squares of pixels averaged into one."""
     giant = image.width * image.height > limits.GIANT_PX
     side = max(1, max(image.size) // (2 * enough_px)) if giant else 1
     brightest = _brightest(image) if image.mode == "F" else 0.0
-    picture = Image.new("RGB", (-(-image.width // side), -(-image.height // side)))
+    result = Image.new("RGB", (-(-image.width // side), -(-image.height // side)))
     try:
         for top, strip in _strips(image, side):
-            picture.paste(_rgb_on_white(strip, brightest).reduce(side), (0, top // side))
+            result.paste(_rgb_on_white(strip, brightest).reduce(side), (0, top // side))
     except ValueError:
         raise UnusableError(f"colours of a kind that is not read ({image.mode})") from None
-    return picture
+    return result
 
 
 def _rgb_on_white(image: Image.Image, brightest: float) -> Image.Image:
@@ -163,12 +163,12 @@ def _rgb_on_white(image: Image.Image, brightest: float) -> Image.Image:
 
 
 def _brightest(image: Image.Image) -> float:
-    """The largest number in a picture of floats."""
+    """The largest number in an image of floats."""
     return max(float(_numbers(strip).max()) for _, strip in _strips(image))
 
 
 def _numbers(image: Image.Image) -> np.ndarray:
-    """The numbers of a picture: NaN as 0, infinity so that 255 times as much is still a number."""
+    """The numbers of an image: NaN as 0, infinity so that 255 times as much is still a number."""
     with np.errstate(invalid="ignore"):  # not every bit pattern is a number
         values = np.asarray(image, dtype=np.float64)
     return np.nan_to_num(values, posinf=_FAR, neginf=-_FAR)

@@ -1,4 +1,4 @@
-"""What one picture file may cost: nothing that lies in a data set may stall the machine or fill it.
+"""What one image file may cost: nothing that lies in a data set may stall the machine or fill it.
 
 Each limit refuses what would take over some three seconds of one core, or over some 650 MB, to
 decode; a file lies in memory beside that. Measured with Pillow 13 before there were limits: 64 MB
@@ -50,7 +50,7 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what else it says is in t
 
 
 class UnusableError(Exception):
-    """This file cannot be used as a picture; the message is the reason in plain words."""
+    """This file cannot be used as an image; the message is the reason in plain words."""
 
 
 class _Metered(io.BytesIO):
@@ -83,7 +83,7 @@ class _Metered(io.BytesIO):
 
 
 def opened(data: bytes) -> tuple[Image.Image, int]:
-    """Return the picture in a file, not yet decoded, and how many pixels are held at once while
+    """Return the image in a file, not yet decoded, and how many pixels are held at once while
     it is (0: a JPEG that is decoded row by row).
 
     Raises `UnusableError` for what is too small, too large or too slow, and whatever Pillow
@@ -108,8 +108,8 @@ def opened(data: bytes) -> tuple[Image.Image, int]:
 
 
 def opened_mask(data: bytes) -> Image.Image:
-    """Return the picture in a PNG, not yet decoded: of any size up to 160 million numbers, as
-    masks are as large as their pictures. Raises as `opened` does."""
+    """Return the image in a PNG, not yet decoded: of any size up to 160 million numbers, as
+    masks are as large as their images. Raises as `opened` does."""
     file = _Metered(data, _HEADER_MIB)
     image = Image.open(file, formats=["PNG"])
     if image.width * image.height * len(image.getbands()) > _MAX_MASK_SAMPLES:
@@ -210,7 +210,7 @@ def _check_icon(data: bytes) -> None:
 
 
 def _check_tiff(image: Image.Image) -> None:
-    """A tile may be larger than its picture; tags may point to more tags, which `load` reads."""
+    """A tile may be larger than its image; tags may point to more tags, which `load` reads."""
     if image.format != "TIFF":
         return
     tags = image.tag_v2  # type: ignore[attr-defined]

@@ -26,11 +26,11 @@ from pokecam.data.packed.letterbox import fit, letterbox, letterbox_mask
 from pokecam.data.packing import tables
 from pokecam.data.packing.classes import alike, choose
 from pokecam.data.packing.decode import UnusableError, decode, decode_mask
-from pokecam.data.packing.duplicates import fingerprint, groups, near_pairs, same_picture
+from pokecam.data.packing.duplicates import fingerprint, groups, near_pairs, same_image
 from pokecam.data.packing.journal import Packable, Rejected, Unfinished
 from pokecam.data.packing.tables import PackedRow
 
-MIN_PICTURES = 3  # of each class: one to train, one to validate, one to test
+MIN_IMAGES = 3  # of each class: one to train, one to validate, one to test
 _AHEAD = 4  # files read and decoded ahead of the one being written, per worker
 _AHEAD_BYTES = 128 * 2**20  # and no more than so much of them, whatever their number
 
@@ -66,10 +66,10 @@ def pack(
     `out` gets pixels.npy, manifest.csv, quarantine.csv, duplicates.csv, classes.json and, where
     the source has them, masks.npy, parts.csv, boxes.csv, scenes.csv and scenes/;
     `packed.images.load` reads it. `classes` is a list of names or "all"; `workers` (None: one per
-    core) changes the time and nothing else. A file that cannot be used, and a picture filed under
+    core) changes the time and nothing else. A file that cannot be used, and an image filed under
     two classes, is named in quarantine.csv. `unfinished` is the folder for what an interrupted run
     has done, with which the next one goes on. Raises `InputError` for classes that do not fit the
-    source, for a class with fewer than `MIN_PICTURES` usable pictures, and for boxes or masks
+    source, for a class with fewer than `MIN_IMAGES` usable images, and for boxes or masks
     that do not fit.
     """
     workers = workers or running.usable_cores()
@@ -85,9 +85,7 @@ def pack(
             Unfinished(place, image_size, masks=bool(masks)) as work,
         ):
             if work.done:
-                log.warning(
-                    "%d of %d pictures are decoded already: going on", work.done, len(wanted)
-                )
+                log.warning("%d of %d images are decoded already: going on", work.done, len(wanted))
             left = wanted[work.done :]
             with counting("select", len(left)) as count:
                 for item in _prepared(raw, masks, left, image_size, workers):
@@ -155,11 +153,11 @@ def _prepared(
 
 def _prepare(file: str, data: bytes, mask_data: bytes | None, size_px: int) -> Packable | Rejected:
     try:
-        picture, width, height = decode(data, size_px)
+        image, width, height = decode(data, size_px)
     except UnusableError as error:
         return Rejected(file, str(error))
     place = fit(width, height, size_px)
-    fitted, pixels = letterbox(picture, place)
+    fitted, pixels = letterbox(image, place)
     row = PackedRow(file, width, height, place, fingerprint(fitted))
     mask = np.zeros(pixels.shape[:2], np.uint8) if mask_data is None else _mask(mask_data, row)
     return Packable(row, pixels, mask)
@@ -175,15 +173,15 @@ def _mask(data: bytes, row: PackedRow) -> np.ndarray:
 
 
 def _filed_twice(rows: list[PackedRow], pairs: np.ndarray) -> list[Rejected]:
-    """The pictures that are filed under more than one class: which label is right is not known."""
+    """The images that are filed under more than one class: which label is right is not known."""
     others: dict[str, list[str]] = defaultdict(list)
     for i, j in pairs.tolist():
         a, b = rows[i], rows[j]
-        if a.label != b.label and same_picture(a.print, b.print):
+        if a.label != b.label and same_image(a.print, b.print):
             others[a.file].append(b.file)
             others[b.file].append(a.file)
     return [
-        Rejected(file, f"the same picture is filed under another class: {', '.join(found)}")
+        Rejected(file, f"the same image is filed under another class: {', '.join(found)}")
         for file, found in others.items()
     ]
 
@@ -191,12 +189,12 @@ def _filed_twice(rows: list[PackedRow], pairs: np.ndarray) -> list[Rejected]:
 def _check_enough(chosen: list[str], kept: list[PackedRow], rejected: list[Rejected]) -> None:
     counts = Counter(row.label for row in kept)
     for label in chosen:
-        if counts[label] < MIN_PICTURES:
+        if counts[label] < MIN_IMAGES:
             lost = [item for item in rejected if item.file.startswith(f"{label}/")]
             why = f"; {len(lost)} cannot be used, {lost[0].file}: {lost[0].reason}" if lost else ""
             raise InputError(
-                f"class {label} has {counts[label]} usable pictures, {MIN_PICTURES} or more are "
-                f"needed{why}. Add pictures or take {label} out of `classes`"
+                f"class {label} has {counts[label]} usable images, {MIN_IMAGES} or more are "
+                f"needed{why}. Add images or take {label} out of `classes`"
             )
 
 
@@ -207,7 +205,7 @@ def _write_tables(
     pairs: np.ndarray,
     rejected: list[Rejected],
 ) -> None:
-    """Write what is known of the packed pictures and of those left out."""
+    """Write what is known of the packed images and of those left out."""
     new_number = {old: new for new, old in enumerate(kept)}
     kept_pairs = [
         (new_number[i], new_number[j])
@@ -230,7 +228,7 @@ def _carry_tables(
     chosen: list[str],
     files: dict[str, list[str]],
 ) -> None:
-    """Write the source's own tables, cut down to the packed pictures, boxes in packed pixels."""
+    """Write the source's own tables, cut down to the packed images, boxes in packed pixels."""
     packed = {row.file for row in kept}
     if (parts := tables.read_source_table(raw, "parts.csv")) is not None:
         write_csv(folder / "parts.csv", parts[parts.label.isin(chosen)])

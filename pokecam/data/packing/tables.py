@@ -20,7 +20,7 @@ _NAMED = "boxes.csv of the source"
 
 @dataclass(frozen=True)
 class PackedRow:
-    """What is known of one packed picture besides its pixels."""
+    """What is known of one packed image besides its pixels."""
 
     file: str  # "Class/name.ext"
     width: int  # of the upright original, px
@@ -34,7 +34,7 @@ class PackedRow:
 
 
 def manifest(rows: Sequence[PackedRow], group: np.ndarray) -> pd.DataFrame:
-    """Return one line per packed picture, in the order of the pixels."""
+    """Return one line per packed image, in the order of the pixels."""
     return pd.DataFrame(
         {
             "file": [row.file for row in rows],
@@ -50,7 +50,7 @@ def manifest(rows: Sequence[PackedRow], group: np.ndarray) -> pd.DataFrame:
 
 
 def duplicates(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return file, label, group of the pictures that share their group with another."""
+    """Return file, label, group of the images that share their group with another."""
     shared = manifest[manifest.group.duplicated(keep=False)]
     return shared[["file", "label", "group"]].sort_values(["group", "file"])
 
@@ -77,12 +77,12 @@ def _in_one_form(file: str) -> str:
 def packed_boxes(
     boxes: pd.DataFrame, rows: Sequence[PackedRow], all_files: Collection[str]
 ) -> pd.DataFrame:
-    """Return the boxes of the packed pictures, carried from original to packed pixels.
+    """Return the boxes of the packed images, carried from original to packed pixels.
 
-    boxes: image, label, xmin, ymin, xmax, ymax, as text. What lies beyond the picture is cut off;
-    a box that is there twice counts once. Raises `InputError` for a picture that the source does
+    boxes: image, label, xmin, ymin, xmax, ymax, as text. What lies beyond the image is cut off;
+    a box that is there twice counts once. Raises `InputError` for an image that the source does
     not have or of another class than the box, for corners that are not finite numbers with room
-    between them, and for a box that lies beside its picture.
+    between them, and for a box that lies beside its image.
     """
     boxes = _checked(boxes, all_files)
     places = pd.DataFrame(
@@ -111,14 +111,14 @@ def _checked(boxes: pd.DataFrame, all_files: Collection[str]) -> pd.DataFrame:
     unknown = boxes.image[~boxes.image.isin(all_files)]
     if len(unknown):
         raise InputError(
-            f"{_NAMED} has a box for {unknown.iloc[0]!r}, which is no picture of the source: "
+            f"{_NAMED} has a box for {unknown.iloc[0]!r}, which is no image of the source: "
             "CLASS/name.ext is expected"
         )
     other = boxes[boxes.image.str.split("/").str[0] != boxes.label]
     if len(other):
         raise InputError(
             f"{_NAMED} has the label {other.label.iloc[0]!r} for {other.image.iloc[0]}: a box is "
-            "of what its picture's class is, leave out others"
+            "of what its image's class is, leave out others"
         )
     corners = boxes[_CORNERS].apply(pd.to_numeric, errors="coerce").astype(float)
     sound = (corners.xmin < corners.xmax) & (corners.ymin < corners.ymax)
@@ -135,6 +135,6 @@ def _checked(boxes: pd.DataFrame, all_files: Collection[str]) -> pd.DataFrame:
 def _beside(row: pd.Series) -> str:
     corners = ", ".join(f"{row[corner]:g}" for corner in _CORNERS)
     return (
-        f"{_NAMED}: the box {corners} lies beside its picture {row.image}, which has "
-        f"{row.width}×{row.height} pixels: give it in pixels of the picture as it is shown"
+        f"{_NAMED}: the box {corners} lies beside its image {row.image}, which has "
+        f"{row.width}×{row.height} pixels: give it in pixels of the image as it is shown"
     )

@@ -1,4 +1,4 @@
-"""Pictures in a .zip, .tar or .tar.gz of class folders, which may come from a stranger.
+"""Images in a .zip, .tar or .tar.gz of class folders, which may come from a stranger.
 
 Nothing is unpacked to disk under a name of the archive's choosing; the only file written is an
 anonymous temporary one that holds a gunzipped tar.
@@ -23,7 +23,7 @@ from pokecam.common.errors import InputError
 from pokecam.data.sources import class_folders
 from pokecam.data.sources.bounded_file import Bounded
 
-# What unpacks to more than this is a decompression bomb, not a set of pictures.
+# What unpacks to more than this is a decompression bomb, not a set of images.
 MAX_RATIO = 100
 ALWAYS_ALLOWED_BYTES = 2**30
 MAX_TOTAL_BYTES = 64 * 2**30
@@ -57,11 +57,11 @@ _Opened = Callable[[Path], AbstractContextManager[Iterable[class_folders.Entry]]
 
 
 def members(path: Path, opened: _Opened) -> Iterator[tuple[str, bytes]]:
-    """Yield (name in raw.zip, bytes) of the pictures in the archive `path`.
+    """Yield (name in raw.zip, bytes) of the images in the archive `path`.
 
     `opened` is `zip_entries` or `tar_entries`. Raises `InputError` if the archive is damaged, is
     encrypted, unpacks to more than the limits above or has more members, holds links or devices
-    or names that lead out of it, or has no picture in a class folder.
+    or names that lead out of it, or has no image in a class folder.
     """
     try:
         with opened(path) as entries:
@@ -186,7 +186,7 @@ def _open_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 @contextmanager
 def _gunzipped(path: Path) -> Iterator[IO[bytes]]:
-    """The tar itself, seekable: the pictures are wanted in another order than they lie there."""
+    """The tar itself, seekable: the images are wanted in another order than they lie there."""
     if not _is_gzip(_head(path, 2)):
         with path.open("rb") as file:
             yield file
@@ -240,7 +240,7 @@ def _inside(path: Path, name: str) -> str:
 def _hostile(path: Path, name: str, fault: str) -> InputError:
     return InputError(
         f"{path}: the member {class_folders.shortened(name)} {fault}; such an archive is not read: "
-        "pack the pictures as ordinary files"
+        "pack the images as ordinary files"
     )
 
 

@@ -40,7 +40,7 @@ class Bounded:
         if len(data) > left:
             raise InputError(
                 f"{self._path}: a header or the list of members has more than "
-                f"{self._limit_bytes // 2**10} KiB: pack the pictures again in an ordinary way, "
+                f"{self._limit_bytes // 2**10} KiB: pack the images again in an ordinary way, "
                 "or unpack them and give the folder"
             )
         return data

@@ -1,8 +1,8 @@
-"""From a tree of files to the members of raw.zip: which are pictures, and of which class.
+"""From a tree of files to the members of raw.zip: which are images, and of which class.
 
-A picture's class is the nearest folder above it, at any depth. The same tree nested twice (many
-Kaggle archives) gives each picture once; other bytes under the same class and name are kept
-under a name of their own. A picture's mask is the file beside it with its name and `.mask.png` in
+An image's class is the nearest folder above it, at any depth. The same tree nested twice (many
+Kaggle archives) gives each image once; other bytes under the same class and name are kept
+under a name of their own. An image's mask is the file beside it with its name and `.mask.png` in
 the place of its ending.
 """
 
@@ -20,14 +20,14 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from pokecam.common.errors import InputError
-from pokecam.data.sources.formats import HEAD_BYTES, promises_picture, shows_picture
+from pokecam.data.sources.formats import HEAD_BYTES, promises_image, shows_image
 from pokecam.data.sources.names import one_form
 
 log = logging.getLogger(__name__)
 
 BOXES = "boxes.csv"
 MASK = ".mask.png"
-MAX_FILE_MIB = 256  # one file is held in memory; no real picture comes near this
+MAX_FILE_MIB = 256  # one file is held in memory; no real image comes near this
 MAX_NAME = 1000  # characters of a file's path inside its source; all are in memory
 _NAMES_SHOWN = 5
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
@@ -45,10 +45,10 @@ class Entry:
     open: Callable[[], AbstractContextManager[IO[bytes]]]
 
     def read(self) -> bytes:
-        """Return the whole file; `InputError` if it is too large to be a picture."""
+        """Return the whole file; `InputError` if it is too large to be an image."""
         if self.size_bytes > MAX_FILE_MIB * 2**20:
             raise InputError(
-                f"{self.path} has {self.size_bytes / 2**20:.0f} MiB, a picture may have "
+                f"{self.path} has {self.size_bytes / 2**20:.0f} MiB, an image may have "
                 f"{MAX_FILE_MIB}: take it out of the source"
             )
         with self.open() as file:
@@ -61,28 +61,28 @@ class Entry:
 
 
 def members(entries: Iterable[Entry], source: str) -> Iterator[tuple[str, bytes]]:
-    """Yield (name in raw.zip, bytes) of boxes.csv, if there is one, each picture, and each mask, by
+    """Yield (name in raw.zip, bytes) of boxes.csv, if there is one, each image, and each mask, by
     name: `images/Class/a.jpg` and `masks/Class/a.jpg.png`.
 
-    Hidden files and those that neither by name nor by content are pictures are left out and
-    named in a warning; what only claims to be a picture is for `select` to judge. `source` is
-    what the user wrote, for messages. Raises `InputError` if no picture lies in a class folder, or
-    a mask is not that of one picture.
+    Hidden files and those that neither by name nor by content are images are left out and
+    named in a warning; what only claims to be an image is for `select` to judge. `source` is
+    what the user wrote, for messages. Raises `InputError` if no image lies in a class folder, or
+    a mask is not that of one image.
     """
-    pictures, masks, others = _sort_out(entries)
-    if not pictures:
+    images, masks, others = _sort_out(entries)
+    if not images:
         raise InputError(
-            f"source {source} holds no pictures in class folders: CLASS/picture.jpg is needed, "
+            f"source {source} holds no images in class folders: CLASS/image.jpg is needed, "
             f"at any depth, and there is {_some(others) or 'nothing'}{_packed(others)}"
         )
-    boxes = _boxes(pictures, others)
+    boxes = _boxes(images, others)
     ignored = [entry for entry in others if entry is not boxes]
     if ignored:
-        log.warning("ignored what is no picture in a class folder: %s", _some(ignored))
+        log.warning("ignored what is no image in a class folder: %s", _some(ignored))
     if boxes:
         yield BOXES, boxes.read()
-    mask_of = _paired(masks, pictures)
-    named = sorted(_named(pictures).items())
+    mask_of = _paired(masks, images)
+    named = sorted(_named(images).items())
     for name, entry in named:
         yield f"images/{name}", entry.read()
     for name, entry in named:
@@ -91,9 +91,9 @@ def members(entries: Iterable[Entry], source: str) -> Iterator[tuple[str, bytes]
 
 
 def _sort_out(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry], list[Entry]]:
-    """Pictures that have a class folder, masks, and all other files; shallow ones first, then by
+    """Images that have a class folder, masks, and all other files; shallow ones first, then by
     path."""
-    pictures: list[Entry] = []
+    images: list[Entry] = []
     masks: list[Entry] = []
     others: list[Entry] = []
     for entry in sorted(entries, key=lambda entry: (entry.path.count("/"), entry.path)):
@@ -104,8 +104,8 @@ def _sort_out(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry], list[
         elif name.lower().endswith(MASK):
             masks.append(entry)
         else:
-            (pictures if _is_picture(name, entry) else others).append(entry)
-    return pictures, masks, others
+            (images if _is_image(name, entry) else others).append(entry)
+    return images, masks, others
 
 
 def checked(path: str) -> str:
@@ -127,32 +127,32 @@ def shortened(name: str) -> str:
     return f"{name[:_CHARACTERS_SHOWN]!r}{'…' if len(name) > _CHARACTERS_SHOWN else ''}"
 
 
-def _is_picture(name: str, entry: Entry) -> bool:
-    return promises_picture(name) or shows_picture(entry.head())
+def _is_image(name: str, entry: Entry) -> bool:
+    return promises_image(name) or shows_image(entry.head())
 
 
-def _paired(masks: list[Entry], pictures: list[Entry]) -> dict[str, Entry]:
-    """Return path of a picture → its mask."""
+def _paired(masks: list[Entry], images: list[Entry]) -> dict[str, Entry]:
+    """Return path of an image → its mask."""
     beside: dict[str, list[Entry]] = defaultdict(list)
-    for picture in pictures:
-        beside[str(PurePosixPath(picture.path).with_suffix(""))].append(picture)
+    for image in images:
+        beside[str(PurePosixPath(image.path).with_suffix(""))].append(image)
     mask_of = {}
     for mask in masks:
         found = beside[mask.path[: -len(MASK)]]
         if len(found) != 1:
-            fits = " and ".join(picture.path for picture in found) or "no picture"
+            fits = " and ".join(image.path for image in found) or "no image"
             raise InputError(
-                f"the mask {mask.path} belongs to {fits}: name it after the one picture beside it, "
-                f"picture{MASK} for picture.jpg"
+                f"the mask {mask.path} belongs to {fits}: name it after the one image beside it, "
+                f"image{MASK} for image.jpg"
             )
         mask_of[found[0].path] = mask
     return mask_of
 
 
-def _named(pictures: list[Entry]) -> dict[str, Entry]:
+def _named(images: list[Entry]) -> dict[str, Entry]:
     """Return "Class/name.ext" → entry: equal files once, unequal ones of one name told apart."""
     by_name: dict[str, list[Entry]] = defaultdict(list)
-    for entry in pictures:
+    for entry in images:
         label, name = map(one_form, entry.path.split("/")[-2:])
         by_name[f"{label}/{name}"].append(entry)
     named = {name: same_name[0] for name, same_name in by_name.items()}
@@ -179,9 +179,9 @@ def _free_names(name: str, taken: Collection[str]) -> Iterator[str]:
             yield free
 
 
-def _boxes(pictures: list[Entry], others: list[Entry]) -> Entry | None:
+def _boxes(images: list[Entry], others: list[Entry]) -> Entry | None:
     """Return the boxes.csv at the top, or beside the class folders where all share one folder."""
-    above = [f"/{PurePosixPath(entry.path).parent.parent}" for entry in pictures]
+    above = [f"/{PurePosixPath(entry.path).parent.parent}" for entry in images]
     beside_classes = PurePosixPath(os.path.commonpath(above))
     for entry in reversed(others):  # the deepest that is not too deep
         path = PurePosixPath("/", entry.path)

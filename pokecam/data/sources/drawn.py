@@ -1,6 +1,6 @@
-"""The drawn Pokédex as a source: every species, many pictures each, and where its parts are.
+"""The drawn Pokédex as a source: every species, many images each, and where its parts are.
 
-Members of raw.zip, after the pictures themselves (`images/<Species>/<number>.jpg`):
+Members of raw.zip, after the images themselves (`images/<Species>/<number>.jpg`):
 
     masks/<Species>/<number>.jpg.png   indexed PNG, 0 = no part, i = the part with that index
     parts.csv                     label,index,part
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pokecam.data.drawn.nuisances import DrawnSettings, Nuisances
     from pokecam.data.drawn.species import Species
 
-_WORTH_A_PROCESS = 200  # pictures; starting one takes as long as drawing about a hundred
+_WORTH_A_PROCESS = 200  # images; starting one takes as long as drawing about a hundred
 _BATCH = 16
 
 
@@ -53,8 +53,8 @@ def members(
 ) -> Iterator[tuple[str, bytes]]:
     """Yield (name in raw.zip, bytes) of the set that `settings_file` describes.
 
-    The seed of a picture follows from `draw_seed`, its species and its number alone, so neither
-    more pictures nor more species nor the number of `workers` (default: one per core) changes
+    The seed of an image follows from `draw_seed`, its species and its number alone, so neither
+    more images nor more species nor the number of `workers` (default: one per core) changes
     any. Raises `InputError` for settings or species that cannot be read.
     """
     # A second to import, and only this source needs it.
@@ -63,7 +63,7 @@ def members(
     settings = nuisances.read_settings(settings_file)
     catalogue = species.catalogue(settings_file.parent / settings.catalogue)
     tasks = [
-        _Task(label, number, picture_seed(draw_seed, label, number))
+        _Task(label, number, image_seed(draw_seed, label, number))
         for label in catalogue
         for number in range(images_per_class)
     ]
@@ -90,8 +90,8 @@ def members(
         yield f"{nuisances.FOLDER}/{path.name}", path.read_bytes()
 
 
-def picture_seed(draw_seed: int, label: str, number: int) -> int:
-    """The seed of one picture, 0 … 2**48 − 1."""
+def image_seed(draw_seed: int, label: str, number: int) -> int:
+    """The seed of one image, 0 … 2**48 − 1."""
     digest = hashlib.sha256(f"{draw_seed} {label} {number}".encode()).digest()
     return int.from_bytes(digest[:6], "big")
 
@@ -135,7 +135,7 @@ def _draw(task: _Task) -> _Drawn:
 
     assert _settings is not None
     one = scene.sample(_catalogue[task.label], task.seed, _settings)
-    pixels, labels = render.picture_and_mask(one, _settings.picture_px)
+    pixels, labels = render.image_and_mask(one, _settings.image_px)
     return _Drawn(
         task,
         render.finish(pixels, one),

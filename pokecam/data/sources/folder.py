@@ -1,4 +1,4 @@
-"""Pictures in a folder of class folders."""
+"""Images in a folder of class folders."""
 
 import os
 import stat
@@ -12,9 +12,9 @@ from pokecam.data.sources import class_folders
 
 
 def members(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield (name in raw.zip, bytes) of the pictures below `folder`; links are followed.
+    """Yield (name in raw.zip, bytes) of the images below `folder`; links are followed.
 
-    Raises `InputError` if a file cannot be read or no picture lies in a class folder.
+    Raises `InputError` if a file cannot be read or no image lies in a class folder.
     """
     try:
         yield from class_folders.members(_entries(folder), str(folder))

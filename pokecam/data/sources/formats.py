@@ -1,4 +1,4 @@
-"""What kind of file some bytes are, by their content; and which names promise a picture."""
+"""What kind of file some bytes are, by their content; and which names promise an image."""
 
 # Formats that Pillow reads well and without help from outside (EPS would start Ghostscript).
 READABLE = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -27,7 +27,7 @@ _SIGNATURES = (
     (0, b"\x1f\x8b", "gzip"),
     (0, b"Rar!", "RAR"),
 )
-_NO_PICTURES = {"PDF", "PostScript", "ZIP", "gzip", "RAR", "HTML"}
+_NO_IMAGES = {"PDF", "PostScript", "ZIP", "gzip", "RAR", "HTML"}
 
 _ENDINGS = tuple(
     f".{ending}"
@@ -58,12 +58,12 @@ def kind(head: bytes) -> str | None:
     return None
 
 
-def promises_picture(name: str) -> bool:
-    """True if a file's ending says that it is a picture."""
+def promises_image(name: str) -> bool:
+    """True if a file's ending says that it is an image."""
     return name.lower().endswith(_ENDINGS)
 
 
-def shows_picture(head: bytes) -> bool:
-    """True if the first `HEAD_BYTES` of a file are those of a picture."""
+def shows_image(head: bytes) -> bool:
+    """True if the first `HEAD_BYTES` of a file are those of an image."""
     found = kind(head)
-    return found is not None and found not in _NO_PICTURES
+    return found is not None and found not in _NO_IMAGES

@@ -1,4 +1,4 @@
-"""Pictures from a Kaggle dataset, through kagglehub and its cache.
+"""Images from a Kaggle dataset, through kagglehub and its cache.
 
 kagglehub resumes a broken download by range and compares the archive's MD5 with the server's,
 except where a partial file already has the full size; unpacking then still checks every
@@ -23,7 +23,7 @@ _BY_HAND = "or download it in a browser and set `source` to the archive"
 
 
 def members(settings_file: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield (name in raw.zip, bytes) of the pictures of the dataset that `settings_file` names.
+    """Yield (name in raw.zip, bytes) of the images of the dataset that `settings_file` names.
 
     Raises `InputError` if the file does not pin a dataset, or the dataset cannot be had.
     """

@@ -1,11 +1,11 @@
 "use strict";
-// The gallery of test pictures and the viewer of one. Maps are computed here from the stored ones,
+// The gallery of test images and the viewer of one. Maps are computed here from the stored ones,
 // as pokecam/cam/display.py and overlay.py do it; the tests hold both to the same pixels.
 // Chrome lets no page fetch a file beside it, so the data come as scripts that call `pokecam.put`.
 
 window.pokecam = (() => {
   const page = JSON.parse(document.getElementById("page-data").textContent);
-  const { classes, methods, measures, pictures, pairs } = page;
+  const { classes, methods, measures, images, pairs } = page;
   const COLOURS = Object.fromEntries(
     Object.entries(page.colours).map(([name, text]) => [name, bytes(text)]));
   const AGAINST = bytes(page.against);
@@ -106,7 +106,7 @@ window.pokecam = (() => {
     painted(canvas, large.map((v) => Math.round((1 - v) * 127.5)), AGAINST, size);
   }
 
-  // A dark line with a light one inside it, where `inside` ends: seen on any picture.
+  // A dark line with a light one inside it, where `inside` ends: seen on any image.
   function outline(context, inside, size, colour) {
     for (const [width, style] of [[3, "rgb(0 0 0 / .75)"], [1, colour]]) {
       context.fillStyle = style;
@@ -147,11 +147,11 @@ window.pokecam = (() => {
     if (!wanted.has(name)) {
       wanted.set(name, new Promise((resolve, reject) => {
         const script = document.createElement("script");
-        script.src = `pictures/${name}.js`;
+        script.src = `images/${name}.js`;
         script.onload = () => resolve(arrived.get(name));
         script.onerror = () => {
           wanted.delete(name); // to be asked for again
-          reject(new Error(`pictures/${name}.js is missing`));
+          reject(new Error(`images/${name}.js is missing`));
         };
         document.head.append(script);
       }));
@@ -169,7 +169,7 @@ window.pokecam = (() => {
     return { values: Float64Array.from(values.subarray(first, first + n), (v) => v * scale[at][place]), shape };
   }
 
-  // Whether a pixel of the picture is on the object, from the small mask that is stored.
+  // Whether a pixel of the image is on the object, from the small mask that is stored.
   function mask(data, at, size) {
     const side = page.mask_px;
     const bits = Array.from({ length: side * side }, (_, i) => {
@@ -193,7 +193,7 @@ window.pokecam = (() => {
   function allowed(key, value) {
     if (CHOICES.includes(key)) return $(key) && [...$(key).options].some((one) => one.value === value);
     if (key === "opacity" || key === "level") return value >= 0 && value <= Number($(key).max);
-    if (key === "view") return pictures.some(({ file }) => file === value);
+    if (key === "view") return images.some(({ file }) => file === value);
     if (key === "as") return classes.includes(value);
     return value === "" || value === "1";
   }
@@ -207,7 +207,7 @@ window.pokecam = (() => {
 
   function address() {
     const changed = Object.entries(state).filter(([key, value]) => value !== DEFAULTS[key]);
-    return "#" + (changed.length ? changed.map((pair) => pair.map(encodeURIComponent).join("=")).join("&") : "pictures");
+    return "#" + (changed.length ? changed.map((pair) => pair.map(encodeURIComponent).join("=")).join("&") : "images");
   }
 
   let writing = 0, written = 0; // a timer, and when the address was written last
@@ -243,12 +243,12 @@ window.pokecam = (() => {
     return made;
   }
 
-  // The picture, cut out of the image that holds those of its bundle.
-  function tile(picture) {
-    const { columns, rows } = page.bundles[picture.bundle];
-    const x = picture.at % columns, y = Math.floor(picture.at / columns);
+  // The image, cut out of the image that holds those of its bundle.
+  function tile(image) {
+    const { columns, rows } = page.bundles[image.bundle];
+    const x = image.at % columns, y = Math.floor(image.at / columns);
     const made = element("span", { className: "tile" });
-    made.style.backgroundImage = `url("pictures/${picture.bundle}.jpg")`;
+    made.style.backgroundImage = `url("images/${image.bundle}.jpg")`;
     made.style.backgroundSize = `${100 * columns}% ${100 * rows}%`;
     made.style.backgroundPosition =
       `${columns > 1 ? (100 * x) / (columns - 1) : 0}% ${rows > 1 ? (100 * y) / (rows - 1) : 0}%`;
@@ -260,47 +260,47 @@ window.pokecam = (() => {
     return element("span", { className: "panel" }, ...layers, ...named);
   }
 
-  function verdict(picture) {
-    const right = picture.label === picture.predicted;
-    return `${right ? "✓" : "✗"} ${right ? "" : "taken for "}${shownClasses[picture.predicted]}`;
+  function verdict(image) {
+    const right = image.label === image.predicted;
+    return `${right ? "✓" : "✗"} ${right ? "" : "taken for "}${shownClasses[image.predicted]}`;
   }
 
-  function card(picture) {
-    const right = picture.label === picture.predicted;
+  function card(image) {
+    const right = image.label === image.predicted;
     const made = element("button", { type: "button", className: right ? "card" : "card wrong" });
-    made.dataset.file = picture.file;
-    made.setAttribute("aria-label", `${verdict(picture)}, ${percent(picture.probability)}, ${picture.file}`);
-    made.addEventListener("click", () => go({ view: picture.file, as: "" }));
-    made.picture = picture;
+    made.dataset.file = image.file;
+    made.setAttribute("aria-label", `${verdict(image)}, ${percent(image.probability)}, ${image.file}`);
+    made.addEventListener("click", () => go({ view: image.file, as: "" }));
+    made.image = image;
     return made;
   }
 
-  const cards = pictures.map(card);
+  const cards = images.map(card);
   const TILE = 64; // px of a map in the gallery, which the browser enlarges
   let painting = 0; // a number for each way to paint: what was begun for another is dropped
 
   function fill(made) {
-    const { picture } = made;
+    const { image } = made;
     const pair = pairs.find((one) => one.key === state.pair);
     const wants = pair
       ? [[pair.of[0]], [pair.of[1]], pair.of]
-      : [[picture.predicted], ...(picture.label === picture.predicted ? [] : [[picture.label]])];
+      : [[image.predicted], ...(image.label === image.predicted ? [] : [[image.label]])];
     // Where all of it is one class, its name is above.
     const named = (want) => wants.length > 1 && want.map((i) => shownClasses[i]).join(" − ");
     const maps = wants.map(() => element("canvas", { className: "map", width: 1, height: 1 }));
-    const plain = panel(named([picture.label]), tile(picture));
+    const plain = panel(named([image.label]), tile(image));
     plain.classList.add("plain");
-    const sure = element("span", { className: "probability" }, percent(picture.probability));
+    const sure = element("span", { className: "probability" }, percent(image.probability));
     made.replaceChildren(
-      element("span", { className: "name" }, verdict(picture), sure),
+      element("span", { className: "name" }, verdict(image), sure),
       element("span", { className: "panels" }, plain,
-        ...wants.map((want, i) => panel(named(want), tile(picture), maps[i]))),
-      element("span", { className: "file" }, shownFile(picture.file)));
+        ...wants.map((want, i) => panel(named(want), tile(image), maps[i]))),
+      element("span", { className: "file" }, shownFile(image.file)));
     const number = painting;
-    bundle(picture.bundle).then((data) => {
+    bundle(image.bundle).then((data) => {
       if (number !== painting) return;
       maps.forEach((canvas, i) => {
-        const found = wants[i].map((index) => map(data, picture.at, state.method, index));
+        const found = wants[i].map((index) => map(data, image.at, state.method, index));
         if (found.includes(null)) return canvas.parentElement.classList.add("unknown");
         if (found.length === 2 && page.one_for_all.includes(state.method)) {
           canvas.parentElement.classList.add("same");
@@ -318,15 +318,15 @@ window.pokecam = (() => {
 
   const SURE = { low: [0, 0.5], middle: [0.5, 0.9], high: [0.9, 1.01] };
 
-  function fits(picture) {
-    const right = picture.label === picture.predicted;
+  function fits(image) {
+    const right = image.label === image.predicted;
     const [low, high] = SURE[state.sure] || [0, 2];
     const pair = pairs.find(({ key }) => key === state.pair);
-    return (!state.label || classes[picture.label] === state.label) &&
-      (!state.predicted || classes[picture.predicted] === state.predicted) &&
+    return (!state.label || classes[image.label] === state.label) &&
+      (!state.predicted || classes[image.predicted] === state.predicted) &&
       (!state.result || right === (state.result === "right")) &&
-      picture.probability >= low && picture.probability < high &&
-      (!pair || pair.of.includes(picture.label));
+      image.probability >= low && image.probability < high &&
+      (!pair || pair.of.includes(image.label));
   }
 
   function order() {
@@ -341,7 +341,7 @@ window.pokecam = (() => {
       const keys = state.sort === "sure" ? [p.probability] : [p.label, ...sure];
       return state.reverse ? keys.map((key) => -key) : keys;
     };
-    const found = cards.filter(({ picture }) => fits(picture)).map((made) => [keyed(made.picture), made]);
+    const found = cards.filter(({ image }) => fits(image)).map((made) => [keyed(made.image), made]);
     found.sort(([a], [b]) => {
       const i = a.findIndex((value, at) => value !== b[at]);
       return i < 0 ? 0 : a[i] - b[i];
@@ -362,9 +362,9 @@ window.pokecam = (() => {
     const nodes = [];
     let last = -1;
     for (const made of listed) {
-      if (state.sort === "class" && made.picture.label !== last) {
-        last = made.picture.label;
-        const own = pictures.filter(({ label }) => label === last);
+      if (state.sort === "class" && made.image.label !== last) {
+        last = made.image.label;
+        const own = images.filter(({ label }) => label === last);
         const right = own.filter(({ label, predicted }) => label === predicted).length;
         nodes.push(element("h3", {}, shownClasses[last],
           element("span", { className: "count" }, ` ${right} of ${own.length} right`)));
@@ -373,8 +373,8 @@ window.pokecam = (() => {
     }
     $("gallery").replaceChildren(...nodes);
     $("gallery").classList.toggle("pairs", Boolean(state.pair));
-    $("count").textContent = listed.length === pictures.length
-      ? `${pictures.length} pictures` : `${listed.length} of ${pictures.length} pictures`;
+    $("count").textContent = listed.length === images.length
+      ? `${images.length} images` : `${listed.length} of ${images.length} images`;
     listed.forEach((made) => near.observe(made));
     for (const name of LISTED) {
       if ($(name)) $(name).value = state[name];
@@ -383,38 +383,38 @@ window.pokecam = (() => {
     $("clear").disabled = !FILTERS.some((name) => state[name]);
   }
 
-  // ---- viewer of one picture --------------------------------------------------------------------
+  // ---- viewer of one image --------------------------------------------------------------------
 
   const viewer = $("viewer");
   const SIZE = page.tile_px;
-  let opened = null; // {picture, data, panels}
+  let opened = null; // {image, data, panels}
   let preview = null; // the class whose row is pointed at
 
   function current() {
     const named = classes.indexOf(state.as);
-    return preview !== null ? preview : named >= 0 ? named : opened.picture.predicted;
+    return preview !== null ? preview : named >= 0 ? named : opened.image.predicted;
   }
 
-  async function open(picture) {
-    const data = await bundle(picture.bundle);
-    if (state.view !== picture.file) return;
+  async function open(image) {
+    const data = await bundle(image.bundle);
+    if (state.view !== image.file) return;
     preview = null;
     const lines = () => element("canvas", { className: "lines", width: SIZE, height: SIZE });
     const panels = methods.map(({ key, title }) => {
       const canvas = element("canvas", { className: "map", width: SIZE, height: SIZE });
       const drawn = lines();
       const caption = element("figcaption", {}, title);
-      const figure = element("figure", {}, element("span", { className: "panel" }, tile(picture), canvas, drawn), caption);
+      const figure = element("figure", {}, element("span", { className: "panel" }, tile(image), canvas, drawn), caption);
       return { key, title, canvas, drawn, caption, figure };
     });
     const plain = lines();
     const truth = element("figure", {},
-      element("span", { className: "panel plain" }, tile(picture), plain), element("figcaption", {}, "picture"));
-    opened = { picture, data, panels, plain, inside: data.masks ? mask(data, picture.at, SIZE) : null };
+      element("span", { className: "panel plain" }, tile(image), plain), element("figcaption", {}, "image"));
+    opened = { image, data, panels, plain, inside: data.masks ? mask(data, image.at, SIZE) : null };
     $("stage").replaceChildren(truth, ...panels.map(({ figure }) => figure));
-    $("viewer-title").textContent = shownFile(picture.file);
-    $("viewer-verdict").textContent = `${verdict(picture)}, ${percent(picture.probability)}`;
-    viewer.classList.toggle("wrong", picture.label !== picture.predicted);
+    $("viewer-title").textContent = shownFile(image.file);
+    $("viewer-verdict").textContent = `${verdict(image)}, ${percent(image.probability)}`;
+    viewer.classList.toggle("wrong", image.label !== image.predicted);
     listClasses();
     tables();
     if (!viewer.open) viewer.showModal();
@@ -422,14 +422,14 @@ window.pokecam = (() => {
   }
 
   function listClasses() {
-    const { picture, data } = opened;
-    const all = data.probabilities[picture.at].map((share, i) => [share / 10000, i]);
+    const { image, data } = opened;
+    const all = data.probabilities[image.at].map((share, i) => [share / 10000, i]);
     all.sort((a, b) => b[0] - a[0] || a[1] - b[1]);
-    opened.order = all.map(([, i]) => i).filter((i) => data.classes[picture.at].includes(i));
+    opened.order = all.map(([, i]) => i).filter((i) => data.classes[image.at].includes(i));
     $("classes").replaceChildren(...all.map(([share, i]) => {
-      const stored = data.classes[picture.at].includes(i);
+      const stored = data.classes[image.at].includes(i);
       const row = element("button", { type: "button", className: "class", disabled: !stored },
-        element("span", { className: "name" }, shownClasses[i], i === picture.label ? element("em", {}, " true") : ""),
+        element("span", { className: "name" }, shownClasses[i], i === image.label ? element("em", {}, " true") : ""),
         element("span", { className: "bar", style: `--share:${share}` }),
         element("span", { className: "probability" }, percent(share)));
       row.index = i;
@@ -437,7 +437,7 @@ window.pokecam = (() => {
         if (pointerType === "mouse" && stored) { preview = i; draw(); }
       });
       row.addEventListener("pointerleave", () => { preview = null; if (opened) draw(); });
-      row.addEventListener("click", () => go({ as: i === picture.predicted ? "" : classes[i] }));
+      row.addEventListener("click", () => go({ as: i === image.predicted ? "" : classes[i] }));
       return row;
     }));
   }
@@ -452,17 +452,17 @@ window.pokecam = (() => {
   }
 
   function tables() {
-    const { picture, data } = opened;
+    const { image, data } = opened;
     const heads = methods.map(({ title }) => title);
     const number = (value) => value === null ? "–" : value.toFixed(2).replace("-", "−");
     const made = [];
-    if (picture.scores) {
-      const rows = measures.filter(({ key }) => picture.scores[key]).map(({ key, title, better }) =>
-        [`${title} ${better > 0 ? "↑" : "↓"}`, ...picture.scores[key].map(number)]);
+    if (image.scores) {
+      const rows = measures.filter(({ key }) => image.scores[key]).map(({ key, title, better }) =>
+        [`${title} ${better > 0 ? "↑" : "↓"}`, ...image.scores[key].map(number)]);
       made.push(element("div", {}, element("h3", {}, "Scores of the map of the predicted class"),
         table(["measure", ...heads], rows)));
     }
-    const parts = data.parts[picture.at];
+    const parts = data.parts[image.at];
     if (parts) {
       const rows = parts.map(({ part, drop, mass }) =>
         [part, number(drop), ...mass.map((share) => share === null ? "–" : `${Math.round(100 * share)} %`)]);
@@ -474,9 +474,9 @@ window.pokecam = (() => {
   }
 
   function draw() {
-    const { picture, data, panels, plain } = opened;
+    const { image, data, panels, plain } = opened;
     const index = current(), level = state.level / 100;
-    const boxes = data.boxes ? data.boxes[picture.at] : [];
+    const boxes = data.boxes ? data.boxes[image.at] : [];
     const known = Boolean(opened.inside) || boxes.length > 0;
     const truth = (canvas) => {
       const context = canvas.getContext("2d");
@@ -491,7 +491,7 @@ window.pokecam = (() => {
     };
     truth(plain);
     for (const { key, title, canvas, drawn, caption } of panels) {
-      const values = map(data, picture.at, key, index);
+      const values = map(data, image.at, key, index);
       const large = values ? shown(values, SIZE) : new Float32Array(SIZE * SIZE);
       paint(canvas, large, SIZE, state.colours);
       canvas.style.opacity = state.opacity / 100;
@@ -512,15 +512,15 @@ window.pokecam = (() => {
     $("truth").checked = known && Boolean(state.truth);
     $("opacity-value").textContent = `${state.opacity} %`;
     $("level-value").textContent = level ? `${state.level} % of the maximum` : "off";
-    const at = listed.findIndex((made) => made.picture === picture);
+    const at = listed.findIndex((made) => made.image === image);
     $("place").textContent = at < 0 ? "" : `${at + 1} of ${listed.length}`;
     $("previous").disabled = at <= 0;
     $("next").disabled = at < 0 || at + 1 === listed.length;
   }
 
   function step(by) {
-    const at = listed.findIndex((made) => made.picture === opened.picture) + by;
-    if (listed[at]) go({ view: listed[at].picture.file, as: "" });
+    const at = listed.findIndex((made) => made.image === opened.image) + by;
+    if (listed[at]) go({ view: listed[at].image.file, as: "" });
   }
 
   function stepClass(by) {
@@ -528,22 +528,22 @@ window.pokecam = (() => {
     if (at < 0 || at >= opened.order.length) return;
     const index = opened.order[at];
     preview = null;
-    go({ as: index === opened.picture.predicted ? "" : classes[index] });
+    go({ as: index === opened.image.predicted ? "" : classes[index] });
     $("classes").querySelector("[aria-current]").scrollIntoView({ block: "nearest" });
   }
 
   function failed(error) {
-    $("count").textContent = `Some data could not be loaded (${error.message}): keep index.html beside its folder pictures/.`;
+    $("count").textContent = `Some data could not be loaded (${error.message}): keep index.html beside its folder images/.`;
   }
 
   function show() {
     gallery();
-    const picture = pictures.find(({ file }) => file === state.view);
-    if (!picture) {
+    const image = images.find(({ file }) => file === state.view);
+    if (!image) {
       opened = null;
       if (viewer.open) viewer.close();
-    } else if (opened && opened.picture === picture) draw();
-    else open(picture).catch((error) => { viewer.close(); failed(error); }); // told in the gallery
+    } else if (opened && opened.image === image) draw();
+    else open(image).catch((error) => { viewer.close(); failed(error); }); // told in the gallery
   }
 
   // ---- what the user does -------------------------------------------------------------------------
@@ -564,10 +564,10 @@ window.pokecam = (() => {
   viewer.addEventListener("click", ({ target }) => { if (target === viewer) viewer.close(); });
   viewer.addEventListener("close", () => {
     if (!opened) return;
-    const { file } = opened.picture;
+    const { file } = opened.image;
     opened = null;
     go({ view: "", as: "" });
-    const made = cards.find(({ picture }) => picture.file === file);
+    const made = cards.find(({ image }) => image.file === file);
     if (made && made.isConnected) made.focus();
   });
 

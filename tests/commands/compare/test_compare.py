@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pokecam.cam.display import display
+from pokecam.cam.stored_maps import StoredMaps
 from pokecam.commands.compare import experiments, numbers, page
 from pokecam.commands.compare.experiments import Experiment
 from pokecam.common.errors import InputError
@@ -46,10 +47,10 @@ def experiment(name, wrong=(), seed=0, **params):
         params={"backbone": "resnet18", "epochs": 3} | params,
         classes=CLASSES,
         predictions=said,
-        maps=chance.normal(size=(12, 2, 3, 3)).astype(np.float32),
+        maps=StoredMaps(chance.normal(size=(12, 2, 3, 3)).astype(np.float32)),
         scores=judged,
         entries={"deletion": {"title": "Deletion", "better": -1}},
-        pictures="abc",
+        images="abc",
         packed="def",
     )
 
@@ -62,7 +63,7 @@ def packed():
     return {"def": Packed(pixels, manifest, CLASSES, [], None, None, None, None)}
 
 
-def test_figures_are_of_the_same_pictures_and_differences_of_pairs():
+def test_figures_are_of_the_same_images_and_differences_of_pairs():
     one, other = experiment("one", wrong=[0]), experiment("other", wrong=range(9), seed=1)
     rows = numbers.table([one, other], FILES)
     assert [(row.title, row.more_is_better, row.n) for row in rows] == [
@@ -114,27 +115,27 @@ def test_lists_are_told_in_words():
     assert numbers.differing([one, other]) == {"cam_methods": ["cam", "cam, edges"]}
 
 
-def test_pictures_that_all_have_in_the_order_of_the_first():
+def test_images_that_all_have_in_the_order_of_the_first():
     one, other = experiment("one"), experiment("other")
     fewer = replace(other, predictions=other.predictions.iloc[[7, 2]])
     assert numbers.common([one, fewer]) == [FILES[2], FILES[7]]
-    with pytest.raises(InputError, match="one, other share no test picture"):
+    with pytest.raises(InputError, match="one, other share no test image"):
         numbers.common([one, replace(other, predictions=other.predictions.iloc[:0])])
 
 
-def test_other_pictures_of_the_same_names_are_refused():
-    with pytest.raises(InputError, match=r"other is of other pictures than one .*raw\.zip"):
-        experiments.check([experiment("one"), replace(experiment("other"), pictures="def")])
+def test_other_images_of_the_same_names_are_refused():
+    with pytest.raises(InputError, match=r"other is of other images than one .*raw\.zip"):
+        experiments.check([experiment("one"), replace(experiment("other"), images="def")])
 
 
 def test_a_map_for_all_classes_is_that_of_each():
     one = experiment("one")
-    shared = replace(one, maps=one.maps[:, :1])
-    np.testing.assert_array_equal(shared.map_of(FILES[4], "b"), one.maps[4, 0])
-    np.testing.assert_array_equal(one.map_of(FILES[4], "b"), one.maps[4, 1])
+    shared = replace(one, maps=StoredMaps(one.maps.values[:, :1]))
+    np.testing.assert_array_equal(shared.map_of(FILES[4], "b"), one.maps.of(4, 0))
+    np.testing.assert_array_equal(one.map_of(FILES[4], "b"), one.maps.of(4, 1))
 
 
-def test_rows_show_the_picture_and_every_map_of_its_true_class(packed, tmp_path):
+def test_rows_show_the_image_and_every_map_of_its_true_class(packed, tmp_path):
     both = [experiment("one"), experiment("other", wrong=[8], seed=1)]
     page.write_comparison(both, packed, tmp_path / "out")
     text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
@@ -147,7 +148,7 @@ def test_rows_show_the_picture_and_every_map_of_its_true_class(packed, tmp_path)
         Image.fromarray(packed["def"].pixels[8]).resize((PANEL_PX, PANEL_PX), Image.BOX)
     )
     for number, one in enumerate(both, start=1):
-        expected = overlay(small, display(one.maps[8, 1], PANEL_PX))
+        expected = overlay(small, display(one.maps.of(8, 1), PANEL_PX))
         panel = found[:, number * PANEL_PX : (number + 1) * PANEL_PX]
         assert np.abs(panel - expected).mean() < 12  # JPEG, of noise
     assert Image.open(tmp_path / "out" / "figure.jpg").width > 3 * PANEL_PX
@@ -164,7 +165,7 @@ def test_each_map_is_painted_on_what_its_network_saw(packed, tmp_path):
         np.asarray(Image.fromarray(p[0]).resize((160, 160), Image.BOX))
         for p in (packed["def"].pixels, pixels)
     ]
-    shown = display(one.maps[0, 0], PANEL_PX)
+    shown = display(one.maps.of(0, 0), PANEL_PX)
     for number, small in enumerate(seen, start=1):
         panel = found[:, number * PANEL_PX : (number + 1) * PANEL_PX]
         assert np.abs(panel - overlay(small, shown)).mean() < 12
@@ -180,7 +181,7 @@ def test_what_else_is_in_the_folder_stays(packed, tmp_path):
     assert not (tmp_path / "rows" / "99999.jpg").exists()
 
 
-def test_one_common_picture_gives_no_interval(packed, tmp_path):
+def test_one_common_image_gives_no_interval(packed, tmp_path):
     one, other = experiment("one"), experiment("other", wrong=[0])
     fewer = replace(other, predictions=other.predictions.iloc[:1])
     page.write_comparison([one, fewer], packed, tmp_path)

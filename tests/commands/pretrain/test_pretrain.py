@@ -31,8 +31,8 @@ def few() -> menagerie.Menagerie:
 
 
 @pytest.fixture(scope="module")
-def pictures(few, tmp_path_factory) -> Path:
-    """A work folder whose pictures are there already."""
+def images(few, tmp_path_factory) -> Path:
+    """A work folder whose images are there already."""
     work = tmp_path_factory.mktemp("work")
     for view in range(few.views):
         (work / few.key).mkdir(exist_ok=True)
@@ -40,13 +40,11 @@ def pictures(few, tmp_path_factory) -> Path:
     return work
 
 
-def run(
-    pictures: Path, few, tmp_path: Path, recipe: PretrainRecipe = RECIPE, report=lambda *_: None
-):
+def run(images: Path, few, tmp_path: Path, recipe: PretrainRecipe = RECIPE, report=lambda *_: None):
     work = tmp_path / "run"
     work.mkdir(parents=True, exist_ok=True)
     if not (work / few.key).exists():
-        (work / few.key).symlink_to(pictures / few.key)
+        (work / few.key).symlink_to(images / few.key)
     return pretrain(
         "mobilenet_v3_small",
         recipe,
@@ -60,24 +58,24 @@ def run(
     )
 
 
-def test_an_interrupted_run_ends_with_the_same_weights(pictures, few, tmp_path):
+def test_an_interrupted_run_ends_with_the_same_weights(images, few, tmp_path):
     def interrupt(_: str, done: int) -> None:
         if done == 1:
             raise KeyboardInterrupt
 
-    straight = run(pictures, few, tmp_path / "a")
+    straight = run(images, few, tmp_path / "a")
     with pytest.raises(KeyboardInterrupt):
-        run(pictures, few, tmp_path / "b", report=interrupt)
+        run(images, few, tmp_path / "b", report=interrupt)
     # the report comes before the checkpoint: the round is lost and done again
-    resumed = run(pictures, few, tmp_path / "b")
-    again = run(pictures, few, tmp_path / "b")
+    resumed = run(images, few, tmp_path / "b")
+    again = run(images, few, tmp_path / "b")
     assert straight.keys() == resumed.keys() == again.keys()
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
     assert all(torch.equal(straight[name], again[name]) for name in straight)
 
 
-def test_the_weights_fit_the_backbone_and_have_moved(pictures, few, tmp_path):
-    state = run(pictures, few, tmp_path)
+def test_the_weights_fit_the_backbone_and_have_moved(images, few, tmp_path):
+    state = run(images, few, tmp_path)
     body, _ = backbones.split("mobilenet_v3_small", n_classes=2)
     body.load_state_dict(state)
     torch.manual_seed(RECIPE.seed)
@@ -87,15 +85,15 @@ def test_the_weights_fit_the_backbone_and_have_moved(pictures, few, tmp_path):
     assert kept == ["mobilenet_v3_small-0001.safetensors", "mobilenet_v3_small-0002.safetensors"]
 
 
-def test_another_recipe_in_the_same_folder_is_refused(pictures, few, tmp_path):
-    run(pictures, few, tmp_path)
+def test_another_recipe_in_the_same_folder_is_refused(images, few, tmp_path):
+    run(images, few, tmp_path)
     with pytest.raises(InputError, match="another recipe"):
-        run(pictures, few, tmp_path, replace(RECIPE, batch=2))
+        run(images, few, tmp_path, replace(RECIPE, batch=2))
 
 
-def test_the_file_holds_the_averaged_weights(pictures, few, tmp_path):
+def test_the_file_holds_the_averaged_weights(images, few, tmp_path):
     work = tmp_path / "run"
-    state = run(pictures, few, tmp_path)
+    state = run(images, few, tmp_path)
     output = tmp_path / "weights.safetensors"
     pretrain_module.write_weights(
         "mobilenet_v3_small", RECIPE, few, output=output, work=work, device=CPU, workers=1
@@ -120,19 +118,19 @@ def test_shipped_weights_are_small():
     assert sum(path.stat().st_size for path in files) < 14e6
 
 
-def test_pictures_are_decided_by_the_seed(few):
+def test_images_are_decided_by_the_seed(few):
     genome = few.genomes()[1]
-    picture = few.picture(1, genome, 0)
-    assert picture.shape == (48, 48, 3)
-    assert (picture == few.picture(1, genome, 0)).all()
-    assert (picture != few.picture(1, genome, 1)).any()
+    image = few.image(1, genome, 0)
+    assert image.shape == (48, 48, 3)
+    assert (image == few.image(1, genome, 0)).all()
+    assert (image != few.image(1, genome, 1)).any()
     assert few.key == replace(few, views=9).key != replace(few, seed=4).key
 
 
 def test_a_contact_sheet_has_a_row_for_each_family(few):
     sheet = menagerie.contact_sheet(few, families=2, views=2)
     assert sheet.shape == (2 * 48, 4 * 48, 3)
-    second_member, first_view = few.picture(1, few.genomes()[1], 0), slice(2 * 48, 3 * 48)
+    second_member, first_view = few.image(1, few.genomes()[1], 0), slice(2 * 48, 3 * 48)
     assert (sheet[:48, first_view] == second_member).all()
 
 
@@ -161,7 +159,7 @@ def test_early_rounds_need_few_views_and_late_ones_all():
     assert max(view_of(done, 3) for done in range(20)) == 2
 
 
-def test_a_view_without_distortion_is_the_picture():
+def test_a_view_without_distortion_is_the_image():
     still = Distortion(
         area=(1, 1), aspect=1, turn_deg=0, brightness=0, contrast=0, saturation=0, tint=0,
         grey=0, blur=0, hole=0,
@@ -170,8 +168,8 @@ def test_a_view_without_distortion_is_the_picture():
     views = distort(pixels, 20, torch.Generator().manual_seed(0), still)
     mean, std = (torch.tensor(rgb).view(3, 1, 1) for rgb in (MEAN, STD))
     shown = ((views * std + mean) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-    for view, picture in zip(shown, pixels, strict=True):
-        assert torch.equal(view, picture) or torch.equal(view, picture.flip(1))
+    for view, image in zip(shown, pixels, strict=True):
+        assert torch.equal(view, image) or torch.equal(view, image.flip(1))
 
 
 def test_windows_turn_without_shear():

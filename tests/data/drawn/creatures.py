@@ -22,8 +22,8 @@ def snail() -> species.Species:
 
 
 def frozen() -> DrawnSettings:
-    """The settings that the project's pictures are drawn with."""
-    return read_settings(PROJECT / "drawn")
+    """The settings that the project's images are drawn with."""
+    return read_settings(PROJECT / "datasets" / "drawn.yaml")
 
 
 def still(**changes: object) -> DrawnSettings:
@@ -55,8 +55,8 @@ def write_catalogue(folder: Path, **texts: str) -> Path:
     (folder / "creatures").mkdir(parents=True)
     for name, text in texts.items():
         (folder / "creatures" / f"{name}.svg").write_text(text, encoding="utf-8")
-    lines = (PROJECT / "drawn").read_text(encoding="utf-8").splitlines()
-    settings = folder / "drawn"
+    lines = (PROJECT / "datasets" / "drawn.yaml").read_text(encoding="utf-8").splitlines()
+    settings = folder / "drawn.yaml"
     settings.write_text(
         "\n".join(
             "catalogue: creatures" if line.startswith("catalogue:") else line for line in lines

@@ -9,7 +9,7 @@ from scipy import stats
 from pokecam.common.errors import InputError
 from pokecam.data.drawn import nuisances
 from pokecam.data.drawn.nuisances import Nuisances, read_settings, sample
-from pokecam.data.sources.drawn import picture_seed
+from pokecam.data.sources.drawn import image_seed
 from tests.conftest import PROJECT
 from tests.data.drawn.creatures import frozen, still
 
@@ -18,10 +18,10 @@ KINDS = ("style", "background", "distractor", "cover", "flip")
 
 
 def table(classes: list[str], count: int) -> list[tuple[str, Nuisances]]:
-    """The nuisances of a set with `count` pictures per class, as `download` would draw it."""
+    """The nuisances of a set with `count` images per class, as `download` would draw it."""
     settings = frozen()
     return [
-        (label, sample(picture_seed(1, label, number), settings))
+        (label, sample(image_seed(1, label, number), settings))
         for label in classes
         for number in range(count)
     ]
@@ -121,11 +121,11 @@ def test_still_settings_leave_nothing_to_chance_but_light_and_line():
         ("size: [0.5, 1.1]", "size: [1.1, 0.5]", "size: .*lowest, highest"),
         ("sketch: 1", "scetch: 1", "styles: .*scetch is not known. Did you mean sketch"),
         ("bar: 1, ", "", "covers: .*each of none, grass, bar, leaf"),
-        ("picture_px: 256", "picture_px: big", "picture_px: .*integer"),
+        ("image_px: 256", "image_px: big", "image_px: .*integer"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(tmp_path, old, new, told):
-    text = (PROJECT / "drawn").read_text(encoding="utf-8")
+    text = (PROJECT / "datasets" / "drawn.yaml").read_text(encoding="utf-8")
     assert old in text
     (tmp_path / "drawn").write_text(text.replace(old, new))
     with pytest.raises(InputError, match=told):

@@ -1,4 +1,4 @@
-"""Pictures and masks: parts left out, the topmost part by coverage, the same pixels everywhere."""
+"""Images and masks: parts left out, the topmost part by coverage, the same pixels everywhere."""
 
 import hashlib
 import io
@@ -31,10 +31,10 @@ def scene_of(style: str, seed: int, one: species.Species | None = None):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_part_left_out_changes_nothing_beyond_its_outline(style, seed):
     scene = scene_of(style, seed)
-    whole, labels = render.picture_and_mask(scene, 96)
+    whole, labels = render.image_and_mask(scene, 96)
     for index, part in enumerate(scene.parts, 1):
         outline = render.coverage(scene, 96, part.name) > 0
-        less, fewer = render.picture_and_mask(scene, 96, without=frozenset({part.name}))
+        less, fewer = render.image_and_mask(scene, 96, without=frozenset({part.name}))
         changed = (less != whole).any(axis=2)
         assert not changed[~outline].any(), part.name
         assert not (fewer != labels)[~outline].any(), part.name
@@ -59,9 +59,9 @@ def test_a_hand_made_part_left_out():
     assert (labels[24:40, 24:40] == 2).all()
     assert (labels == 2).sum() == 16 * 16
     assert (labels > 0).sum() == 32 * 32
-    pixels = render.picture(scene, 64)
+    pixels = render.image(scene, 64)
     assert (pixels[24:40, 24:40] == (255, 0, 0)).all()
-    less = render.picture(scene, 64, without=frozenset({"patch"}))
+    less = render.image(scene, 64, without=frozenset({"patch"}))
     assert (less[16:48, 16:48] == 128).all()
     np.testing.assert_array_equal((less != pixels).any(axis=2), labels == 2)
     assert (render.mask(scene, 64, without=frozenset({"body"})) > 0).sum() == 16 * 16
@@ -119,16 +119,16 @@ def test_what_stands_in_front_takes_the_mask():
     for step, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
         inside &= np.roll(hidden, step, axis)
     empty = frozenset(part.name for part in scene.parts)
-    bar = render.picture(scene, 96, without=empty)
-    np.testing.assert_array_equal(render.picture(scene, 96)[inside], bar[inside])
+    bar = render.image(scene, 96, without=empty)
+    np.testing.assert_array_equal(render.image(scene, 96)[inside], bar[inside])
     assert inside.sum() > 10
 
 
 @pytest.mark.parametrize("style", STYLES)
 def test_both_at_once_is_one_after_the_other(style):
     scene = scene_of(style, 5)
-    pixels, labels = render.picture_and_mask(scene, 80)
-    np.testing.assert_array_equal(pixels, render.picture(scene, 80))
+    pixels, labels = render.image_and_mask(scene, 80)
+    np.testing.assert_array_equal(pixels, render.image(scene, 80))
     np.testing.assert_array_equal(labels, render.mask(scene, 80))
     assert pixels.shape == (80, 80, 3)
     assert labels.shape == (80, 80)
@@ -137,14 +137,14 @@ def test_both_at_once_is_one_after_the_other(style):
 
 def test_sizes_show_the_same_scene():
     scene = replace(scene_of("flat", 6), light=Light())
-    small, large = render.picture(scene, 64), render.picture(scene, 256)
+    small, large = render.image(scene, 64), render.image(scene, 256)
     shrunk = large.reshape(64, 4, 64, 4, 3).mean(axis=(1, 3))
     assert np.abs(shrunk - small).mean() < 2.5
 
 
 def test_a_part_that_is_not_there_is_an_error():
     with pytest.raises(KeyError, match="trunk"):
-        render.picture(scene_of("flat", 1), 32, without=frozenset({"trunk"}))
+        render.image(scene_of("flat", 1), 32, without=frozenset({"trunk"}))
 
 
 def test_noise_has_the_strength_that_the_scene_says():
@@ -158,23 +158,23 @@ def test_noise_has_the_strength_that_the_scene_says():
     assert (render.add_noise(grey, scenes[0]) != render.add_noise(grey, scenes[1])).mean() > 0.8
 
 
-def test_finish_gives_a_jpeg_near_the_picture():
+def test_finish_gives_a_jpeg_near_the_image():
     scene = sample(bird(), 1, still(jpeg_quality=(95.0, 95.0)))
-    pixels = render.picture(scene, 128)
+    pixels = render.image(scene, 128)
     with Image.open(io.BytesIO(render.finish(pixels, scene))) as image:
         assert image.format == "JPEG"
         assert np.abs(np.asarray(image).astype(int) - pixels).mean() < 3
 
 
 def fingerprints() -> dict[str, str]:
-    """Hashes of what a scene of each style looks like: picture, mask and decoded JPEG."""
+    """Hashes of what a scene of each style looks like: image, mask and decoded JPEG."""
     found = {}
     for style in STYLES:
         scene = scene_of(style, 7)
-        pixels, labels = render.picture_and_mask(scene, 128)
+        pixels, labels = render.image_and_mask(scene, 128)
         with Image.open(io.BytesIO(render.finish(pixels, scene))) as image:
             decoded = np.asarray(image)
-        for name, array in (("picture", pixels), ("mask", labels), ("jpeg", decoded)):
+        for name, array in (("image", pixels), ("mask", labels), ("jpeg", decoded)):
             found[f"{style} {name}"] = hashlib.sha256(array.tobytes()).hexdigest()[:16]
     return found
 

@@ -95,7 +95,7 @@ def test_without_its_creature_a_scene_is_the_same_for_every_species(seed):
     for one in (bird(), snail()):
         scene = sample(one, seed, settings)
         everything = frozenset(part.name for part in one.parts)
-        empty.append((scene.nuisances, render.picture(scene, 64, without=everything)))
+        empty.append((scene.nuisances, render.image(scene, 64, without=everything)))
     assert empty[0][0] == empty[1][0]
     np.testing.assert_array_equal(empty[0][1], empty[1][1])
 
@@ -108,10 +108,10 @@ def test_every_kind_of_ground_prop_and_cover_shows():
         for kind in kinds:
             settings = still(**only(key, kind))
             drawn = [sample(bird(), seed, settings) for seed in range(3)]
-            seen[kind] = np.stack([render.picture(scene, 48) for scene in drawn])
+            seen[kind] = np.stack([render.image(scene, 48) for scene in drawn])
         base = seen.pop("none" if "none" in seen else "plain")
-        for kind, pictures in seen.items():
-            assert (pictures != base).any(axis=(1, 2, 3)).all(), kind
+        for kind, images in seen.items():
+            assert (images != base).any(axis=(1, 2, 3)).all(), kind
 
 
 def test_the_creature_is_never_lost():

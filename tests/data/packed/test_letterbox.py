@@ -1,4 +1,4 @@
-"""The whole picture in its square, and masks and boxes at the same place."""
+"""The whole image in its square, and masks and boxes at the same place."""
 
 import numpy as np
 import pytest
@@ -9,21 +9,21 @@ from PIL import Image
 from pokecam.data.packed.letterbox import fit, letterbox, letterbox_mask
 
 
-def test_a_wide_picture_by_hand():
+def test_a_wide_image_by_hand():
     """200 × 100 in 50: scale 1/4, fitted 50 × 25, 25 rows left over, 12 of them above."""
     place = fit(200, 100, 50)
     assert (place.width, place.height) == (50, 25)
     assert (place.left, place.top, place.scale) == (0, 12, 0.25)
 
 
-def test_a_small_picture_grows():
+def test_a_small_image_grows():
     place = fit(10, 40, 80)
     assert (place.width, place.height, place.left, place.top) == (20, 80, 30, 0)
     assert place.scale == 2
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(32, 512))
-def test_the_picture_fills_one_side_and_stays_inside(width, height, size):
+def test_the_image_fills_one_side_and_stays_inside(width, height, size):
     place = fit(width, height, size)
     assert max(place.width, place.height) == size
     assert place.left >= 0
@@ -35,7 +35,7 @@ def test_the_picture_fills_one_side_and_stays_inside(width, height, size):
 
 
 def test_bars_have_the_median_colour_of_the_edges_they_touch():
-    """A green picture with blue left and right edges and some red at the top: the bars, above
+    """A green image with blue left and right edges and some red at the top: the bars, above
     and below, are green."""
     pixels = np.zeros((40, 80, 3), np.uint8)
     pixels[..., 1] = 200
@@ -48,7 +48,7 @@ def test_bars_have_the_median_colour_of_the_edges_they_touch():
     assert np.array_equal(np.asarray(fitted), pixels)
 
 
-def test_bars_of_a_tall_picture():
+def test_bars_of_a_tall_image():
     pixels = np.full((80, 40, 3), 9, np.uint8)
     pixels[[0, -1]] = 255
     square = letterbox(Image.fromarray(pixels), fit(40, 80, 80))[1]
@@ -57,8 +57,8 @@ def test_bars_of_a_tall_picture():
 
 
 @pytest.mark.parametrize(("width", "height"), [(300, 200), (200, 300), (64, 64), (50, 20)])
-def test_masks_lie_on_their_picture(width, height):
-    """A rectangle that is white in the picture and part 7 in the mask stays together."""
+def test_masks_lie_on_their_image(width, height):
+    """A rectangle that is white in the image and part 7 in the mask stays together."""
     pixels = np.zeros((height, width, 3), np.uint8)
     mask = np.zeros((height, width), np.uint8)
     inside = np.s_[height // 4 : height // 2, width // 5 : width // 2]

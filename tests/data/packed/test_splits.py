@@ -1,4 +1,4 @@
-"""Dividing pictures into train, val and test."""
+"""Dividing images into train, val and test."""
 
 from collections import Counter
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pokecam.common.errors import InputError
 from pokecam.common.params import read_params
-from pokecam.data.packed.splits import LEFT_OUT, PARTS, SplitSettings, make_split, subset_rows
+from pokecam.data.packed.splits import LEFT_OUT, SUBSETS, SplitSettings, make_split, subset_rows
 from pokecam.data.packed.splits import read_split as read_split
 
 
@@ -30,8 +30,8 @@ def divided(table: pd.DataFrame, val=0.2, test=0.2, seed=1) -> pd.DataFrame:
 
 
 def counts(result: pd.DataFrame) -> dict[str, tuple[int, ...]]:
-    found = Counter(zip(result.label, result.part, strict=True))
-    return {label: tuple(found[label, part] for part in PARTS) for label in set(result.label)}
+    found = Counter(zip(result.label, result.subset, strict=True))
+    return {label: tuple(found[label, subset] for subset in SUBSETS) for label in set(result.label)}
 
 
 def test_ten_classes_of_sixty_are_divided_exactly():
@@ -42,12 +42,12 @@ def test_ten_classes_of_sixty_are_divided_exactly():
 def test_rows_keep_their_order():
     table = manifest({"Ant": [1] * 9, "Bee": [3, 1, 1, 1]})
     result = divided(table)
-    assert result.columns.tolist() == ["file", "label", "part"]
+    assert result.columns.tolist() == ["file", "label", "subset"]
     assert result.file.tolist() == table.file.tolist()
     assert result.label.tolist() == table.label.tolist()
 
 
-def test_three_pictures_are_enough():
+def test_three_images_are_enough():
     assert counts(divided(manifest({"Ant": [1] * 3, "Bee": [1] * 3}), 0.45, 0.45)) == {
         "Ant": (1, 1, 1),
         "Bee": (1, 1, 1),
@@ -69,44 +69,44 @@ def test_three_large_groups_give_one_to_each_part():
 def test_a_group_that_spans_classes_stays_whole():
     table = manifest({"Ant": [1] * 10, "Bee": [1] * 10})
     table.loc[table.file == "Bee/0010.png", "group"] = 0
-    part = divided(table).set_index("file").part
-    assert part["Bee/0010.png"] == part["Ant/0000.png"]
+    subset = divided(table).set_index("file").subset
+    assert subset["Bee/0010.png"] == subset["Ant/0000.png"]
 
 
 def test_order_of_rows_and_numbers_of_groups_make_no_difference():
     table = manifest({"Ant": [1, 2, 3, 1, 4] * 3, "Bee": [1] * 20})
-    expected = divided(table).set_index("file").part
+    expected = divided(table).set_index("file").subset
     shuffled = table.sample(frac=1, random_state=3).reset_index(drop=True)
     shuffled["group"] = 1000 - shuffled.group
-    assert divided(shuffled).set_index("file").part.sort_index().equals(expected.sort_index())
+    assert divided(shuffled).set_index("file").subset.sort_index().equals(expected.sort_index())
 
 
 def test_seeds_differ_and_repeat():
     table = manifest({"Ant": [1] * 60, "Bee": [1] * 60})
     assert divided(table, seed=1).equals(divided(table, seed=1))
-    moved = (divided(table, seed=1).part != divided(table, seed=2).part).mean()
+    moved = (divided(table, seed=1).subset != divided(table, seed=2).subset).mean()
     assert 0.3 < moved < 0.8  # by chance 1 - (0.6² + 0.2² + 0.2²) = 0.56
 
 
 def test_the_division_of_one_class_does_not_hang_on_the_others():
-    both = divided(manifest({"Ant": [1] * 30, "Bee": [1] * 30})).set_index("file").part
-    alone = divided(manifest({"Ant": [1] * 30, "Cat": [2] * 5})).set_index("file").part
+    both = divided(manifest({"Ant": [1] * 30, "Bee": [1] * 30})).set_index("file").subset
+    alone = divided(manifest({"Ant": [1] * 30, "Cat": [2] * 5})).set_index("file").subset
     assert both[alone.index[:30]].equals(alone[:30])
 
 
-def test_a_picture_more_moves_few_others():
+def test_an_image_more_moves_few_others():
     table = manifest({"Ant": [1] * 100, "Bee": [1] * 100})
     more = pd.concat([table, pd.DataFrame([("Ant/new.png", "Ant", 999)], columns=table.columns)])
-    before = divided(table).set_index("file").part
-    after = divided(more.reset_index(drop=True)).set_index("file").part
+    before = divided(table).set_index("file").subset
+    after = divided(more.reset_index(drop=True)).set_index("file").subset
     assert (before != after[before.index]).sum() <= 30
 
 
 @pytest.mark.parametrize(
     ("sizes", "told"),
     [
-        ([1, 1], "class Bee has 2 usable pictures in 2 groups"),
-        ([50], "class Bee has 50 usable pictures in 1 groups"),
+        ([1, 1], "class Bee has 2 usable images in 2 groups"),
+        ([50], "class Bee has 50 usable images in 1 groups"),
         ([9, 9], "at least 3 groups are needed"),
     ],
 )
@@ -121,7 +121,7 @@ def test_fractions_that_leave_nothing():
 
 
 def test_classes_tied_together_can_make_it_impossible():
-    """A puts groups 1, 2, 3 into different parts; B then wants 4 where 3 is; C wants them apart."""
+    """A puts groups 1, 2, 3 into different subsets; B then wants 4 where 3 is; C wants them apart."""
     table = pd.DataFrame(
         [
             (f"{label}/{group}.png", label, group)
@@ -136,9 +136,9 @@ def test_classes_tied_together_can_make_it_impossible():
 
 def test_rows_of_a_part():
     result = divided(manifest({"Ant": [1] * 10, "Bee": [1] * 10}))
-    found = [subset_rows(result, part) for part in PARTS]
+    found = [subset_rows(result, subset) for subset in SUBSETS]
     assert sorted(np.concatenate(found).tolist()) == list(range(20))
-    assert (result.part.iloc[found[2]] == "test").all()
+    assert (result.subset.iloc[found[2]] == "test").all()
     with pytest.raises(ValueError, match="'tset'"):
         subset_rows(result, "tset")
 
@@ -152,8 +152,8 @@ fractions = st.floats(0.05, 0.45)
 def test_properties_of_any_division(all_sizes, val, test, seed, data):
     table = manifest({f"c{i}": sizes for i, sizes in enumerate(all_sizes)})
     result = divided(table, val, test, seed)
-    # Whole groups on one side, every class in every part.
-    assert result.groupby(table.group).part.nunique().max() == 1
+    # Whole groups on one side, every class in every subset.
+    assert result.groupby(table.group).subset.nunique().max() == 1
     found = counts(result)
     assert all(min(three) >= 1 for three in found.values())
     # As near to the fractions as the groups allow: validation and test are off by less than the
@@ -161,8 +161,8 @@ def test_properties_of_any_division(all_sizes, val, test, seed, data):
     for i, group_sizes in enumerate(all_sizes):
         total, largest = sum(group_sizes), max(group_sizes)
         wanted = (total * (1 - val - test), total * val, total * test)
-        for have, want, parts in zip(found[f"c{i}"], wanted, (2, 1, 1), strict=True):
-            assert abs(have - want) <= parts * (largest + 1)
+        for have, want, subsets in zip(found[f"c{i}"], wanted, (2, 1, 1), strict=True):
+            assert abs(have - want) <= subsets * (largest + 1)
 
 
 @pytest.mark.parametrize(
@@ -220,14 +220,14 @@ def test_rows_in_any_order_and_from_any_program_mean_the_same(edited, change, en
     assert edited(change, encoding=encoding).equals(divided(ANTS))
 
 
-def test_a_picture_can_be_moved_or_left_out(edited):
-    train = divided(ANTS)[divided(ANTS).part == "train"].file.iloc[:2].tolist()
+def test_an_image_can_be_moved_or_left_out(edited):
+    train = divided(ANTS)[divided(ANTS).subset == "train"].file.iloc[:2].tolist()
 
     def change(text):
         moved = text.replace(f"{train[0]},Ant,train", f"{train[0]},Ant,val")
         return moved.replace(f"{train[1]},Ant,train", f"{train[1]},Ant,{LEFT_OUT}")
 
-    found = edited(change).set_index("file").part
+    found = edited(change).set_index("file").subset
     assert found[train].tolist() == ["val", LEFT_OUT]
 
 
@@ -239,16 +239,19 @@ def dropped(text):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda text: text.replace("part", "Part", 1), "no column part"),
+        (lambda text: text.replace("subset", "Subset", 1), "no column subset"),
         (lambda text: "", "no column file"),
         (lambda text: text.splitlines()[0], "Ant/0000.png is missing"),
         (dropped, r"Bee, or so/0011.png is missing"),
         (lambda text: text + text.splitlines()[1], "Ant/0000.png is there twice"),
-        (lambda text: text + "Cat/1.png,Cat,train", "'Cat/1.png' is none of the pictures in"),
+        (lambda text: text + "Cat/1.png,Cat,train", "'Cat/1.png' is none of the images in"),
         (lambda text: text.replace(",Ant,", ",ant,", 1), "has the label 'ant', its class is Ant"),
-        (lambda text: text.replace(",test", ",tset"), "in part 'tset', .* Did you mean test"),
-        (lambda text: text.replace(",test", ","), "in part '', which is none of train, val, test"),
-        (lambda text: text.replace("Ant,test", "Ant,val"), "class Ant has no picture in part test"),
+        (lambda text: text.replace(",test", ",tset"), "in subset 'tset', .* Did you mean test"),
+        (
+            lambda text: text.replace(",test", ","),
+            "in subset '', which is none of train, val, test",
+        ),
+        (lambda text: text.replace("Ant,test", "Ant,val"), "class Ant has no image in subset test"),
         (lambda text: text.replace("\n", ",1\n").replace(",1", "", 1), "line 2 has 4 fields"),
     ],
     ids=range(11),

@@ -1,6 +1,6 @@
-"""Files that nobody should send: pictures of every format, damaged in every way, by number.
+"""Files that nobody should send: images of every format, damaged in every way, by number.
 
-    python -m tests.data.packing.fuzz picture 0 300   # run them, in a process that may die of it
+    python -m tests.data.packing.fuzz image 0 300   # run them, in a process that may die of it
 
 The same number always gives the same file: `case(17)` makes the file of case 17 again.
 """
@@ -24,8 +24,8 @@ from pokecam.data.packed.letterbox import fit
 from pokecam.data.packing.decode import UnusableError, decode
 from pokecam.data.packing.pack import _mask
 from pokecam.data.packing.tables import PackedRow
+from tests.support.images import encoded, patches
 from tests.support.memory import peak_bytes
-from tests.support.pictures import encoded, patches
 
 WIDTH, HEIGHT = 64, 48
 MOST_SECONDS = 5
@@ -46,17 +46,17 @@ MODES = {
 
 
 def in_mode(mode: str) -> Image.Image:
-    """A small picture in one of Pillow's modes."""
-    picture = patches(1, WIDTH, HEIGHT)
+    """A small image in one of Pillow's modes."""
+    image = patches(1, WIDTH, HEIGHT)
     if mode == "LAB":
-        return Image.merge("LAB", picture.split())
+        return Image.merge("LAB", image.split())
     if mode == "I;16":
-        return Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+        return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
     if mode == "P":
-        return picture.quantize(40)
+        return image.quantize(40)
     if mode in ("RGBA", "LA"):
-        picture.putalpha(patches(2, WIDTH, HEIGHT).convert("L"))
-    return picture.convert(mode)
+        image.putalpha(patches(2, WIDTH, HEIGHT).convert("L"))
+    return image.convert(mode)
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
@@ -317,12 +317,12 @@ def case(number: int, files: list[bytes]) -> bytes:
 def judged(data: bytes) -> str:
     """ "used", or why a file is quarantined."""
     try:
-        picture, width, height = decode(data, WIDTH)
+        image, width, height = decode(data, WIDTH)
     except UnusableError as error:
         return str(error)
-    assert picture.mode == "RGB"
+    assert image.mode == "RGB"
     assert min(width, height) >= 32
-    picture.tobytes()
+    image.tobytes()
     return "used"
 
 

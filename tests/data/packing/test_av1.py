@@ -9,7 +9,7 @@ from PIL import Image
 from pokecam.data.packing import av1
 from pokecam.data.packing.decode import decode
 from pokecam.data.packing.limits import UnusableError
-from tests.support.pictures import encoded, patches
+from tests.support.images import encoded, patches
 
 WIDTH, HEIGHT = 70, 45
 
@@ -73,10 +73,10 @@ def avif(coded: bytes, version: int, method: int = 0, length: int | None = None)
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 def test_pillows_files_have_the_size_that_they_tell(mode):
-    picture = patches(1, WIDTH, HEIGHT).convert(mode)
-    assert av1.largest_px(encoded(picture, "AVIF")) == WIDTH * HEIGHT
-    frames = {"save_all": True, "append_images": [picture.rotate(9), picture.rotate(18)]}
-    assert av1.largest_px(encoded(picture, "AVIF", **frames)) == WIDTH * HEIGHT
+    image = patches(1, WIDTH, HEIGHT).convert(mode)
+    assert av1.largest_px(encoded(image, "AVIF")) == WIDTH * HEIGHT
+    frames = {"save_all": True, "append_images": [image.rotate(9), image.rotate(18)]}
+    assert av1.largest_px(encoded(image, "AVIF", **frames)) == WIDTH * HEIGHT
 
 
 @pytest.mark.parametrize("version", [0, 1, 2])
@@ -125,9 +125,9 @@ def test_no_file_makes_it_go_on_and_on():
         av1.largest_px(avif(DELIMITER * 200_000, 1))
 
 
-def test_a_picture_that_is_coded_larger_than_told_is_refused():
-    picture = Image.new("L", (6000, 5400), 90)
-    data = encoded(picture, "AVIF", speed=10)
+def test_an_image_that_is_coded_larger_than_told_is_refused():
+    image = Image.new("L", (6000, 5400), 90)
+    data = encoded(image, "AVIF", speed=10)
     at = data.index(b"ispe") + 8
     told = data[:at] + struct.pack(">II", 60, 54) + data[at + 8 :]
     with pytest.raises(UnusableError, match="too large: 32 megapixels are coded in it"):

@@ -52,7 +52,7 @@ def test_lookalikes_are_cut_down_to_the_chosen():
 
 
 def test_lookalikes_of_another_source_are_passed_over():
-    """The default groups beside one's own pictures."""
+    """The default groups beside one's own images."""
     groups = [["Charmander", "Charmeleon"], ["Squirtle", "Wartortle"]]
     assert alike(groups, ["cat", "dog"], ["cat", "dog", "Charmander"]) == []
 

@@ -1,4 +1,4 @@
-"""Every kind of file becomes an upright RGB picture, or a reason."""
+"""Every kind of file becomes an upright RGB image, or a reason."""
 
 import io
 import struct
@@ -17,7 +17,7 @@ from pokecam.data.packing import decode as module
 from pokecam.data.packing import limits
 from pokecam.data.packing.decode import UnusableError, decode
 from tests.data.packing.fuzz import in_mode
-from tests.support.pictures import encoded, patches, picture
+from tests.support.images import encoded, image_bytes, patches
 
 LEFT_RED = Image.new("RGB", (64, 48), "blue")
 LEFT_RED.paste((255, 0, 0), (0, 0, 32, 48))
@@ -41,7 +41,7 @@ def test_lossless_formats_keep_every_pixel(kind):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "JPEG2000"])
-def test_lossy_formats_keep_the_picture(kind):
+def test_lossy_formats_keep_the_image(kind):
     image = patches(1)
     error = np.abs(pixels(encoded(image, kind)).astype(int) - np.asarray(image))
     assert error.mean() < 12
@@ -52,8 +52,8 @@ def test_lossy_formats_keep_the_picture(kind):
     [*enumerate(["left", "right", "right", "left", "top", "top", "bottom", "bottom"], start=1)],
 )
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_exif_orientation_turns_the_picture(orientation, corner, kind):
-    """The stored picture's left half is red; the eight orientations send it to four sides."""
+def test_exif_orientation_turns_the_image(orientation, corner, kind):
+    """The stored image's left half is red; the eight orientations send it to four sides."""
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     image, width, height = decode(encoded(LEFT_RED, kind, exif=exif), 224)
@@ -182,10 +182,10 @@ def test_giants_are_decoded_one_at_a_time(monkeypatch):
 
     monkeypatch.setattr(module, "_rgb", slow)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(pixels, [picture(1), picture(2), picture(3), picture(4)]))
+        list(pool.map(pixels, [image_bytes(1), image_bytes(2), image_bytes(3), image_bytes(4)]))
         assert max(most) == 1
         monkeypatch.setattr(limits, "GIANT_PX", 10**6)
-        list(pool.map(pixels, [picture(1), picture(2), picture(3), picture(4)]))
+        list(pool.map(pixels, [image_bytes(1), image_bytes(2), image_bytes(3), image_bytes(4)]))
     assert max(most) > 1
 
 
@@ -193,7 +193,7 @@ def test_giants_are_decoded_one_at_a_time(monkeypatch):
     ("scans", "data"),
     [
         (1, encoded(patches(1), "JPEG")),
-        (1, encoded(patches(1), "JPEG", exif=b"Exif\0\0" + picture(2, "JPEG"))),
+        (1, encoded(patches(1), "JPEG", exif=b"Exif\0\0" + image_bytes(2, "JPEG"))),
         (1, encoded(patches(1), "JPEG") + b"\xff\xda" * 9),
         (10, encoded(patches(1), "JPEG", progressive=True)),
     ],
@@ -216,7 +216,7 @@ def test_of_several_frames_the_first_counts(kind):
 
 
 def test_a_large_jpeg_decoded_small_looks_the_same():
-    """Decoded at a quarter of its size it is the same picture after fitting, to a grey value."""
+    """Decoded at a quarter of its size it is the same image after fitting, to a grey value."""
     large = patches(1, 2000, 1600).resize((1600, 1280), Image.Resampling.BICUBIC)
     data = encoded(large, "JPEG", quality=90)
     quick, width, height = decode(data, 100)
@@ -234,13 +234,13 @@ def test_a_large_jpeg_decoded_small_looks_the_same():
     ("data", "expected"),
     [
         (b"", "empty file"),
-        (b'<?xml version="1.0"?>\n<svg xmlns="x"/>', "not a picture (SVG)"),
-        (b"<!DOCTYPE html><html>404</html>", "not a picture (HTML)"),
-        (b"just some words", "not a picture (unknown format)"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture (PostScript)"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="x"/>', "not an image (SVG)"),
+        (b"<!DOCTYPE html><html>404</html>", "not an image (HTML)"),
+        (b"just some words", "not an image (unknown format)"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image (PostScript)"),
         (b"\0\0\0\x18ftypheic0000", "HEIC is not read: convert it to JPEG or PNG"),
         (b"\xff\xd8\xff", "truncated or corrupt: the header of this JPEG cannot be read"),
-        (picture(1, width=12, height=90), "too small: 12×90 px, at least 32 px needed"),
+        (image_bytes(1, width=12, height=90), "too small: 12×90 px, at least 32 px needed"),
     ],
 )
 def test_reasons_in_plain_words(data, expected):
@@ -248,14 +248,14 @@ def test_reasons_in_plain_words(data, expected):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_a_truncated_file_is_never_half_a_picture(kind):
-    data = picture(1, kind, 200, 200)
+def test_a_truncated_file_is_never_half_an_image(kind):
+    data = image_bytes(1, kind, 200, 200)
     assert reason(data[: len(data) * 2 // 3]).startswith("truncated or corrupt: ")
 
 
 def test_a_reason_is_the_same_on_every_run():
     """Pillow's messages can hold addresses in memory."""
-    broken = picture(1)[:60]
+    broken = image_bytes(1)[:60]
     assert reason(broken) == reason(broken)
     assert "0x" not in reason(broken)
 
@@ -272,23 +272,23 @@ def huge_png(side_px: int) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_giant_pictures_are_refused_before_they_are_decoded():
+def test_giant_images_are_refused_before_they_are_decoded():
     assert reason(huge_png(10_001)).startswith("too large: 10001×10001 px, at most 50 megapixels")
     assert reason(huge_png(60_000)).startswith("too large: ")
 
 
 def test_the_limit_itself_is_read(monkeypatch):
     monkeypatch.setattr(limits, "_MEGAPIXELS", 0.0064)
-    assert pixels(picture(1, width=80, height=80)).shape == (80, 80, 3)
-    assert reason(picture(1, width=81, height=80)).startswith("too large: 81×80 px")
+    assert pixels(image_bytes(1, width=80, height=80)).shape == (80, 80, 3)
+    assert reason(image_bytes(1, width=81, height=80)).startswith("too large: 81×80 px")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"]), st.data())
 def test_no_damage_ever_escapes(kind, data):
-    """Whatever bytes are changed, there is a picture or a reason, never another error."""
-    good = bytearray(picture(1, kind, 40, 40))
+    """Whatever bytes are changed, there is an image or a reason, never another error."""
+    good = bytearray(image_bytes(1, kind, 40, 40))
     for _ in range(data.draw(st.integers(1, 8))):
         good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
     with suppress(UnusableError):

@@ -18,16 +18,16 @@ from pokecam.data.packing.duplicates import (
     fingerprint,
     groups,
     near_pairs,
-    same_picture,
+    same_image,
 )
-from tests.support.pictures import encoded, patches
+from tests.support.images import encoded, patches
 
-PICTURE = patches(1, 224, 200).resize((224, 200), Image.Resampling.BICUBIC)
+IMAGE = patches(1, 224, 200).resize((224, 200), Image.Resampling.BICUBIC)
 COPIES = {
-    "saved again": Image.open(io.BytesIO(encoded(PICTURE, "JPEG", quality=60))),
-    "smaller": PICTURE.resize((112, 100), Image.Resampling.LANCZOS),
-    "brighter": ImageEnhance.Brightness(PICTURE).enhance(1.1),
-    "mirrored": ImageOps.mirror(PICTURE),
+    "saved again": Image.open(io.BytesIO(encoded(IMAGE, "JPEG", quality=60))),
+    "smaller": IMAGE.resize((112, 100), Image.Resampling.LANCZOS),
+    "brighter": ImageEnhance.Brightness(IMAGE).enhance(1.1),
+    "mirrored": ImageOps.mirror(IMAGE),
 }
 
 
@@ -41,7 +41,7 @@ def all_groups(found: list[Fingerprint]) -> list[int]:
 
 @pytest.mark.parametrize("copy", COPIES)
 def test_copies_are_grouped(copy):
-    assert all_groups(prints([PICTURE, patches(2), COPIES[copy]])) == [0, 1, 0]
+    assert all_groups(prints([IMAGE, patches(2), COPIES[copy]])) == [0, 1, 0]
 
 
 def test_strangers_are_not_grouped():
@@ -51,19 +51,19 @@ def test_strangers_are_not_grouped():
 @pytest.mark.parametrize(
     ("copy", "same"), [("saved again", True), ("smaller", True), ("mirrored", False)]
 )
-def test_the_same_picture_is_told_from_a_near_one(copy, same):
-    a, b = prints([PICTURE, COPIES[copy]])
-    assert same_picture(a, b) is same
+def test_the_same_image_is_told_from_a_near_one(copy, same):
+    a, b = prints([IMAGE, COPIES[copy]])
+    assert same_image(a, b) is same
 
 
-def test_a_recoloured_picture_is_near_but_not_the_same():
+def test_a_recoloured_image_is_near_but_not_the_same():
     """Swapping red and blue leaves the greys about as they were."""
-    grey = ImageOps.grayscale(PICTURE)
+    grey = ImageOps.grayscale(IMAGE)
     red, blue = Image.merge("RGB", (grey, grey, grey)), grey.point(lambda v: min(255, v + 24))
     tinted = Image.merge("RGB", (grey, grey, blue))
     a, b = prints([red, tinted])
     assert len(near_pairs([a, b])) == 1
-    assert not same_picture(a, b)
+    assert not same_image(a, b)
 
 
 def test_hashes_are_those_of_imagehash_and_distances_are_bits():
@@ -83,7 +83,7 @@ def test_hashes_are_those_of_imagehash_and_distances_are_bits():
 
 
 def test_blocks_make_no_difference():
-    """More pictures than one block: twins far apart and on both sides of a block's edge."""
+    """More images than one block: twins far apart and on both sides of a block's edge."""
     rng = np.random.default_rng(1)
     hashes = rng.integers(0, 2**63, (700, 4), dtype=np.uint64)
     hashes[[256, 699, 10]] = hashes[[255, 0, 600]]
@@ -91,7 +91,7 @@ def test_blocks_make_no_difference():
     assert found.tolist() == [[0, 699], [10, 600], [255, 256]]
 
 
-def test_no_pictures_at_all():
+def test_no_images_at_all():
     assert near_pairs([]).shape == (0, 2)
     assert groups(0, []).tolist() == []
 
@@ -102,7 +102,7 @@ def test_groups_are_connected_and_numbered_as_they_come():
 
 
 def test_agreement_with_the_reference_groups(shared):
-    """497 real pictures against groups of stricter average hashes (4) that know no mirroring.
+    """497 real images against groups of stricter average hashes (4) that know no mirroring.
 
     26 of the reference's 29 pairs are found; of the three others two are other drawings in a like
     pose. Of the 49 pairs found, all looked at, every one is the same drawing; 23 of them,
@@ -113,8 +113,8 @@ def test_agreement_with_the_reference_groups(shared):
     files = sorted(reference)
     found = []
     for file in files:
-        picture, width, height = decode((shared / "pokemon10" / file).read_bytes(), 224)
-        found.append(fingerprint(letterbox(picture, fit(width, height, 224))[0]))
+        image, width, height = decode((shared / "pokemon10" / file).read_bytes(), 224)
+        found.append(fingerprint(letterbox(image, fit(width, height, 224))[0]))
     ours = all_groups(found)
     theirs = [reference[file] for file in files]
     pairs = {

@@ -21,7 +21,7 @@ from pokecam.data.sources import raw_zip
 from pokecam.data.sources.formats import READABLE
 from tests.conftest import PROJECT
 from tests.data.packing import fuzz
-from tests.support.pictures import picture
+from tests.support.images import image_bytes
 
 PER_PROCESS = 300
 
@@ -72,7 +72,7 @@ def test_a_case_is_the_same_file_every_time():
 
 
 def test_damaged_files_are_used_or_named_with_a_reason():
-    found = outcomes("picture", f"0:{PER_PROCESS}")
+    found = outcomes("image", f"0:{PER_PROCESS}")
     assert len(found) == PER_PROCESS
     kinds = counted(list(found.values()))
     assert kinds["used"] > 30
@@ -95,13 +95,13 @@ def test_damaged_masks_are_used_or_an_input_error():
     assert all(text.startswith("the mask of a.png ") for text in refused)
 
 
-def test_damaged_real_pictures_are_used_or_named_with_a_reason(shared):
-    found = outcomes("picture", f"0:100:real:{shared / 'pokemon10'}")
+def test_damaged_real_images_are_used_or_named_with_a_reason(shared):
+    found = outcomes("image", f"0:100:real:{shared / 'pokemon10'}")
     assert len(found) == 100
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("what", "number"), [("picture", 9000), ("mask", 3000)])
+@pytest.mark.parametrize(("what", "number"), [("image", 9000), ("mask", 3000)])
 def test_thousands_of_damaged_files(what, number):
     found = []
     for first in range(0, number, PER_PROCESS):
@@ -111,18 +111,18 @@ def test_thousands_of_damaged_files(what, number):
 
 
 @pytest.mark.slow
-def test_thousands_of_damaged_real_pictures(shared):
+def test_thousands_of_damaged_real_images(shared):
     found = []
     for first in range(0, 3000, PER_PROCESS):
         numbers = f"{first}:{first + PER_PROCESS}"
-        found += outcomes("picture", f"{numbers}:real:{shared / 'pokemon10'}").values()
+        found += outcomes("image", f"{numbers}:real:{shared / 'pokemon10'}").values()
     assert counted(found)["used"] > len(found) / 10
 
 
 def test_select_names_each_damaged_file_once(tmp_path, capfd):
     """As used or as quarantined; and nothing of what Pillow says of them is on the terminal."""
-    files = {f"images/Ant/good{i}.png": picture(i + 10) for i in range(3)}
-    files |= {f"images/Bee/good{i}.png": picture(i + 20) for i in range(3)}
+    files = {f"images/Ant/good{i}.png": image_bytes(i + 10) for i in range(3)}
+    files |= {f"images/Bee/good{i}.png": image_bytes(i + 20) for i in range(3)}
     for number in range(300):
         label = ("Ant", "Bee")[number % 2]
         files[f"images/{label}/{number}"] = fuzz.case(number, fuzz.seeds())

@@ -9,15 +9,15 @@ from pokecam.data.packing import journal
 from pokecam.data.packing import pack as module
 from pokecam.data.packing.pack import pack
 from pokecam.data.sources import raw_zip
-from tests.support.pictures import encoded, patches, picture
+from tests.support.images import encoded, image_bytes, patches
 
 SIZE_PX = 64
 FILES = {
-    f"images/{label}/{i:02d}.png": picture(100 * n + i)
+    f"images/{label}/{i:02d}.png": image_bytes(100 * n + i)
     for n, label in enumerate("AB")
     for i in range(9)
 }
-FILES["images/A/03.png"] = b"no picture"
+FILES["images/A/03.png"] = b"no image"
 FILES["images/B/08.png"] = FILES["images/A/01.png"]  # filed twice
 MASKS = {"masks/A/02.png.png": encoded(patches(5).convert("1"))}
 
@@ -133,7 +133,7 @@ def test_without_masks_none_are_kept(archive, decoded):
     assert "masks.npy" not in run(archive)
 
 
-def test_other_settings_or_pictures_start_anew_and_forget_the_rest(archive, decoded):
+def test_other_settings_or_images_start_anew_and_forget_the_rest(archive, decoded):
     decoded.stop = 9
     with pytest.raises(Interrupted):
         run(archive)

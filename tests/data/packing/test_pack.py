@@ -18,15 +18,15 @@ from pokecam.data.packing import pack as module
 from pokecam.data.packing.pack import pack
 from pokecam.data.sources import raw_zip
 from tests.conftest import PROJECT
-from tests.support.pictures import encoded, patches, picture
+from tests.support.images import encoded, image_bytes, patches
 
 SIZE_PX = 64
 
 
 def members(**classes: int) -> dict[str, bytes]:
-    """Class → so many different pictures."""
+    """Class → so many different images."""
     return {
-        f"images/{label}/{i}.png": picture(1000 * number + i)
+        f"images/{label}/{i}.png": image_bytes(1000 * number + i)
         for number, (label, count) in enumerate(classes.items())
         for i in range(count)
     }
@@ -52,7 +52,7 @@ def quarantine(folder: Path) -> dict[str, str]:
     return dict(zip(table.file, table.reason, strict=True))
 
 
-def test_rows_are_the_pictures_sorted_by_file(tmp_path):
+def test_rows_are_the_images_sorted_by_file(tmp_path):
     found = packed(tmp_path, members(Cat=3, Ant=4, Bee=3), classes=["Cat", "Ant"])
     assert found.pixels.shape == (7, SIZE_PX, SIZE_PX, 3)
     assert found.pixels.dtype == np.uint8
@@ -77,8 +77,8 @@ def test_rows_are_the_pictures_sorted_by_file(tmp_path):
     ]
 
 
-def test_the_manifest_says_where_the_picture_lies(tmp_path):
-    files = members(Ant=3, Bee=3) | {"images/Ant/wide.png": picture(7, width=256, height=128)}
+def test_the_manifest_says_where_the_image_lies(tmp_path):
+    files = members(Ant=3, Bee=3) | {"images/Ant/wide.png": image_bytes(7, width=256, height=128)}
     found = packed(tmp_path, files)
     row = found.manifest.set_index("file").loc["Ant/wide.png"]
     assert row[["label", "width", "height", "left", "top"]].tolist() == ["Ant", 256, 128, 0, 16]
@@ -87,10 +87,12 @@ def test_the_manifest_says_where_the_picture_lies(tmp_path):
 
 @pytest.mark.parametrize("ahead_bytes", [1, 2**27])
 def test_the_number_of_workers_changes_nothing(tmp_path, monkeypatch, ahead_bytes):
-    """Pictures of unequal size, so that workers finish out of turn."""
+    """Images of unequal size, so that workers finish out of turn."""
     monkeypatch.setattr(module, "_AHEAD_BYTES", ahead_bytes)
     files = members(Ant=12, Bee=12)
-    files |= {f"images/Ant/large{i}.png": picture(50 + i, width=1500, height=900) for i in range(3)}
+    files |= {
+        f"images/Ant/large{i}.png": image_bytes(50 + i, width=1500, height=900) for i in range(3)
+    }
     files |= {"images/Bee/bad.png": b"no"}
     outcomes = []
     for workers in (1, 2, 7):
@@ -105,13 +107,13 @@ def test_what_cannot_be_used_is_named_and_the_rest_stays_in_step(tmp_path):
     files = members(Ant=4, Bee=3) | {
         "images/Ant/1.png": b"",
         "images/Ant/drawing.svg": b"<svg/>",
-        "images/Bee/tiny.gif": picture(9, "GIF", 12, 9),
-        "images/Bee/cut.jpg": picture(9, "JPEG")[:700],
+        "images/Bee/tiny.gif": image_bytes(9, "GIF", 12, 9),
+        "images/Bee/cut.jpg": image_bytes(9, "JPEG")[:700],
     }
     found = packed(tmp_path, files)
     assert quarantine(tmp_path) == {
         "Ant/1.png": "empty file",
-        "Ant/drawing.svg": "not a picture (SVG)",
+        "Ant/drawing.svg": "not an image (SVG)",
         "Bee/cut.jpg": quarantine(tmp_path)["Bee/cut.jpg"],
         "Bee/tiny.gif": "too small: 12×9 px, at least 32 px needed",
     }
@@ -132,7 +134,7 @@ def test_near_duplicates_share_a_group_and_are_listed(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_a_picture_filed_under_two_classes_is_dropped_from_both(tmp_path, kind):
+def test_an_image_filed_under_two_classes_is_dropped_from_both(tmp_path, kind):
     """As the same file, and saved again; a third copy does not stay behind either."""
     double = patches(1, 256, 256)
     files = members(Ant=4, Bee=4, Cat=3) | {
@@ -141,7 +143,7 @@ def test_a_picture_filed_under_two_classes_is_dropped_from_both(tmp_path, kind):
         "images/Ant/copy.bmp": encoded(double, "BMP"),
     }
     found = packed(tmp_path, files)
-    reason = "the same picture is filed under another class: "
+    reason = "the same image is filed under another class: "
     assert quarantine(tmp_path) == {
         "Ant/1.png": reason + "Bee/x.jpg",
         "Ant/copy.bmp": reason + "Bee/x.jpg",
@@ -153,19 +155,19 @@ def test_a_picture_filed_under_two_classes_is_dropped_from_both(tmp_path, kind):
     assert np.array_equal(found.pixels[cat], np.asarray(patches(2000)))
 
 
-def test_a_picture_filed_under_a_class_that_is_not_chosen_stays(tmp_path):
-    files = members(Ant=3, Bee=3, Cat=3) | {"images/Cat/x.png": picture(1)}
+def test_an_image_filed_under_a_class_that_is_not_chosen_stays(tmp_path):
+    files = members(Ant=3, Bee=3, Cat=3) | {"images/Cat/x.png": image_bytes(1)}
     assert len(packed(tmp_path, files, classes=["Ant", "Bee"]).pixels) == 6
     assert quarantine(tmp_path) == {}
 
 
-def test_too_few_usable_pictures_names_class_and_count(tmp_path):
+def test_too_few_usable_images_names_class_and_count(tmp_path):
     files = members(Ant=3, Bee=3) | {"images/Bee/1.png": b"<svg/>"}
     with pytest.raises(InputError) as error:
         packed(tmp_path, files)
     assert str(error.value) == (
-        "class Bee has 2 usable pictures, 3 or more are needed; 1 cannot be used, Bee/1.png: "
-        "not a picture (SVG). Add pictures or take Bee out of `classes`"
+        "class Bee has 2 usable images, 3 or more are needed; 1 cannot be used, Bee/1.png: "
+        "not an image (SVG). Add images or take Bee out of `classes`"
     )
     assert not (tmp_path / "images").exists()
 
@@ -198,13 +200,13 @@ def indexed(mask: np.ndarray) -> bytes:
 
 
 def with_truth() -> dict[str, bytes]:
-    """Three pictures each of two classes, 128 × 64, with a part and a box at known places."""
+    """Three images each of two classes, 128 × 64, with a part and a box at known places."""
     files = {}
     boxes, scenes = ["image,label,xmin,ymin,xmax,ymax"], ["image,label,seed,style"]
     for label in ("Ant", "Bee"):
         for i in range(3):
             file = f"{label}/{i}"
-            files[f"images/{file}.png"] = picture(i + 10 * len(files), width=128, height=64)
+            files[f"images/{file}.png"] = image_bytes(i + 10 * len(files), width=128, height=64)
             mask = np.zeros((64, 128), np.uint8)
             mask[16:32, 64:96] = i + 1
             files[f"masks/{file}.png.png"] = indexed(mask)
@@ -235,13 +237,13 @@ def test_masks_boxes_and_tables_go_through_the_same_geometry(tmp_path):
     assert scenes["style"].tolist() == ["flat"] * 6
 
 
-def test_masks_stay_with_their_picture_when_one_is_left_out(tmp_path):
+def test_masks_stay_with_their_image_when_one_is_left_out(tmp_path):
     found = packed(
         tmp_path,
         with_truth()
         | {
             "images/Ant/1.png": b"no",
-            "images/Ant/9.png": picture(99, width=128, height=64),
+            "images/Ant/9.png": image_bytes(99, width=128, height=64),
             "masks/Ant/9.png.png": indexed(np.full((64, 128), 9, np.uint8)),
         },
     )
@@ -265,7 +267,7 @@ def test_masks_that_do_not_fit_are_refused(tmp_path, mask, told):
 
 @pytest.mark.parametrize("mode", ["1", "L", "I;16", "RGB", "RGBA", "LA"])
 def test_what_is_not_black_in_a_mask_is_the_object(tmp_path, mode):
-    """However the file holds it; what is white but transparent is not. Pictures without a mask
+    """However the file holds it; what is white but transparent is not. Images without a mask
     have none of it."""
     white = np.zeros((64, 128), np.uint8)
     white[:, 64:] = 255
@@ -298,8 +300,8 @@ def test_boxes_that_do_not_fit_are_told(tmp_path, table, told):
         packed(tmp_path, members(Ant=3, Bee=3) | {"boxes.csv": table.encode()})
 
 
-def test_boxes_of_pictures_turned_by_exif(tmp_path):
-    """Boxes are in pixels of the upright picture: stored 64 × 128, upright 128 × 64."""
+def test_boxes_of_images_turned_by_exif(tmp_path):
+    """Boxes are in pixels of the upright image: stored 64 × 128, upright 128 × 64."""
     exif = Image.Exif()
     exif[0x0112] = 6
     table = "image,label,xmin,ymin,xmax,ymax\nAnt/0.png,Ant,64,16,96,32\n"
@@ -316,7 +318,7 @@ def test_boxes_of_pictures_turned_by_exif(tmp_path):
 
 
 def test_pixels_are_not_all_in_memory(tmp_path):
-    """80 pictures of 790 kB in a process of its own: the peak grows by far less than their sum."""
+    """80 images of 790 kB in a process of its own: the peak grows by far less than their sum."""
     raw_zip.write_raw_zip(iter(members(Ant=40, Bee=40).items()), tmp_path / "raw.zip")
     code = (
         "from pathlib import Path; from pokecam.data.packing.pack import pack\n"
@@ -350,18 +352,18 @@ def test_the_data_stages_import_no_network_library():
     assert result.stdout.strip() == "[]"
 
 
-def test_the_awkward_pictures_of_the_real_world(tmp_path, shared):
-    """Twelve files that break naive loaders, mixed into two classes of generated pictures."""
+def test_the_awkward_images_of_the_real_world(tmp_path, shared):
+    """Twelve files that break naive loaders, mixed into two classes of generated images."""
     awkward = {path.name: path.read_bytes() for path in (shared / "awkward").iterdir()}
     files = members(Ant=3, Bee=3) | {f"images/Ant/{name}": data for name, data in awkward.items()}
     files["images/Bee/dup_labelled_Marowak.jpg"] = files.pop("images/Ant/dup_labelled_Marowak.jpg")
     found = packed(tmp_path, files)
     reasons = quarantine(tmp_path)
-    twice = "the same picture is filed under another class: "
+    twice = "the same image is filed under another class: "
     corrupt = reasons.pop("Ant/corrupt_charmander_00000287.jpg")
     assert corrupt.startswith("truncated or corrupt: ")
     assert reasons == {
-        "Ant/cloyster.svg": "not a picture (SVG)",
+        "Ant/cloyster.svg": "not an image (SVG)",
         "Ant/dup_labelled_Cubone.jpg": twice + "Bee/dup_labelled_Marowak.jpg",
         "Bee/dup_labelled_Marowak.jpg": twice + "Ant/dup_labelled_Cubone.jpg",
     }

@@ -15,7 +15,7 @@ GOOD = f"{HEADER}\nAnt/0.png,Ant,64,16,96,32\n"
 
 
 def packed(data: str | bytes) -> list[list]:
-    """The boxes that come of a boxes.csv, [image, label, corners …]; pictures of 128 × 64 pixels
+    """The boxes that come of a boxes.csv, [image, label, corners …]; images of 128 × 64 pixels
     become 64 × 32, 16 rows down."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as out:
@@ -54,7 +54,7 @@ def test_a_table_without_lines_has_no_boxes():
     assert packed(HEADER) == []
 
 
-def test_several_boxes_of_a_picture_are_kept_and_one_that_is_there_twice_once():
+def test_several_boxes_of_an_image_are_kept_and_one_that_is_there_twice_once():
     table = GOOD + "Ant/0.png,Ant,0,0,8,8\n" + "Ant/0.png,Ant,64.0,16,96,32\n"
     assert [row[2:] for row in packed(table)] == [[32, 24, 48, 32], [0, 16, 4, 20]]
 
@@ -64,7 +64,7 @@ def test_names_with_commas_and_accents_of_either_form():
     assert packed(table) == [["Flabébé/a, b.png", "Flabébé", 0, 16, 64, 48]]
 
 
-def test_what_lies_beyond_the_picture_is_cut_off():
+def test_what_lies_beyond_the_image_is_cut_off():
     table = f"{HEADER}\nAnt/0.png,Ant,-20,-1e9,1e300,8\n"
     assert packed(table) == [["Ant/0.png", "Ant", 0, 16, 64, 20]]
 
@@ -93,10 +93,10 @@ def line(corners: str, image="Ant/0.png", label="Ant") -> str:
         (line("5,2,5,4"), "is 5, 2, 5, 4, not four numbers xmin < xmax"),
         (line("1,4,3,2"), "not four numbers"),
         (line('"1,5",2,3,4'), "with a point before decimals"),
-        (line("128,0,200,9"), "128, 0, 200, 9 lies beside its picture Ant/0.png, which has 128×64"),
-        (line("-9,0,0,9"), "lies beside its picture"),
-        (line("1,2,3,4", image="0.png"), "a box for '0.png', which is no picture of the source"),
-        (line("1,2,3,4", image=""), "a box for '', which is no picture"),
+        (line("128,0,200,9"), "128, 0, 200, 9 lies beside its image Ant/0.png, which has 128×64"),
+        (line("-9,0,0,9"), "lies beside its image"),
+        (line("1,2,3,4", image="0.png"), "a box for '0.png', which is no image of the source"),
+        (line("1,2,3,4", image=""), "a box for '', which is no image"),
         (line("1,2,3,4", label="Bee"), "the label 'Bee' for Ant/0.png"),
         (GOOD + '"Ant/0.png', "not a readable csv: line 3"),
         (GOOD + '"Ant/0.png"x,Ant,1,2,3,4', "not a readable csv: line 3"),

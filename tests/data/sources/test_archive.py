@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from pokecam.common.errors import InputError
 from pokecam.data.sources import archive, raw_zip
-from tests.support.pictures import as_tar, as_zip, picture
+from tests.support.images import as_tar, as_zip, image_bytes
 
-PICTURE = picture(1)
+IMAGE = image_bytes(1)
 LEADING_OUT = [
     "../Ant/a.png",
     "Ant/../../a.png",
@@ -36,14 +36,14 @@ LEADING_OUT = [
 @pytest.mark.parametrize("pack", [as_zip, as_tar])
 def test_names_that_lead_out_are_refused_and_nothing_is_written(tmp_path, name, pack):
     (tmp_path / "in").mkdir()
-    source = pack(tmp_path / "in" / "evil", {"Ant/good.png": PICTURE, name: PICTURE})
+    source = pack(tmp_path / "in" / "evil", {"Ant/good.png": IMAGE, name: IMAGE})
     with pytest.raises(InputError, match="leads out of the archive"):
         raw_zip.write_raw_zip(source, tmp_path / "out" / "raw.zip")
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["evil"]
 
 
 def test_a_nul_in_a_name_is_refused(tmp_path):
-    list(as_zip(tmp_path / "a.zip", {"Ant/a.pngX.txt": PICTURE}))
+    list(as_zip(tmp_path / "a.zip", {"Ant/a.pngX.txt": IMAGE}))
     evil = (tmp_path / "a.zip").read_bytes().replace(b"a.pngX.txt", b"a.png\0.txt")
     (tmp_path / "a.zip").write_bytes(evil)
     with pytest.raises(InputError, match="holds a NUL"):
@@ -61,7 +61,7 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path, kind):
 
 
 def test_an_encrypted_zip_is_refused(tmp_path):
-    list(as_zip(tmp_path / "a.zip", {"Ant/a.png": PICTURE}, zipfile.ZIP_STORED))
+    list(as_zip(tmp_path / "a.zip", {"Ant/a.png": IMAGE}, zipfile.ZIP_STORED))
     data = bytearray((tmp_path / "a.zip").read_bytes())
     directory = data.index(b"PK\x01\x02")
     data[directory + 8] |= 1  # general purpose flag: encrypted
@@ -120,7 +120,7 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, pack):
 
 
 def cut(data: bytes) -> bytes:
-    """End in the middle of the last picture, or of what is packed."""
+    """End in the middle of the last image, or of what is packed."""
     last = data.rfind(b"IDAT")
     return data[: last + 20 if last > 0 else len(data) // 2]
 
@@ -137,7 +137,7 @@ def flip(data: bytes) -> bytes:
 )
 def test_a_damaged_archive_is_one_line(tmp_path, name, damage):
     path = tmp_path / name
-    files = {"Ant/a.png": PICTURE, "Ant/b.png": picture(2)}
+    files = {"Ant/a.png": IMAGE, "Ant/b.png": image_bytes(2)}
     if name == "a.zip":
         as_zip(path, files, zipfile.ZIP_STORED)
         opened = archive.zip_entries
@@ -156,7 +156,7 @@ def test_something_gzipped_that_is_no_tar(tmp_path):
 
 
 def test_gzipped_twice_is_told(tmp_path):
-    list(as_tar(tmp_path / "a.tar", {"Ant/a.png": PICTURE}))
+    list(as_tar(tmp_path / "a.tar", {"Ant/a.png": IMAGE}))
     twice = gzip.compress(gzip.compress((tmp_path / "a.tar").read_bytes()))
     (tmp_path / "a.tar.gz").write_bytes(twice)
     with pytest.raises(InputError, match="is gzipped twice"):
@@ -164,11 +164,11 @@ def test_gzipped_twice_is_told(tmp_path):
 
 
 def test_an_archive_in_an_archive_is_not_opened(tmp_path, caplog):
-    list(as_zip(tmp_path / "a.zip", {"Ant/a.png": PICTURE}))
+    list(as_zip(tmp_path / "a.zip", {"Ant/a.png": IMAGE}))
     inner = {"Ant/inner.ZIP": (tmp_path / "a.zip").read_bytes()}
     with pytest.raises(InputError, match=r"inner\.ZIP; archives in it are not opened: unpack them"):
         list(as_zip(tmp_path / "b.zip", inner))
-    assert len(list(as_zip(tmp_path / "c.zip", inner | {"Ant/a.png": PICTURE}))) == 1
+    assert len(list(as_zip(tmp_path / "c.zip", inner | {"Ant/a.png": IMAGE}))) == 1
     assert "Ant/inner.ZIP" in caplog.text
 
 
@@ -219,32 +219,32 @@ def test_a_zip_written_as_for_huge_files_is_read(tmp_path):
         zipfile.ZipFile(tmp_path / "a.zip", "w") as out,
         out.open(zipfile.ZipInfo("Ant/a.png"), "w", force_zip64=True) as member,
     ):
-        member.write(PICTURE)
+        member.write(IMAGE)
     found = dict(archive.members(tmp_path / "a.zip", archive.zip_entries))
-    assert found == {"images/Ant/a.png": PICTURE}
+    assert found == {"images/Ant/a.png": IMAGE}
 
 
 @pytest.mark.parametrize("pack", [as_zip, as_tar])
-def test_a_name_that_is_there_twice_gives_both_pictures(tmp_path, pack, recwarn):
-    list(pack(tmp_path / "a", {"Ant/a.png": PICTURE, "Ant/b.png": picture(2)}))
+def test_a_name_that_is_there_twice_gives_both_images(tmp_path, pack, recwarn):
+    list(pack(tmp_path / "a", {"Ant/a.png": IMAGE, "Ant/b.png": image_bytes(2)}))
     data = (tmp_path / "a").read_bytes().replace(b"Ant/b.png", b"Ant/a.png")
     if pack is as_tar:
         data = with_checksums(data)
     (tmp_path / "a").write_bytes(data)
     opened = archive.zip_entries if pack is as_zip else archive.tar_entries
     found = dict(archive.members(tmp_path / "a", opened))
-    assert found == {"images/Ant/a.png": PICTURE, "images/Ant/a-2.png": picture(2)}
+    assert found == {"images/Ant/a.png": IMAGE, "images/Ant/a-2.png": image_bytes(2)}
 
 
 @pytest.mark.parametrize("pack", [as_zip, as_tar])
 def test_names_that_differ_by_case_only_are_two_and_by_accents_form_one(tmp_path, pack):
     files = {"Ant/a.png": 1, "ant/a.png": 2, "Ant/A.png": 3, "é/a.png": 4, "e\u0301/a.png": 5}
-    source = pack(tmp_path / "a", {name: picture(seed) for name, seed in files.items()})
+    source = pack(tmp_path / "a", {name: image_bytes(seed) for name, seed in files.items()})
     assert raw_zip.write_raw_zip(source, tmp_path / "raw.zip") == 5
     with zipfile.ZipFile(tmp_path / "raw.zip") as made:
         names = ["Ant/A.png", "Ant/a.png", "ant/a.png", "é/a-2.png", "é/a.png"]
         assert made.namelist() == [f"images/{name}" for name in names]
-        assert made.read("images/ant/a.png") == picture(2)
+        assert made.read("images/ant/a.png") == image_bytes(2)
 
 
 def test_a_zip_by_a_mac_has_its_accents(tmp_path):
@@ -413,7 +413,7 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
 def hurt(folder, cases: int) -> Iterator[str]:
     """Read damaged archives; yield what became of each: members, or one line."""
     rng = np.random.default_rng(1)
-    files = {"Ant/a.png": PICTURE[:200], "Bée/b.png": b"x" * 30, "C" * 120 + "/c.png": b""}
+    files = {"Ant/a.png": IMAGE[:200], "Bée/b.png": b"x" * 30, "C" * 120 + "/c.png": b""}
     seeds = {}
     for kind, (pack, opened) in SEEDS.items():
         list(pack(folder / "seed", files))
@@ -461,8 +461,8 @@ def test_no_name_ever_leads_out(tmp_path_factory, name):
     path = tmp_path_factory.mktemp("zip") / "a.zip"
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as out:
-        out.writestr("Ant/good.png", PICTURE)
-        out.writestr(zipfile.ZipInfo(name), picture(2))
+        out.writestr("Ant/good.png", IMAGE)
+        out.writestr(zipfile.ZipInfo(name), image_bytes(2))
     path.write_bytes(packed.getvalue())
     try:
         found = dict(archive.members(path, archive.zip_entries))

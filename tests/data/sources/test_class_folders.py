@@ -9,13 +9,13 @@ import pytest
 
 from pokecam.common.errors import InputError
 from pokecam.data.sources import class_folders, folder, raw_zip
-from tests.support.pictures import as_tar, as_zip, picture, write_tree
+from tests.support.images import as_tar, as_zip, image_bytes, write_tree
 
 TREE = {
-    "pets/Ant/a.jpg": picture(1, "JPEG"),
-    "pets/Ant/b.png": picture(2),
-    "pets/Bee/deep/Bee/c.webp": picture(3, "WEBP"),
-    "pets/Bee/a.jpg": picture(4, "JPEG"),
+    "pets/Ant/a.jpg": image_bytes(1, "JPEG"),
+    "pets/Ant/b.png": image_bytes(2),
+    "pets/Bee/deep/Bee/c.webp": image_bytes(3, "WEBP"),
+    "pets/Bee/a.jpg": image_bytes(4, "JPEG"),
 }
 MEMBERS = {
     "images/Ant/a.jpg": TREE["pets/Ant/a.jpg"],
@@ -56,27 +56,27 @@ def test_every_container_gives_the_same_archive(tmp_path):
             assert info.external_attr >> 16 == 0o100644
 
 
-def test_the_same_tree_nested_twice_gives_each_picture_once(tmp_path):
+def test_the_same_tree_nested_twice_gives_each_image_once(tmp_path):
     nested = TREE | {f"pets/{name}": data for name, data in TREE.items()}
     assert members(tmp_path, nested) == MEMBERS
 
 
-def test_masks_follow_the_pictures_beside_them(tmp_path):
-    """Whatever the picture's ending, and under the name that the picture gets."""
+def test_masks_follow_the_images_beside_them(tmp_path):
+    """Whatever the image's ending, and under the name that the image gets."""
     files = {
-        "Ant/a.jpg": picture(1, "JPEG"),
-        "Ant/a.mask.png": picture(11),
-        "x/Ant/a.jpg": picture(2, "JPEG"),
-        "x/Ant/a.mask.PNG": picture(12),
-        "Ant/b.tar.webp": picture(3, "WEBP"),
-        "Ant/b.tar.mask.png": picture(13),
-        "Bee/a.png": picture(4),
+        "Ant/a.jpg": image_bytes(1, "JPEG"),
+        "Ant/a.mask.png": image_bytes(11),
+        "x/Ant/a.jpg": image_bytes(2, "JPEG"),
+        "x/Ant/a.mask.PNG": image_bytes(12),
+        "Ant/b.tar.webp": image_bytes(3, "WEBP"),
+        "Ant/b.tar.mask.png": image_bytes(13),
+        "Bee/a.png": image_bytes(4),
     }
     found = members(tmp_path, files)
     assert {name: data for name, data in found.items() if name.startswith("masks/")} == {
-        "masks/Ant/a.jpg.png": picture(11),
-        "masks/Ant/a-2.jpg.png": picture(12),
-        "masks/Ant/b.tar.webp.png": picture(13),
+        "masks/Ant/a.jpg.png": image_bytes(11),
+        "masks/Ant/a-2.jpg.png": image_bytes(12),
+        "masks/Ant/b.tar.webp.png": image_bytes(13),
     }
     assert len(found) == 4 + 3
 
@@ -84,36 +84,39 @@ def test_masks_follow_the_pictures_beside_them(tmp_path):
 @pytest.mark.parametrize(
     ("files", "told"),
     [
-        (("Ant/b.mask.png",), r"the mask Ant/b\.mask\.png belongs to no picture"),
+        (("Ant/b.mask.png",), r"the mask Ant/b\.mask\.png belongs to no image"),
         (("Ant/a.png", "Ant/a.mask.png"), r"belongs to Ant/a\.jpg and Ant/a\.png"),
-        (("Bee/a.mask.png",), "belongs to no picture"),
+        (("Bee/a.mask.png",), "belongs to no image"),
     ],
 )
-def test_a_mask_without_its_one_picture_is_told(tmp_path, files, told):
+def test_a_mask_without_its_one_image_is_told(tmp_path, files, told):
     with pytest.raises(InputError, match=told):
-        members(tmp_path, {"Ant/a.jpg": picture(1, "JPEG")} | {name: picture(2) for name in files})
+        members(
+            tmp_path,
+            {"Ant/a.jpg": image_bytes(1, "JPEG")} | {name: image_bytes(2) for name in files},
+        )
 
 
 def test_other_bytes_under_the_same_name_are_kept_beside(tmp_path):
     found = members(
         tmp_path,
         {
-            "Ant/a.png": picture(1),
-            "x/Ant/a.png": picture(2),
-            "y/Ant/a.png": picture(1),
-            "z/Ant/a.png": picture(3),
-            "Ant/a-2.png": picture(4),
+            "Ant/a.png": image_bytes(1),
+            "x/Ant/a.png": image_bytes(2),
+            "y/Ant/a.png": image_bytes(1),
+            "z/Ant/a.png": image_bytes(3),
+            "Ant/a-2.png": image_bytes(4),
         },
     )
     assert found == {
-        "images/Ant/a.png": picture(1),
-        "images/Ant/a-2.png": picture(4),
-        "images/Ant/a-3.png": picture(2),
-        "images/Ant/a-4.png": picture(3),
+        "images/Ant/a.png": image_bytes(1),
+        "images/Ant/a-2.png": image_bytes(4),
+        "images/Ant/a-3.png": image_bytes(2),
+        "images/Ant/a-4.png": image_bytes(3),
     }
 
 
-def test_many_pictures_of_one_name_are_numbered(tmp_path):
+def test_many_images_of_one_name_are_numbered(tmp_path):
     """Each gets the number after that of the one before, without asking for all below it."""
     files = {f"{number:04d}/Ant/a.png": b"%d" % number for number in range(3000)}
     found = dict(as_zip(tmp_path / "a.zip", files))
@@ -121,14 +124,14 @@ def test_many_pictures_of_one_name_are_numbered(tmp_path):
     assert found == numbered | {"images/Ant/a.png": b"0"}
 
 
-def test_what_is_no_picture_is_ignored_and_named(tmp_path, caplog):
+def test_what_is_no_image_is_ignored_and_named(tmp_path, caplog):
     junk = {
         "pets/Ant/Thumbs.db": b"\xd0\xcf\x11\xe0 thumbs",
         "pets/Ant/.DS_Store": b"\0\0\0\1Bud1",
         "pets/labels.csv": b"a,b\n",
         "pets/Ant/page": b"<!DOCTYPE html><img src=x>",
         "__MACOSX/pets/Ant/._a.jpg": b"\0\5\x16\7",
-        "pets/.git/Ant/x.png": picture(9),
+        "pets/.git/Ant/x.png": image_bytes(9),
     }
     assert members(tmp_path, TREE | junk) == MEMBERS
     (message,) = caplog.messages
@@ -136,23 +139,23 @@ def test_what_is_no_picture_is_ignored_and_named(tmp_path, caplog):
     assert message.endswith("and 1 more")
 
 
-def test_what_claims_to_be_a_picture_goes_on_to_select(tmp_path, caplog):
+def test_what_claims_to_be_an_image_goes_on_to_select(tmp_path, caplog):
     claims = {
         "Ant/broken.JPG": b"not at all",
         "Ant/empty.png": b"",
         "Ant/drawing.svg": b"<svg/>",
-        "Ant/jpeg.asp": picture(1, "JPEG"),
-        "Ant/no-ending": picture(2),
+        "Ant/jpeg.asp": image_bytes(1, "JPEG"),
+        "Ant/no-ending": image_bytes(2),
         "Ant/noending2": b"  <?xml version='1.0'?><svg xmlns='x'/>",
-        "Ant/small.bmp2": picture(3, "BMP"),
+        "Ant/small.bmp2": image_bytes(3, "BMP"),
     }
     assert set(members(tmp_path, claims)) == {f"images/{name}" for name in claims}
     assert not caplog.messages
 
 
-def test_a_picture_beside_the_class_folders_has_no_class(tmp_path, caplog):
-    assert members(tmp_path, {"cover.png": picture(1), "Ant/a.png": picture(2)}) == {
-        "images/Ant/a.png": picture(2)
+def test_an_image_beside_the_class_folders_has_no_class(tmp_path, caplog):
+    assert members(tmp_path, {"cover.png": image_bytes(1), "Ant/a.png": image_bytes(2)}) == {
+        "images/Ant/a.png": image_bytes(2)
     }
     assert "cover.png" in caplog.text
 
@@ -171,7 +174,7 @@ def test_boxes_inside_a_class_are_ignored_and_named(tmp_path, caplog):
 
 def test_accents_have_one_form(tmp_path):
     """A Mac writes é as e and an accent; params.yaml has the single character."""
-    assert list(members(tmp_path, {"Flabe\u0301be\u0301/a.png": picture(1)})) == [
+    assert list(members(tmp_path, {"Flabe\u0301be\u0301/a.png": image_bytes(1)})) == [
         "images/Flab\u00e9b\u00e9/a.png"
     ]
 
@@ -179,7 +182,7 @@ def test_accents_have_one_form(tmp_path):
 @pytest.mark.parametrize("name", ["Ant/a\nb.png", "Ant/\udcff.png", "Ant/a\u2028.png"])
 def test_names_that_are_no_text_are_refused(tmp_path, name):
     with pytest.raises(InputError, match="not readable text"):
-        members(tmp_path, {name: picture(1)})
+        members(tmp_path, {name: image_bytes(1)})
 
 
 def test_a_name_of_a_thousand_characters_is_read_and_no_longer_one(tmp_path):
@@ -190,22 +193,22 @@ def test_a_name_of_a_thousand_characters_is_read_and_no_longer_one(tmp_path):
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):
-    write_tree(tmp_path / "elsewhere", {"Ant/a.png": picture(1)})
-    source = write_tree(tmp_path / "tree", {"Bee/b.png": picture(2)})
+    write_tree(tmp_path / "elsewhere", {"Ant/a.png": image_bytes(1)})
+    source = write_tree(tmp_path / "tree", {"Bee/b.png": image_bytes(2)})
     (source / "Ant").symlink_to(tmp_path / "elsewhere" / "Ant")
     (source / "Bee" / "up").symlink_to(source)
     assert set(dict(folder.members(source))) == {"images/Ant/a.png", "images/Bee/b.png"}
 
 
 def test_a_broken_link_is_an_error(tmp_path):
-    source = write_tree(tmp_path, {"Ant/a.png": picture(1)})
+    source = write_tree(tmp_path, {"Ant/a.png": image_bytes(1)})
     (source / "Ant" / "b.png").symlink_to("nowhere")
     with pytest.raises(InputError, match=r"cannot read .*b\.png: No such file"):
         list(folder.members(source))
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
-    source = write_tree(tmp_path, {"Ant/a.png": picture(1)})
+    source = write_tree(tmp_path, {"Ant/a.png": image_bytes(1)})
     os.mkfifo(source / "Ant" / "b.png")
     with pytest.raises(InputError, match="no ordinary file"):
         list(folder.members(source))
@@ -215,16 +218,16 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     ("files", "found"),
     [({}, "nothing"), ({"a.png": b"x"}, "a.png"), ({"Ant/notes.txt": b"x"}, "Ant/notes.txt")],
 )
-def test_a_tree_without_pictures_in_class_folders(tmp_path, files, found):
+def test_a_tree_without_images_in_class_folders(tmp_path, files, found):
     (tmp_path / "tree").mkdir()
-    with pytest.raises(InputError, match=rf"no pictures in class folders.* there is {found}"):
+    with pytest.raises(InputError, match=rf"no images in class folders.* there is {found}"):
         members(tmp_path, files)
 
 
-def test_a_file_too_large_for_a_picture(tmp_path, monkeypatch):
+def test_a_file_too_large_for_an_image(tmp_path, monkeypatch):
     monkeypatch.setattr(class_folders, "MAX_FILE_MIB", 0)
-    with pytest.raises(InputError, match=r"Ant/a\.png has 0 MiB, a picture may have 0"):
-        members(tmp_path, {"Ant/a.png": picture(1)})
+    with pytest.raises(InputError, match=r"Ant/a\.png has 0 MiB, an image may have 0"):
+        members(tmp_path, {"Ant/a.png": image_bytes(1)})
 
 
 def test_a_failed_write_leaves_the_old_archive(tmp_path):

@@ -1,4 +1,4 @@
-"""The drawn source: what it puts into raw.zip, and that pictures depend on nothing else."""
+"""The drawn source: what it puts into raw.zip, and that images depend on nothing else."""
 
 import csv
 import io
@@ -10,7 +10,6 @@ from PIL import Image
 from pokecam.common.errors import InputError
 from pokecam.data.drawn import render, scene
 from pokecam.data.sources import drawn
-from tests.conftest import PROJECT
 from tests.data.drawn.creatures import BIRD, SNAIL, bird, frozen, write_catalogue
 
 
@@ -40,14 +39,15 @@ def test_names(files):
         "parts.csv",
         "boxes.csv",
         "scenes.csv",
+        *("scenes/settings.yaml", "scenes/Bird.svg", "scenes/Snail.svg"),
     }
 
 
-def test_a_picture_and_its_mask_are_the_scene_of_its_seed(files):
+def test_an_image_and_its_mask_are_the_scene_of_its_seed(files):
     row = rows(files["scenes.csv"])[2]
     assert row["image"] == "Bird/0002.jpg"
     one = scene.sample(bird(), int(row["seed"]), frozen())
-    pixels, labels = render.picture_and_mask(one, 256)
+    pixels, labels = render.image_and_mask(one, 256)
     assert files["images/Bird/0002.jpg"] == render.finish(pixels, one)
     mask = opened(files["masks/Bird/0002.jpg.png"])
     assert (mask.mode, mask.size) == ("P", (256, 256))
@@ -90,7 +90,7 @@ def test_the_number_of_workers_changes_nothing(settings_file, files):
     assert dict(again) == files
 
 
-def test_more_species_and_more_pictures_change_no_other(tmp_path, files):
+def test_more_species_and_more_images_change_no_other(tmp_path, files):
     settings_file = write_catalogue(tmp_path, Aardvark=SNAIL, Bird=BIRD)
     other = dict(drawn.members(settings_file, images_per_class=5, draw_seed=1))
     shared = [name for name in files if "/Bird/" in name]
@@ -98,10 +98,10 @@ def test_more_species_and_more_pictures_change_no_other(tmp_path, files):
     assert {name: other[name] for name in shared} == {name: files[name] for name in shared}
 
 
-def test_another_seed_changes_every_picture(settings_file, files):
+def test_another_seed_changes_every_image(settings_file, files):
     other = dict(drawn.members(settings_file, images_per_class=4, draw_seed=2))
-    pictures = [name for name in files if name.startswith("images/")]
-    assert not [name for name in pictures if other[name] == files[name]]
+    images = [name for name in files if name.startswith("images/")]
+    assert not [name for name in images if other[name] == files[name]]
 
 
 def test_a_broken_species_is_named(tmp_path):
@@ -111,14 +111,14 @@ def test_a_broken_species_is_named(tmp_path):
 
 
 def test_every_part_of_every_species_is_seen_in_the_set():
-    """In the first twelve pictures of the shipped set, each named part has visible pixels."""
+    """In the first twelve images of the shipped set, each named part has visible pixels."""
     from pokecam.data.drawn import species
 
     settings = frozen()
-    for label, one in species.catalogue(PROJECT / settings.catalogue).items():
+    for label, one in species.catalogue().items():
         missing = {part.name for part in one.parts}
         for number in range(12):
-            seed = drawn.picture_seed(1, label, number)
+            seed = drawn.image_seed(1, label, number)
             labels = render.mask(scene.sample(one, seed, settings), 128)
             missing -= {one.parts[index - 1].name for index in np.unique(labels) if index}
             if not missing:

@@ -2,15 +2,15 @@
 
 import pytest
 
-from pokecam.data.sources.formats import HEAD_BYTES, READABLE, kind, promises_picture, shows_picture
-from tests.support.pictures import picture
+from pokecam.data.sources.formats import HEAD_BYTES, READABLE, kind, promises_image, shows_image
+from tests.support.images import image_bytes
 
 
 @pytest.mark.parametrize("name", sorted(set(READABLE) - {"ICO"}))
 def test_every_readable_format_is_known_by_content(name):
-    head = picture(1, name)[:HEAD_BYTES]
+    head = image_bytes(1, name)[:HEAD_BYTES]
     assert kind(head) == name
-    assert shows_picture(head)
+    assert shows_image(head)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_every_readable_format_is_known_by_content(name):
 )
 def test_kinds(head, name, shows):
     assert kind(head) == name
-    assert shows_picture(head) is shows
+    assert shows_image(head) is shows
 
 
 @pytest.mark.parametrize(
@@ -39,4 +39,4 @@ def test_kinds(head, name, shows):
     [("a.JPG", True), ("a.tar.webp", True), ("a.jpg.txt", False), ("jpg", False), ("a.csv", False)],
 )
 def test_names(name, promises):
-    assert promises_picture(name) is promises
+    assert promises_image(name) is promises

@@ -21,13 +21,13 @@ import pytest
 
 from pokecam.common.errors import InputError
 from pokecam.data.sources import kaggle
-from tests.support.pictures import picture
+from tests.support.images import image_bytes
 
 HANDLE = "owner/animals/versions/3"
 SERVICE = "/api/v1/datasets.DatasetApiService/DownloadDataset"
 # kagglehub writes whole MiB, so the archive has some of them.
-PICTURES = {f"Ant/{number}.png": picture(number) for number in range(9)} | {
-    f"Ant/large-{number}.bmp": picture(number, "BMP", 600, 600) for number in range(2)
+IMAGES = {f"Ant/{number}.png": image_bytes(number) for number in range(9)} | {
+    f"Ant/large-{number}.bmp": image_bytes(number, "BMP", 600, 600) for number in range(2)
 }
 MIB = 2**20
 
@@ -37,7 +37,7 @@ def dataset() -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as out:
         for top in ("dataset", "dataset/dataset"):
-            for name, data in PICTURES.items():
+            for name, data in IMAGES.items():
                 out.writestr(f"{top}/{name}", data)
     return packed.getvalue()
 
@@ -142,9 +142,9 @@ def archive_in(tmp_path):
     return tmp_path / "cache" / "datasets" / "owner" / "animals" / "3.archive"
 
 
-def test_download_gives_each_picture_once(stand_in, settings_file, tmp_path):
+def test_download_gives_each_image_once(stand_in, settings_file, tmp_path):
     found = dict(kaggle.members(settings_file))
-    assert found == {f"images/{name}": data for name, data in PICTURES.items()}
+    assert found == {f"images/{name}": data for name, data in IMAGES.items()}
     (request,) = stand_in.requests
     assert request["ownerSlug"] == "owner"
     assert request["datasetSlug"] == "animals"
@@ -164,7 +164,7 @@ def test_what_is_in_the_cache_is_not_fetched_again(stand_in, settings_file):
 def test_a_broken_download_goes_on_by_range_within_one_run(stand_in):
     stand_in.break_after = [2 * MIB + 5]
     folder = kaggle.fetch(HANDLE)
-    assert (folder / "dataset" / "Ant" / "7.png").read_bytes() == PICTURES["Ant/7.png"]
+    assert (folder / "dataset" / "Ant" / "7.png").read_bytes() == IMAGES["Ant/7.png"]
     # Each attempt first asks for the whole, to learn size and checksum, then for the rest.
     assert stand_in.ranges == [None, None, f"bytes={2 * MIB}-"]
 
@@ -179,7 +179,7 @@ def test_a_broken_download_goes_on_in_the_next_run(stand_in, tmp_path):
     stand_in.ranges.clear()
     folder = kaggle.fetch(HANDLE)
     assert stand_in.ranges == [None, f"bytes={2 * MIB}-"]
-    assert len(list(folder.rglob("*.*"))) == 2 * len(PICTURES)
+    assert len(list(folder.rglob("*.*"))) == 2 * len(IMAGES)
 
 
 def test_a_wrong_checksum_is_told_and_the_file_deleted(stand_in, tmp_path):
@@ -214,7 +214,7 @@ def test_a_corrupt_file_of_full_size_is_noticed_when_unpacked(stand_in, tmp_path
     [
         (403, "refuses owner/animals/versions/3 .403.: it is not public or the credentials"),
         (401, "the credentials"),
-        (404, "knows no dataset owner/animals/versions/3: .* correct the file `kaggle`"),
+        (404, "knows no dataset owner/animals/versions/3: .* correct the file that `source` names"),
         (429, "answers 429 .* try again later"),
         (503, "answers 503 .* try again later"),
     ],

@@ -5,9 +5,10 @@ import pytest
 from pokecam.common.errors import InputError
 from pokecam.common.params import read_params
 from pokecam.data.sources.registry import DownloadSettings, members
-from tests.support.pictures import as_tar, as_zip, picture, write_tree
+from tests.support.images import as_tar, as_zip, image_bytes, write_tree
+from tests.support.repository import PROJECT
 
-FILES = {"Ant/a.png": picture(1)}
+FILES = {"Ant/a.png": image_bytes(1)}
 
 
 def given(source):
@@ -21,30 +22,30 @@ def test_the_kind_follows_from_the_content_and_not_from_the_ending(tmp_path):
     as_tar(tmp_path / "a", FILES, "w:gz")
     write_tree(tmp_path / "tree", FILES)
     for source in ("a.tar", "a.zip", "a", "tree"):
-        assert given(tmp_path / source) == {"images/Ant/a.png": picture(1)}
+        assert given(tmp_path / source) == {"images/Ant/a.png": image_bytes(1)}
 
 
 @pytest.mark.parametrize(
     ("source", "told"),
-    [("kagle", "does not exist. Did you mean kaggle?"), ("no/such/folder", "does not exist")],
+    [("kaggle", "write -S source=datasets/kaggle.yaml"), ("no/such/folder", "does not exist")],
 )
-def test_a_source_that_is_not_there(source, told):
+def test_a_source_that_is_not_there(source, told, monkeypatch):
+    monkeypatch.chdir(PROJECT)
     with pytest.raises(InputError) as error:
         given(source)
     assert told in str(error.value)
-    assert "absolute path" in str(error.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"plain text", b"Rar!\x1a\x07\x00", b"BZh9"])
 def test_a_file_that_is_no_archive(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(InputError, match=r"neither a folder nor a \.zip, \.tar or \.tar\.gz"):
+    with pytest.raises(InputError, match=r"neither a folder, nor a \.zip, \.tar or \.tar\.gz"):
         given(tmp_path / "file")
 
 
 def test_an_empty_zip(tmp_path):
     as_zip(tmp_path / "a.zip", {})
-    with pytest.raises(InputError, match="holds no pictures in class folders"):
+    with pytest.raises(InputError, match="holds no images in class folders"):
         given(tmp_path / "a.zip")
 
 
@@ -58,7 +59,7 @@ def test_an_empty_zip(tmp_path):
     ],
 )
 def test_settings_are_checked(tmp_path, line, told):
-    good = {"source": "drawn", "images_per_class": 60, "draw_seed": 1}
+    good = {"source": "datasets/drawn.yaml", "images_per_class": 60, "draw_seed": 1}
     key, value = line.split(": ")
     lines = [f"{k}: {v}" for k, v in (good | {key: value}).items()]
     (tmp_path / "params.yaml").write_text("\n".join(lines))

@@ -1,4 +1,4 @@
-"""The pictures that benchmarks of networks use: files with their classes and groups."""
+"""The images that benchmarks of networks use: files with their classes and groups."""
 
 import io
 import sys
@@ -15,7 +15,7 @@ sys.path.insert(0, str(PROJECT))
 
 from pokecam.data.drawn import nuisances, render, scene, species  # noqa: E402
 from pokecam.data.packed.letterbox import fit, letterbox  # noqa: E402
-from pokecam.data.sources.drawn import picture_seed  # noqa: E402
+from pokecam.data.sources.drawn import image_seed  # noqa: E402
 
 REAL = PROJECT.parent / "shared" / "real"
 IMAGENET = REAL / "weights" / "mobilenet_v2-from-tf2-int8.pth"
@@ -23,7 +23,7 @@ IMAGENET = REAL / "weights" / "mobilenet_v2-from-tf2-int8.pth"
 
 @dataclass(frozen=True)
 class Files:
-    """N pictures: JPEG bytes, class names, and numbers that near-duplicates share."""
+    """N images: JPEG bytes, class names, and numbers that near-duplicates share."""
 
     jpegs: list[bytes]
     labels: np.ndarray  # (N,) str
@@ -32,14 +32,14 @@ class Files:
 
 def drawn(draw_seed: int, per_class: int) -> Files:
     """The default classes of params.yaml, as the drawn source draws them."""
-    settings = nuisances.read_settings(PROJECT / "drawn")
+    settings = nuisances.read_settings(PROJECT / "datasets" / "drawn.yaml")
     catalogue = species.catalogue()
     classes = yaml.safe_load((PROJECT / "params.yaml").read_text())["classes"]
     jpegs = []
     for label in classes:
         for index in range(per_class):
-            one = scene.sample(catalogue[label], picture_seed(draw_seed, label, index), settings)
-            jpegs.append(render.finish(render.picture(one, settings.picture_px), one))
+            one = scene.sample(catalogue[label], image_seed(draw_seed, label, index), settings)
+            jpegs.append(render.finish(render.image(one, settings.image_px), one))
     labels = np.repeat(classes, per_class)
     return Files(jpegs, labels, np.arange(len(labels)))
 
@@ -52,6 +52,6 @@ def real() -> Files:
 
 
 def square(jpeg: bytes, size_px: int) -> np.ndarray:
-    """The whole picture in a square, as `select` packs it: uint8 (S, S, 3)."""
-    picture = Image.open(io.BytesIO(jpeg)).convert("RGB")
-    return letterbox(picture, fit(*picture.size, size_px))[1]
+    """The whole image in a square, as `select` packs it: uint8 (S, S, 3)."""
+    image = Image.open(io.BytesIO(jpeg)).convert("RGB")
+    return letterbox(image, fit(*image.size, size_px))[1]

@@ -1,4 +1,4 @@
-"""Pictures made up for tests: coarse random patches, so that no two are near-duplicates."""
+"""Images made up for tests: coarse random patches, so that no two are near-duplicates."""
 
 import io
 import tarfile
@@ -12,7 +12,7 @@ from pokecam.data.sources import archive
 
 
 def patches(seed: int, width: int = 64, height: int = 64) -> Image.Image:
-    """An RGB picture of 8 × 8 random patches."""
+    """An RGB image of 8 × 8 random patches."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.NEAREST)
@@ -25,7 +25,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     return file.getvalue()
 
 
-def picture(seed: int, kind: str = "PNG", width: int = 64, height: int = 64) -> bytes:
+def image_bytes(seed: int, kind: str = "PNG", width: int = 64, height: int = 64) -> bytes:
     """The bytes of an image file of random patches."""
     return encoded(patches(seed, width, height), kind)
 
