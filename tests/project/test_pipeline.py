@@ -67,6 +67,37 @@ def test_template_and_style_rerun_only_the_report(repository, name):
     assert repository.repro() == ["report"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [".methods.py.swp", "methods.py~", ".DS_Store", "#methods.py#", ".ipynb_checkpoints/a.py"],
+)
+def test_what_editors_leave_in_a_package_reruns_nothing(repository, name):
+    path = repository.path / "pokecam" / "cam" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("left over")
+    assert "up to date" in repository.run("dvc", "status")
+
+
+NEW_METHOD = """
+
+def abs_grad_cam(captured: Capture, targets: Tensor) -> Tensor:
+    return weighted(captured, gradients(captured, targets).mean(dim=(3, 4)).abs())
+"""
+
+
+def test_a_new_method_reruns_the_maps_and_what_follows_but_not_the_training(repository):
+    """As docs/extending.md has it: a function in a module of methods, and an entry in the table."""
+    cam = repository.path / "pokecam" / "cam"
+    with (cam / "gradient.py").open("a", encoding="utf-8") as file:
+        file.write(NEW_METHOD)
+    table = (cam / "methods.py").read_text(encoding="utf-8")
+    entry = 'METHODS = {\n    "abs_grad_cam": Method("|Grad-CAM|", gradient.abs_grad_cam),'
+    (cam / "methods.py").write_text(table.replace("METHODS = {", entry), encoding="utf-8")
+    repository.set(cam_methods=["cam", "abs_grad_cam"])
+    assert repository.repro() == ["cam", "judge", "report"]
+    assert (repository.path / "data" / "cams" / "abs_grad_cam.npy").is_file()
+
+
 @pytest.mark.slow
 def test_a_new_torch_reruns_the_stages_whose_numbers_it_decides(repository):
     path = repository.path / "requirements.txt"
