@@ -32,7 +32,7 @@ lint: .venv/installed-dev
 
 # README, the guides and the API from the docstrings, as a site that opens from the file system.
 docs: .venv/installed-docs
-	python -m sphinx --builder html --fail-on-warning --keep-going --quiet -c docs . build/docs
+	python -m sphinx --builder html --fail-on-warning --keep-going --quiet -c docs -d build/doctrees . build/docs
 	@echo "Done: open build/docs/index.html"
 
 # Whether anything is known against the locked packages. Without --strict, pip-audit passes over a
