@@ -33,7 +33,7 @@ highlight_language = "text"
 smartquotes = False
 default_role = "code"  # `name` in a docstring is code
 
-autodoc_default_options = {"members": True}
+autodoc_default_options = {"members": True, "exclude-members": "model_config"}
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 add_module_names = False
@@ -106,7 +106,7 @@ def shorten_types(
     _app: Sphinx, _what: str, _name: str, _object: object, _options: object, *signature: str | None
 ) -> tuple[str | None, ...]:
     """Write `ndarray[tuple[Any, ...], dtype[floating]]` as `ndarray[floating]`."""
-    array = re.compile(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[(\w+)\]\]")
+    array = re.compile(r"ndarray\[tuple\[[~\w.]*Any, \.\.\.\], [~\w.]*dtype\[([~\w.]+)\]\]")
     return tuple(part and array.sub(r"ndarray[\1]", part) for part in signature)
 
 
