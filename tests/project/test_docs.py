@@ -35,6 +35,7 @@ from tests.support.networks import CHOSEN
 
 DOCS = sorted((PROJECT / "docs").glob("*.md"))
 PAGES = [PROJECT / "README.md", *DOCS]
+OTHERS = [PROJECT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "pretrained/README.md")]
 PIPELINE = PROJECT / "dvc.yaml"
 KEYS = {key for settings in schema.SETTINGS for key in settings.model_fields}
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -223,7 +224,7 @@ def anchors(page: Path) -> set[str]:
     return {one.strip().replace(" ", "-") for one in plain}
 
 
-@of_each_page()
+@of_each_page([*PAGES, *OTHERS])
 def test_every_link_leads_somewhere(page):
     for target in LINK.findall(FENCED.sub("", page.read_text(encoding="utf-8"))):
         if target.startswith("https://"):
@@ -265,7 +266,7 @@ def looks_like_a_path(name: str) -> bool:
     return name.split("/")[0] in tops if "/" in name else name.endswith(SOURCE_ENDINGS)
 
 
-@of_each_page()
+@of_each_page([*PAGES, *OTHERS])
 def test_every_file_that_is_named_is_there(page):
     text = FENCED.sub("", page.read_text(encoding="utf-8"))
     missing = [n for n in INLINE.findall(text) if looks_like_a_path(n) and not is_there(n)]

@@ -34,8 +34,9 @@ SMALL = {
 def commands_of(page: str, heading: str = "") -> list[str]:
     """The commands in the blocks of a page, or of its section with this heading."""
     text = (PROJECT / page).read_text(encoding="utf-8")
-    section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    lines = in_blocks(section[1] if heading else text)
+    if heading:
+        text = re.search(rf"^## {heading}\n.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)[0]
+    lines = in_blocks(text)
     commands = [re.sub(r" {2,}#.*", "", line[4:]).strip() for line in lines]
     return [line for line in commands if re.match(r"(make|\. |dvc |git |touch |python )", line)]
 
