@@ -91,7 +91,8 @@ def test_every_command_does_what_it_says(repository, tmp_path):
     assert "log_loss" in reader.type("dvc metrics diff")
     assert "dvc_plots/index.html" in reader.type("dvc plots diff")
     table = reader.type("dvc exp show")
-    assert {"accuracy", "backbone"} <= set(table.split())
+    # Only what has changed; on so few images the accuracy may be the same.
+    assert {"Experiment", "main", "backbone"} <= set(table.split())
     before = repository.run("git", "rev-parse", "HEAD")
     reader.type("git add -A && git commit")
     assert repository.run("git", "rev-parse", "HEAD") != before
