@@ -235,6 +235,17 @@ def test_every_link_leads_somewhere(page):
         assert not anchor or anchor in anchors(there), target
 
 
+@pytest.mark.parametrize("name", ["Makefile", "params.yaml"])
+def test_every_section_that_a_file_names_is_there(name):
+    """`README, "CAM methods"`, as the comments write it."""
+    text = (PROJECT / name).read_text(encoding="utf-8")
+    named = re.findall(r'(README|docs/[\w-]+\.md), \\?"([^"\\]+)\\?"', text)
+    assert named
+    for page, heading in named:
+        path = PROJECT / (page if page.endswith(".md") else f"{page}.md")
+        assert heading in HEADING.findall(path.read_text(encoding="utf-8")), (page, heading)
+
+
 def is_there(name: str) -> bool:
     """Whether a name that looks like a path is one of the tree, of what stages write, or of what
     commands write beside the tree (`.gitignore`)."""
