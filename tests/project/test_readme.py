@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import PROJECT
 from tests.project.test_docs import in_blocks
-from tests.support.repository import Repository, draw_pictures
+from tests.support.repository import Repository, draw_images
 
 ELSEWHERE = {
     "make": "CI, from a clean clone; tests of its own would install 5 GB",
@@ -78,7 +78,7 @@ class Reader:
 
 @pytest.mark.slow
 def test_every_command_does_what_it_says(repository, tmp_path):
-    draw_pictures(tmp_path / "own", {"cat": (90, 60, 30), "lynx": (30, 60, 90)}, 12)
+    draw_images(tmp_path / "own", {"cat": (90, 60, 30), "lynx": (30, 60, 90)}, 12)
     origin = tmp_path / "origin"
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", origin], check=True)
     repository.run("git", "branch", "-M", "main")
