@@ -108,15 +108,15 @@ def _of_maps(trust: Trust) -> Iterator[Headline]:
     """Yield how often the first method is significantly better than all baselines."""
     if trust.columns[0].is_baseline:
         return
-    tested = [row for row in trust.rows if row.is_tested]
-    if not tested:
+    tested_rows = [row for row in trust.rows if row.is_tested]
+    if not tested_rows:
         return
-    n_better = sum(row.cells[0].is_better for row in tested)
+    n_better = sum(row.cells[0].is_better for row in tested_rows)
     note = (
         f"measures in which {trust.columns[0].title} is significantly better than every baseline "
-        f"(p < 0.05, Holm), of the {len(tested)} that can be tested"
+        f"(p < 0.05, Holm), of the {len(tested_rows)} that can be tested"
     )
-    yield Headline("Maps", f"{n_better} of {len(tested)}", note)
+    yield Headline("Maps", f"{n_better} of {len(tested_rows)}", note)
 
 
 def _of_images(inputs: Inputs) -> Headline:

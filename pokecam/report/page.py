@@ -75,13 +75,13 @@ class Page:
 def build_page(inputs: Inputs) -> Page:
     """Collect the content of the page."""
     classes = inputs.packed.classes
-    judged = trust.build_trust(inputs.judgement)
+    tables = trust.build_trust(inputs.judgement)
     parameters = {key: as_text(value) for key, value in inputs.params.items()}
     counts = inputs.confusion.pivot(index="label", columns="predicted", values="count")
     return Page(
         title=f"{len(classes)} classes, {parameters['backbone']}",
         summary=_summary(inputs, parameters),
-        headlines=headlines.build_headlines(inputs, judged),
+        headlines=headlines.build_headlines(inputs, tables),
         classes=_class_results(inputs),
         confusion=counts.loc[classes, classes].to_numpy().tolist(),
         lookalikes=[Lookalike(**row) for row in _records(inputs.lookalikes, Lookalike)],
@@ -97,7 +97,7 @@ def build_page(inputs: Inputs) -> Page:
         image_size=inputs.packed.pixels.shape[1],
         n_maps=len(inputs.predictions) * len(inputs.packed.classes) * len(inputs.maps),
         n_empty_maps=count_empty(inputs.maps.values(), len(inputs.packed.classes)),
-        trust=judged,
+        trust=tables,
         parameters=parameters,
     )
 

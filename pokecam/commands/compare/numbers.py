@@ -65,8 +65,8 @@ def common_files(experiments: Sequence[Experiment]) -> list[str]:
     Raises:
         InputError: there is none.
     """
-    shared = set.intersection(*(set(experiment.predictions["file"]) for experiment in experiments))
-    files = [file for file in experiments[0].predictions["file"] if file in shared]
+    common = set.intersection(*(set(experiment.predictions["file"]) for experiment in experiments))
+    files = [file for file in experiments[0].predictions["file"] if file in common]
     if not files:
         names = ", ".join(experiment.name for experiment in experiments)
         raise InputError(
@@ -91,13 +91,13 @@ def comparison_rows(experiments: Sequence[Experiment], files: Sequence[str]) -> 
             measures.append((entry, _scores(experiments, files, name)))
     rows: list[tuple[dict, Numbers]] = []
     for entry, values in measures:
-        measured = values[~np.isnan(values).any(axis=1)]
-        if len(measured):
-            rows.append((entry, measured))
+        complete_rows = values[~np.isnan(values).any(axis=1)]
+        if len(complete_rows):
+            rows.append((entry, complete_rows))
     differences = [
         values[:, column] - values[:, 0] for _, values in rows for column in _after_first(values)
     ]
-    corrected = iter(holm(np.array([p_paired(difference) for difference in differences])))
+    p_values = iter(holm(np.array([p_paired(difference) for difference in differences])))
     return [
         ComparisonRow(
             title=entry["title"],
@@ -109,7 +109,7 @@ def comparison_rows(experiments: Sequence[Experiment], files: Sequence[str]) -> 
                     Figure(
                         float(values[:, column].mean()),
                         interval(values[:, column] - values[:, 0], seed=0),
-                        float(next(corrected)),
+                        float(next(p_values)),
                     )
                     for column in _after_first(values)
                 ),

@@ -343,27 +343,27 @@ window.pokecam = (() => {
       const keys = state.sort === "sure" ? [image.probability] : [image.label, isCorrect(image), image.own];
       return state.reverse ? keys.map((key) => -key) : keys;
     };
-    const keyed = cards.filter(({ image }) => passesFilters(image)).map((card) => [sortKeys(card.image), card]);
-    keyed.sort(([a], [b]) => {
+    const keyedCards = cards.filter(({ image }) => passesFilters(image)).map((card) => [sortKeys(card.image), card]);
+    keyedCards.sort(([a], [b]) => {
       const i = a.findIndex((value, at) => value !== b[at]);
       return i < 0 ? 0 : a[i] - b[i];
     });
-    return keyed.map(([, card]) => card);
+    return keyedCards.map(([, card]) => card);
   }
 
-  let listed = []; // the cards in the gallery
+  let listedCards = []; // the cards in the gallery
   let drawnChoices = ""; // the choices that the gallery was drawn with
 
   function drawGallery() {
     const choices = [...GALLERY_CHOICES, "reverse"].map((name) => state[name]).join("\n");
     if (choices === drawnChoices) return;
     drawnChoices = choices;
-    listed = sortedCards();
+    listedCards = sortedCards();
     galleryNumber++;
     observer.disconnect();
     const nodes = [];
     let label = -1; // of the class whose cards follow
-    for (const card of listed) {
+    for (const card of listedCards) {
       if (state.sort === "class" && card.image.label !== label) {
         label = card.image.label;
         const classImages = images.filter((image) => image.label === label);
@@ -375,9 +375,9 @@ window.pokecam = (() => {
     }
     $("gallery").replaceChildren(...nodes);
     $("gallery").classList.toggle("pairs", Boolean(state.pair));
-    $("count").textContent = listed.length === images.length
-      ? `${images.length} images` : `${listed.length} of ${images.length} images`;
-    listed.forEach((card) => observer.observe(card));
+    $("count").textContent = listedCards.length === images.length
+      ? `${images.length} images` : `${listedCards.length} of ${images.length} images`;
+    listedCards.forEach((card) => observer.observe(card));
     for (const name of GALLERY_CHOICES) {
       if ($(name)) $(name).value = state[name];
     }
@@ -389,13 +389,13 @@ window.pokecam = (() => {
 
   const viewer = $("viewer");
   const SIZE = page.tile_px;
-  let opened = null; // {image, data, panels, plain, inside, order}: what the viewer shows
+  let current = null; // {image, data, panels, plain, inside, order}: what the viewer shows
   let preview = null; // the class whose row is pointed at
 
   // The class whose maps the viewer shows.
   function targetClass() {
     const selected = classes.indexOf(state.as);
-    return preview !== null ? preview : selected >= 0 ? selected : opened.image.predicted;
+    return preview !== null ? preview : selected >= 0 ? selected : current.image.predicted;
   }
 
   async function openViewer(image) {
@@ -413,7 +413,7 @@ window.pokecam = (() => {
     const plain = lines();
     const plainFigure = element("figure", {},
       element("span", { className: "panel plain" }, tile(image), plain), element("figcaption", {}, "image"));
-    opened = { image, data, panels, plain, inside: data.masks ? objectMask(data, image.at, SIZE) : null };
+    current = { image, data, panels, plain, inside: data.masks ? objectMask(data, image.at, SIZE) : null };
     $("stage").replaceChildren(plainFigure, ...panels.map(({ figure }) => figure));
     $("viewer-title").textContent = fileText(image.file);
     $("viewer-verdict").textContent = `${verdict(image)}, ${percent(image.probability)}`;
@@ -425,11 +425,11 @@ window.pokecam = (() => {
   }
 
   function listClasses() {
-    const { image, data } = opened;
-    const sorted = data.probabilities[image.at].map((share, i) => [share / 10000, i]);
-    sorted.sort((a, b) => b[0] - a[0] || a[1] - b[1]);
-    opened.order = sorted.map(([, i]) => i).filter((i) => data.classes[image.at].includes(i));
-    $("classes").replaceChildren(...sorted.map(([probability, i]) => {
+    const { image, data } = current;
+    const ranking = data.probabilities[image.at].map((share, i) => [share / 10000, i]);
+    ranking.sort((a, b) => b[0] - a[0] || a[1] - b[1]);
+    current.order = ranking.map(([, i]) => i).filter((i) => data.classes[image.at].includes(i));
+    $("classes").replaceChildren(...ranking.map(([probability, i]) => {
       const hasMap = data.classes[image.at].includes(i);
       const row = element("button", { type: "button", className: "class", disabled: !hasMap },
         element("span", { className: "name" }, classTexts[i], i === image.label ? element("em", {}, " true") : ""),
@@ -439,7 +439,7 @@ window.pokecam = (() => {
       row.addEventListener("pointerenter", ({ pointerType }) => {
         if (pointerType === "mouse" && hasMap) { preview = i; drawViewer(); }
       });
-      row.addEventListener("pointerleave", () => { preview = null; if (opened) drawViewer(); });
+      row.addEventListener("pointerleave", () => { preview = null; if (current) drawViewer(); });
       row.addEventListener("click", () => update({ as: i === image.predicted ? "" : classes[i] }));
       return row;
     }));
@@ -455,7 +455,7 @@ window.pokecam = (() => {
   }
 
   function listTables() {
-    const { image, data } = opened;
+    const { image, data } = current;
     const heads = methods.map(({ title }) => title);
     const number = (value) => value === null ? "–" : value.toFixed(2).replace("-", "−");
     const sections = [];
@@ -477,15 +477,15 @@ window.pokecam = (() => {
   }
 
   function drawViewer() {
-    const { image, data, panels, plain } = opened;
+    const { image, data, panels, plain } = current;
     const index = targetClass(), level = state.level / 100;
     const boxes = data.boxes ? data.boxes[image.at] : [];
-    const hasTruth = Boolean(opened.inside) || boxes.length > 0;
+    const hasTruth = Boolean(current.inside) || boxes.length > 0;
     const drawTruth = (canvas) => {
       const context = canvas.getContext("2d");
       context.clearRect(0, 0, SIZE, SIZE);
       if (!state.truth) return context;
-      if (opened.inside) drawOutline(context, opened.inside, SIZE, "#fff");
+      if (current.inside) drawOutline(context, current.inside, SIZE, "#fff");
       for (const edges of boxes) {
         const [left, top, right, bottom] = edges.map((edge) => edge * SIZE);
         drawBox(context, { left, top, right, bottom }, "#fff", []);
@@ -515,23 +515,23 @@ window.pokecam = (() => {
     $("truth").checked = hasTruth && Boolean(state.truth);
     $("opacity-value").textContent = `${state.opacity} %`;
     $("level-value").textContent = level ? `${state.level} % of the maximum` : "off";
-    const at = listed.findIndex((card) => card.image === image);
-    $("place").textContent = at < 0 ? "" : `${at + 1} of ${listed.length}`;
+    const at = listedCards.findIndex((card) => card.image === image);
+    $("place").textContent = at < 0 ? "" : `${at + 1} of ${listedCards.length}`;
     $("previous").disabled = at <= 0;
-    $("next").disabled = at < 0 || at + 1 === listed.length;
+    $("next").disabled = at < 0 || at + 1 === listedCards.length;
   }
 
   function stepImage(by) {
-    const at = listed.findIndex((card) => card.image === opened.image) + by;
-    if (listed[at]) update({ view: listed[at].image.file, as: "" });
+    const at = listedCards.findIndex((card) => card.image === current.image) + by;
+    if (listedCards[at]) update({ view: listedCards[at].image.file, as: "" });
   }
 
   function stepClass(by) {
-    const at = opened.order.indexOf(targetClass()) + by;
-    if (at < 0 || at >= opened.order.length) return;
-    const index = opened.order[at];
+    const at = current.order.indexOf(targetClass()) + by;
+    if (at < 0 || at >= current.order.length) return;
+    const index = current.order[at];
     preview = null;
-    update({ as: index === opened.image.predicted ? "" : classes[index] });
+    update({ as: index === current.image.predicted ? "" : classes[index] });
     $("classes").querySelector("[aria-current]").scrollIntoView({ block: "nearest" });
   }
 
@@ -543,9 +543,9 @@ window.pokecam = (() => {
     drawGallery();
     const image = images.find(({ file }) => file === state.view);
     if (!image) {
-      opened = null;
+      current = null;
       if (viewer.open) viewer.close();
-    } else if (opened && opened.image === image) drawViewer();
+    } else if (current && current.image === image) drawViewer();
     else openViewer(image).catch((error) => { viewer.close(); reportFailure(error); });
   }
 
@@ -566,16 +566,16 @@ window.pokecam = (() => {
   $("close").addEventListener("click", () => viewer.close());
   viewer.addEventListener("click", ({ target }) => { if (target === viewer) viewer.close(); });
   viewer.addEventListener("close", () => {
-    if (!opened) return;
-    const { file } = opened.image;
-    opened = null;
+    if (!current) return;
+    const { file } = current.image;
+    current = null;
     update({ view: "", as: "" });
     const card = cards.find(({ image }) => image.file === file);
     if (card && card.isConnected) card.focus();
   });
 
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || !viewer.open || !opened) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || !viewer.open || !current) return;
     if (event.target.matches("select, input[type=range]")) return;
     const action = { ArrowLeft: () => stepImage(-1), ArrowRight: () => stepImage(1), ArrowUp: () => stepClass(-1), ArrowDown: () => stepClass(1) }[event.key];
     if (action) { event.preventDefault(); action(); }
