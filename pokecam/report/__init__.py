@@ -1,1 +1,1 @@
-"""The report: what it shows (`page`), how it is drawn (`sheets`, `figures`), and its files."""
+"""The report: its content (`page`), its images (`sheets`, `figures`), and its files (`write`)."""

@@ -1,4 +1,4 @@
-"""Which images stand for all in the contact sheets, and the panels that show them."""
+"""The contact sheets: which images stand for a class, and the panels that show their maps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -16,60 +16,87 @@ MOST_CLASSES = 30  # on a sheet
 MOST_PAIRS = 20
 
 
-def contact(inputs: Inputs, gallery: Gallery) -> Image.Image:
-    """Of each class a typical image, the middle one by the probability of its own class, and the
-    hardest, beside the maps of the predicted class; for a mistake, its own class's, too."""
-    rows = [
+def class_sheet(inputs: Inputs, gallery: Gallery) -> Image.Image:
+    """Draw a typical test image of each class, and its hardest one.
+
+    Beside each image are the maps of the predicted class by all methods. A misclassified image has
+    a second line with the maps of its true class.
+
+    Args:
+        inputs: of the report.
+        gallery: of the same inputs.
+    """
+    entries = [
         [_entry(inputs, row, gallery.images[row]) for row in _typical_and_hardest(gallery, label)]
         for label in range(len(inputs.packed.classes[:MOST_CLASSES]))
     ]
     heading = "A typical test image of each class, and the hardest"
     if len(inputs.packed.classes) > MOST_CLASSES:
         heading += f" (the first {MOST_CLASSES} of {len(inputs.packed.classes)} classes)"
-    return sheets.draw(heading, ["image", *inputs.titles.values()], rows)
+    return sheets.draw(heading, ["image", *inputs.titles.values()], entries)
 
 
-def lookalikes(inputs: Inputs, gallery: Gallery) -> Image.Image | None:
-    """Of each look-alike pair a typical image of both classes, with the maps of both and their
-    difference, by the first method; None without pairs."""
-    rows = [
-        [Entry([_compared(inputs, gallery, *of)]) for of in ((a, b), (b, a))]
+def lookalikes_sheet(inputs: Inputs, gallery: Gallery) -> Image.Image | None:
+    """Draw a typical image of both classes of each pair of look-alikes.
+
+    Beside each image are the maps of both classes and their difference, by the first method.
+
+    Args:
+        inputs: of the report.
+        gallery: of the same inputs.
+
+    Returns:
+        None if there are no pairs.
+    """
+    entries = [
+        [Entry([_pair_line(inputs, gallery, *labels)]) for labels in ((a, b), (b, a))]
         for a, b in gallery.pairs[:MOST_PAIRS]
     ]
-    if not rows:
+    if not entries:
         return None
     title = next(iter(inputs.titles.values()))
     heads = ["image", "map of its class", "map of the other", "for/against"]
-    heading = f"Look-alikes, {title}: for the class (orange), for the other (purple)"
-    return sheets.draw(heading, heads, rows)
+    heading = f"Look-alikes, {title}: evidence for the class (orange), for the other (purple)"
+    return sheets.draw(heading, heads, entries)
 
 
-def typical(rows: Sequence[int], own: Mapping[int, float]) -> int:
-    """The middle one of some images by the probability of their own class."""
-    return sorted(rows, key=own.__getitem__)[len(rows) // 2]
+def typical_row(rows: Sequence[int], probabilities: Mapping[int, float]) -> int:
+    """Return the middle one of some images, by the probability of their true class.
+
+    Args:
+        rows: of the images.
+        probabilities: row → probability of the true class.
+    """
+    return sorted(rows, key=probabilities.__getitem__)[len(rows) // 2]
 
 
 def _typical_and_hardest(gallery: Gallery, label: int) -> Iterator[int]:
-    own = {row: one.own for row, one in enumerate(gallery.images) if one.label == label}
-    if len(own) > 1:
-        yield typical(list(own), own)
-    yield from sorted(own, key=own.__getitem__)[:1]
+    """Yield two rows of a class; one row if the class has one image."""
+    probabilities = {
+        row: image.own for row, image in enumerate(gallery.images) if image.label == label
+    }
+    if len(probabilities) > 1:
+        yield typical_row(list(probabilities), probabilities)
+    yield from sorted(probabilities, key=probabilities.__getitem__)[:1]
 
 
 def _entry(inputs: Inputs, row: int, image: TestImage) -> Entry:
     classes = inputs.packed.classes
-    own, said = classes[image.label], classes[image.predicted]
+    label, predicted = classes[image.label], classes[image.predicted]
     pixels = _pixels(inputs, row)
-    shown: list[Pixels | None] = [pixels, *_maps(inputs, row, image.predicted, pixels)]
-    sure = f"{100 * image.probability:.0f} %"
+    panels: list[Pixels | None] = [pixels, *_overlays(inputs, row, image.predicted, pixels)]
+    probability = f"{100 * image.probability:.0f} %"
     if image.label == image.predicted:
-        return Entry([Line(f"✓ {own} {sure}", shown)])
-    second = f"its own class, {own} {100 * image.own:.0f} %"
-    maps: list[Pixels | None] = [None, *_maps(inputs, row, image.label, pixels)]
-    return Entry([Line(f"✗ {own}, taken for {said} {sure}", shown), Line(second, maps)], True)
+        return Entry([Line(f"✓ {label} {probability}", panels)])
+    label_panels: list[Pixels | None] = [None, *_overlays(inputs, row, image.label, pixels)]
+    lines = [
+        Line(f"✗ misclassified as {predicted} {probability}", panels),
+        Line(f"true class: {label} {100 * image.own:.0f} %", label_panels),
+    ]
+    return Entry(lines, marked=True)
 
 
-def _compared(inputs: Inputs, gallery: Gallery, label: int, other: int) -> Line:
+def _pair_line(inputs: Inputs, gallery: Gallery, label: int, other: int) -> Line:
     row = next(_typical_and_hardest(gallery, label))
     pixels = _pixels(inputs, row)
     maps = inputs.first_maps.of(row, np.array([label, other]))
@@ -86,10 +113,12 @@ def _compared(inputs: Inputs, gallery: Gallery, label: int, other: int) -> Line:
 
 
 def _pixels(inputs: Inputs, row: int) -> Pixels:
-    return sheets.small(inputs.packed.pixels[inputs.test_rows[row]])
+    return sheets.panel_pixels(inputs.packed.pixels[inputs.test_rows[row]])
 
 
-def _maps(inputs: Inputs, row: int, index: int, pixels: Pixels) -> list[Pixels]:
+def _overlays(inputs: Inputs, row: int, class_index: int, pixels: Pixels) -> list[Pixels]:
+    """Return the image with the map of a class over it, for each method."""
     return [
-        overlay(pixels, display(maps.of(row, index), PANEL_PX)) for maps in inputs.maps.values()
+        overlay(pixels, display(maps.of(row, class_index), PANEL_PX))
+        for maps in inputs.maps.values()
     ]

@@ -1,7 +1,7 @@
-"""Figures as files, in one style: for papers, for git hosts, for `dvc plots`.
+"""Figures as SVG files in one style, for papers, git hosts and `dvc plots`.
 
-Only matplotlib's objects are used, no pyplot: no state, no window system. Text becomes outlines and
-identifiers are salted, so the same numbers give the same bytes.
+The same numbers give the same bytes: text becomes outlines, and identifiers are salted. Figures are
+objects of matplotlib, without pyplot, which would keep state and may need a window system.
 """
 
 import warnings
@@ -18,10 +18,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from pokecam.report.trust import Judgement
+from pokecam.report.inputs import Judgement
 
 INK, FAINT = "#1c1c1e", "#6b6b70"
-BLUE, ORANGE = "#0072b2", "#d55e00"  # told apart by everybody: Okabe & Ito 2008
+BLUE, ORANGE = "#0072b2", "#d55e00"  # safe for the colour-blind: Okabe & Ito 2008
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -43,44 +43,52 @@ STYLE: dict[Any, Any] = {
     "hatch.linewidth": 0.6,
 }
 
-MEASURES_ACROSS = 4
+MEASURES_ACROSS = 4  # panels in a row
 
 # With more classes than this, numbers and names would not be readable.
 READABLE_CLASSES = 40
 NAME_CHARACTERS = 30
 
 
-def curves(history: pd.DataFrame, path: Path) -> None:
+def draw_curves(history: pd.DataFrame, path: Path) -> None:
     """Draw loss and accuracy over the epochs.
 
-    history: epoch, train_loss, val_loss, train_accuracy, val_accuracy.
+    Args:
+        history: epoch, train_loss, val_loss, train_accuracy, val_accuracy.
+        path: of the SVG file.
     """
     with _figure(path, 7.6, 2.9) as figure:
         loss, accuracy = figure.subplots(1, 2)
-        _curve(loss, history, "loss", "Loss")
+        _draw_subsets(loss, history, "loss", "Loss")
         loss.set_ylim(bottom=0)
-        _curve(accuracy, history, "accuracy", "Accuracy")
+        _draw_subsets(accuracy, history, "accuracy", "Accuracy")
         accuracy.yaxis.set_major_formatter(PercentFormatter(1))
         accuracy.legend(frameon=False, loc="lower right")
 
 
-def _curve(axes: Axes, history: pd.DataFrame, quantity: str, title: str) -> None:
+def _draw_subsets(axes: Axes, history: pd.DataFrame, quantity: str, title: str) -> None:
     axes.set_title(title)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y", color=FAINT, alpha=0.25, linewidth=0.6)
     epoch = history["epoch"]
     marker = "o" if len(history) == 1 else None
-    for part, name, style, colour in (
+    for subset, name, style, colour in (
         ("train", "training", "--", ORANGE),
         ("val", "validation", "-", BLUE),
     ):
-        values = history[f"{part}_{quantity}"]
+        values = history[f"{subset}_{quantity}"]
         axes.plot(epoch, values, style, color=colour, label=name, marker=marker)
 
 
-def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: Path) -> None:
-    """Draw the confusion matrix. counts[i][j]: images of class i taken for class j."""
+def draw_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: Path) -> None:
+    """Draw the confusion matrix.
+
+    Args:
+        counts: counts[i][j] is the number of images of class i that are predicted to be class j.
+        classes: their names.
+        path: of the SVG file.
+    """
     matrix = np.asarray(counts)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     readable = len(classes) <= READABLE_CLASSES
@@ -94,7 +102,7 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: Pat
         axes.tick_params(length=0)
         if not readable:
             return
-        # The names come from outside: no dollar sign starts mathematics.
+        # A dollar sign in a class name must not start a formula.
         names = [_short(name) for name in classes]
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
         axes.set_yticks(range(len(names)), names, parse_math=False)
@@ -103,10 +111,17 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: Pat
             axes.text(j, i, str(matrix[i, j]), ha="center", va="center", color=colour)
 
 
-def measures(judgement: Judgement, path: Path) -> None:
-    """Draw every measure of every method with its 95 % interval, baselines hatched; an arrow says
-    which way is better. Measures that are 0 throughout, as the share of constant maps should be,
-    are left out. Nothing but a note if nothing was measured."""
+def draw_measures(judgement: Judgement, path: Path) -> None:
+    """Draw every measure of every method with its 95 % interval.
+
+    Baselines are hatched, and an arrow says which way is better. Measures that are 0 for all
+    methods, as the share of empty maps should be, are omitted. Without measures the figure is a
+    note.
+
+    Args:
+        judgement: of the maps.
+        path: of the SVG file.
+    """
     table = judgement.measures[judgement.measures["label"] == ""]
     table = table[table.groupby("measure")["value"].transform("any")]
     names = [name for name in judgement.about["measures"] if (table["measure"] == name).any()]
@@ -114,34 +129,34 @@ def measures(judgement: Judgement, path: Path) -> None:
     lines = -(-len(names) // MEASURES_ACROSS)
     with _figure(path, 9.5, 0.4 + max(1, lines) * (0.6 + 0.2 * len(methods))) as figure:
         if not names:
-            figure.text(0.5, 0.5, "No measure was taken.", ha="center", color=FAINT)
+            figure.text(0.5, 0.5, "Nothing was measured.", ha="center", color=FAINT)
             return
         grid = figure.subplots(lines, MEASURES_ACROSS, squeeze=False, sharey=True).ravel()
         for axes, name in zip(grid, names, strict=False):
-            found = table[table["measure"] == name].set_index("method").reindex(list(methods))
+            values = table[table["measure"] == name].set_index("method").reindex(list(methods))
             entry = judgement.about["measures"][name]
-            _bars(axes, found, [method in judgement.about["baselines"] for method in methods])
+            _draw_bars(axes, values, [method in judgement.about["baselines"] for method in methods])
             axes.set_title(f"{entry['title']} {'↑' if entry['better'] > 0 else '↓'}")
             axes.set_yticks(range(len(methods)), methods.values())
-        grid[0].invert_yaxis()  # shared: the first method on top
+        grid[0].invert_yaxis()  # of all panels: the first method is on top
         for axes in grid[len(names) :]:
             axes.set_visible(False)
 
 
-def _bars(axes: Axes, found: pd.DataFrame, baselines: Sequence[bool]) -> None:
+def _draw_bars(axes: Axes, values: pd.DataFrame, baselines: Sequence[bool]) -> None:
     axes.grid(axis="x", color=FAINT, alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    bars = axes.barh(range(len(found)), found["value"], height=0.66, color=BLUE)
+    bars = axes.barh(range(len(values)), values["value"], height=0.66, color=BLUE)
     for bar, baseline in zip(bars, baselines, strict=True):
         if baseline:
             bar.set(facecolor="white", edgecolor=FAINT, hatch="////", linewidth=0.7)
-    axes.hlines(range(len(found)), found["low"], found["high"], color=INK, linewidth=1.3)
+    axes.hlines(range(len(values)), values["low"], values["high"], color=INK, linewidth=1.3)
 
 
 def _short(name: str) -> str:
-    """A name as long as there is room for beside a matrix."""
+    """Return a name cut to the space beside the matrix."""
     return name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 1]}…"
 
 
@@ -152,6 +167,6 @@ def _figure(path: Path, width_in: float, height_in: float) -> Iterator[Figure]:
         FigureCanvasSVG(figure)
         yield figure
         with warnings.catch_warnings():
-            # A letter that the font lacks is drawn as a box: nobody who runs this can change it.
+            # A letter that the font lacks is drawn as a box, which the user cannot change.
             warnings.filterwarnings("ignore", r"(Matplotlib|Glyph) .*(missing|support)")
             figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})

@@ -1,9 +1,11 @@
-"""What the page's script (viewer.js) is given: data of all test images, and bundles of those that
-it loads when they come into view.
+"""The data of the gallery, for the page's script (viewer.js).
 
-A bundle is some consecutive test images of one class: one JPEG that has them all, and one script
-with their maps. Maps are kept as int16 and a scale: in bytes, little evidence for a class would be
-lost beside much against it.
+The page has a list of all test images, and a bundle for the images of some rows. A bundle is up to
+`BUNDLE` consecutive test images of one class, in two files that the script loads when the images
+come into view: a JPEG that has all images, and a script with their maps.
+
+Maps are stored as int16 and a scale. In 8 bits, little evidence for a class would be lost beside
+much evidence against it.
 """
 
 import base64
@@ -22,29 +24,39 @@ from PIL import Image
 
 from pokecam.cam.stored_maps import StoredMaps
 from pokecam.data.packed.images import Packed
-from pokecam.report.inputs import Inputs, own_probabilities
+from pokecam.report.inputs import Inputs, label_probabilities
 from pokecam.report.overlay import AGAINST, COLOURS
 from pokecam.report.slugs import slugs
 
 BUNDLE = 48  # images, at most
-COLUMNS = 8  # of its image, at most
-TILE_PX = 224  # side of an image in its bundle, at most
+COLUMNS = 8  # of the JPEG of a bundle, at most
+TILE_PX = 224  # side of an image in the JPEG of its bundle, at most
 MASK_PX = 64  # side of the object's mask
 JPEG_QUALITY = 80
-MOST_SIDE = 56  # of a map; larger ones (Guided Grad-CAM's) are averaged down to this
-MOST_VALUES = 4096  # of all maps of an image by one method
-STEPS = 32767  # of a value, on either side of zero
-FEWEST, MOST = 2, 11  # classes whose maps are kept
+MOST_SIDE = 56  # of a stored map; larger maps (Guided Grad-CAM) are averaged down to this
+MOST_VALUES = 4096  # of all stored maps of an image by one method
+STEPS = 32767  # of a stored value, on either side of zero
+FEWEST, MOST = 2, 11  # classes whose maps are stored for each image
 
-Shorts = NDArray[np.int16]
+Int16s = NDArray[np.int16]
 Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class TestImage:
-    """One test image. label, predicted: indices of classes. probability, own: of the predicted
-    class and of its own. bundle, at: where it is. scores: measure → one for every method, None
-    where it has none; None if nothing was measured of it."""
+    """One test image, as the page's script reads it.
+
+    Attributes:
+        file: as in the manifest.
+        label: the index of its class.
+        predicted: the index of the predicted class.
+        probability: of the predicted class.
+        own: the probability of its label.
+        bundle: the name of its bundle.
+        at: its position in the bundle.
+        scores: measure → a score for each method, None where the method has none. None if the
+            image was not measured.
+    """
 
     file: str
     label: int
@@ -58,7 +70,13 @@ class TestImage:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Where its images are: rows of the test part; and how they lie in its image, row by row."""
+    """Images of one class that are loaded together.
+
+    Attributes:
+        name: of its two files, without the suffix.
+        rows: of its images in the test set.
+        columns: of its JPEG, which is filled line by line.
+    """
 
     name: str
     rows: list[int]
@@ -66,52 +84,53 @@ class Bundle:
 
     @property
     def lines(self) -> int:
+        """The number of lines of its JPEG."""
         return -(-len(self.rows) // self.columns)
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The test images, in the order of the predictions, and how they are divided."""
+    """The test images, in the order of the predictions, and their bundles."""
 
     images: list[TestImage]
     bundles: list[Bundle]
-    pairs: list[tuple[int, int]]  # of look-alikes
+    pairs: list[tuple[int, int]]  # of look-alikes, by class index
     tile_px: int
 
 
 def build_gallery(inputs: Inputs) -> Gallery:
-    """Divide the test images into bundles and collect what is known of each."""
+    """Divide the test images into bundles, and collect what the page says of each image."""
     classes = inputs.packed.classes
-    index_of = {name: i for i, name in enumerate(classes)}
-    said = inputs.predictions
-    probability = own_probabilities(said)
+    class_index = {name: i for i, name in enumerate(classes)}
+    predictions = inputs.predictions
+    probabilities = label_probabilities(predictions)
     scores = _scores(inputs)
     images: dict[int, TestImage] = {}
     bundles = []
     for label, slug in zip(classes, slugs(classes), strict=True):
-        own = np.flatnonzero(said["label"] == label).tolist()
-        for start in range(0, len(own), BUNDLE):
-            rows = own[start : start + BUNDLE]
-            name = slug if len(own) <= BUNDLE else f"{slug}.{start // BUNDLE + 1}"
+        class_rows = np.flatnonzero(predictions["label"] == label).tolist()
+        for start in range(0, len(class_rows), BUNDLE):
+            rows = class_rows[start : start + BUNDLE]
+            name = slug if len(class_rows) <= BUNDLE else f"{slug}.{start // BUNDLE + 1}"
             bundles.append(Bundle(name, rows, min(len(rows), COLUMNS)))
-            for at, row in enumerate(rows):
-                one = said.iloc[row]
+            for position, row in enumerate(rows):
+                prediction = predictions.iloc[row]
                 images[row] = TestImage(
-                    file=one["file"],
-                    label=index_of[label],
-                    predicted=index_of[one["predicted"]],
-                    probability=_digits(one["probability"]),
-                    own=_digits(probability[row]),
+                    file=prediction["file"],
+                    label=class_index[label],
+                    predicted=class_index[prediction["predicted"]],
+                    probability=_four_digits(prediction["probability"]),
+                    own=_four_digits(probabilities[row]),
                     bundle=name,
-                    at=at,
-                    scores=scores.get(one["file"]),
+                    at=position,
+                    scores=scores.get(prediction["file"]),
                 )
     return Gallery(
         images=[images[row] for row in sorted(images)],
         bundles=bundles,
         pairs=list(
             dict.fromkeys(
-                (index_of[a], index_of[b])
+                (class_index[a], class_index[b])
                 for group in inputs.packed.lookalikes
                 for a, b in combinations(sorted(group, key=classes.index), 2)
             )
@@ -120,13 +139,13 @@ def build_gallery(inputs: Inputs) -> Gallery:
     )
 
 
-def data(gallery: Gallery, inputs: Inputs) -> dict[str, Any]:
-    """What the script is told at once, to be written by `as_json`."""
+def page_data(gallery: Gallery, inputs: Inputs) -> dict[str, Any]:
+    """Return the data that lie in the page itself, to be written by `as_json`."""
     classes = inputs.packed.classes
     return {
         "classes": classes,
         "methods": [
-            {"key": key, "title": title, "size": _side(inputs.maps[key].size)}
+            {"key": key, "title": title, "size": _stored_size(inputs.maps[key].size)}
             for key, title in inputs.titles.items()
         ],
         "measures": [
@@ -149,56 +168,64 @@ def data(gallery: Gallery, inputs: Inputs) -> dict[str, Any]:
 
 
 def write_bundles(gallery: Gallery, inputs: Inputs, folder: Path) -> None:
-    """Write every bundle's image and script into `folder`."""
-    # Where images do not end with the blocks of JPEG, colours must not be shared across them.
-    shared = {} if gallery.tile_px % 16 == 0 else {"subsampling": 0}
+    """Write the JPEG and the script of every bundle into `folder`."""
+    # Where images do not end at the blocks of JPEG, colours must not be shared across their edges.
+    options = {} if gallery.tile_px % 16 == 0 else {"subsampling": 0}
     for bundle in gallery.bundles:
-        whole = image(bundle, inputs, gallery.tile_px)
+        mosaic = bundle_image(bundle, inputs, gallery.tile_px)
         path = folder / f"{bundle.name}.jpg"
-        whole.save(path, "JPEG", quality=JPEG_QUALITY, optimize=True, **shared)
-        told = f"pokecam.put({json.dumps(bundle.name)}, {as_json(contents(bundle, inputs))});\n"
-        (folder / f"{bundle.name}.js").write_text(told, encoding="utf-8", newline="\n")
+        mosaic.save(path, "JPEG", quality=JPEG_QUALITY, optimize=True, **options)
+        arguments = f"{json.dumps(bundle.name)}, {as_json(bundle_data(bundle, inputs))}"
+        script = f"pokecam.put({arguments});\n"
+        (folder / f"{bundle.name}.js").write_text(script, encoding="utf-8", newline="\n")
 
 
-def image(bundle: Bundle, inputs: Inputs, tile_px: int) -> Image.Image:
-    """The bundle's images as the network saw them, row by row."""
-    whole = Image.new("RGB", (bundle.columns * tile_px, bundle.lines * tile_px))
-    rows = inputs.test_rows
-    for at, row in enumerate(bundle.rows):
-        tile = Image.fromarray(inputs.packed.pixels[rows[row]])
+def bundle_image(bundle: Bundle, inputs: Inputs, tile_px: int) -> Image.Image:
+    """Return the packed images of a bundle in one image, line by line, `tile_px` a side."""
+    mosaic = Image.new("RGB", (bundle.columns * tile_px, bundle.lines * tile_px))
+    packed_rows = inputs.test_rows
+    for position, row in enumerate(bundle.rows):
+        tile = Image.fromarray(inputs.packed.pixels[packed_rows[row]])
         if tile.width > tile_px:
             tile = tile.resize((tile_px, tile_px), Image.Resampling.BOX)
-        whole.paste(tile, (at % bundle.columns * tile_px, at // bundle.columns * tile_px))
-    return whole
+        line, column = divmod(position, bundle.columns)
+        mosaic.paste(tile, (column * tile_px, line * tile_px))
+    return mosaic
 
 
-def contents(bundle: Bundle, inputs: Inputs) -> dict[str, Any]:
-    """What the bundle's script hands over, lists with one entry for each of its n images.
+def bundle_data(bundle: Bundle, inputs: Inputs) -> dict[str, Any]:
+    """Return the data in the script of a bundle, of n images.
 
-    probabilities: of all C classes, in ten thousandths.
-    classes: of which k the maps are kept: the most probable, and the image's own.
-    maps: method → scale, (n, k); values, base64 of int16 (n, k, h, w), little-endian.
-    masks: base64 of a bit for each pixel of (n, MASK_PX, MASK_PX); None if there are none.
-    boxes: fractions of the image's side, left, top, right, bottom; None if there are none.
-    parts: of each part what it is worth, and its share of every method's map; None if not known.
+    Returns:
+        probabilities: (n, C), in ten thousandths.
+        classes: (n, k), the classes whose maps are stored: the most probable ones, and the label.
+        maps: method → scale, (n, k); values, base64 of int16 (n, k, h, w), little-endian.
+        masks: base64 of a bit for each pixel of (n, MASK_PX, MASK_PX); None without masks.
+        boxes: n lists of boxes: left, top, right, bottom, as fractions of the side of the image;
+            None without boxes.
+        parts: n lists of parts: the importance of the part, and its share of the map of each
+            method; None for an image whose parts were not measured.
     """
     classes = inputs.packed.classes
-    said = inputs.predictions.iloc[bundle.rows]
-    probabilities = said[[f"p:{name}" for name in classes]].to_numpy(float)
-    own = np.array([classes.index(label) for label in said["label"]])
-    kept = _kept(probabilities, own, _n_kept(len(classes), inputs.maps.values()))
+    predictions = inputs.predictions.iloc[bundle.rows]
+    probabilities = predictions[[f"p:{name}" for name in classes]].to_numpy(float)
+    labels = np.array([classes.index(label) for label in predictions["label"]])
+    n_stored = _n_stored(len(classes), inputs.maps.values())
+    selected = _select_classes(probabilities, labels, n_stored)
     rows = np.array(bundle.rows)
-    files = said["file"].to_list()
+    files = predictions["file"].to_list()
     maps: dict[str, dict[str, Any]] = {}
-    for method, values in inputs.maps.items():
-        # One image after another: full-size maps of all would not fit into memory.
-        reduced_ones = [reduced(values.of(row, some)) for row, some in zip(rows, kept, strict=True)]
-        small, scale = quantised(np.stack(reduced_ones))
+    for method, stored in inputs.maps.items():
+        # One image after another: full-size maps of all images would not fit into memory.
+        small_maps = [
+            downsample(stored.of(row, indices)) for row, indices in zip(rows, selected, strict=True)
+        ]
+        values, scale = quantise(np.stack(small_maps))
         maps[method] = {"scale": [[float(f"{s:.6g}") for s in row] for row in scale.tolist()]}
-        maps[method]["values"] = _base64(small)
+        maps[method]["values"] = _base64(values)
     return {
         "probabilities": np.round(10000 * probabilities).astype(int).tolist(),
-        "classes": kept.tolist(),
+        "classes": selected.tolist(),
         "maps": maps,
         "masks": _masks(inputs.packed, inputs.test_rows[rows]),
         "boxes": _boxes(inputs.packed, files),
@@ -206,48 +233,77 @@ def contents(bundle: Bundle, inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def reduced(maps: Floats) -> Floats:
-    """Maps (..., h, w) with at most MOST_SIDE on a side: means over the areas of larger pixels."""
+def downsample(maps: Floats) -> Floats:
+    """Reduce maps to at most `MOST_SIDE` on a side, by means over the areas of larger pixels.
+
+    Args:
+        maps: (..., h, w).
+
+    Returns:
+        (..., min(h, MOST_SIDE), min(w, MOST_SIDE)).
+    """
     *_, h, w = maps.shape
-    height, width = _side((h, w))
+    height, width = _stored_size((h, w))
     if (height, width) == (h, w):
         return np.asarray(maps)
-    return np.asarray(_averaging(h, height) @ maps @ _averaging(w, width).T, dtype=np.float32)
+    return np.asarray(
+        _averaging_matrix(h, height) @ maps @ _averaging_matrix(w, width).T, dtype=np.float32
+    )
 
 
-def quantised(maps: Floats) -> tuple[Shorts, Floats]:
-    """Raw maps (..., h, w) as int16 and a scale (...): value = int16 · scale, at most ±STEPS."""
+def quantise(maps: Floats) -> tuple[Int16s, Floats]:
+    """Turn raw maps into int16 and a scale, value = int16 · scale.
+
+    Args:
+        maps: (..., h, w).
+
+    Returns:
+        The integers (..., h, w), at most ±STEPS, and the scales (...).
+    """
     scale = np.abs(maps).max(axis=(-2, -1)).astype(np.float64) / STEPS
     divisor = np.where(scale > 0, scale, 1)[..., None, None]
     return np.round(maps / divisor).astype("<i2"), scale
 
 
-def _averaging(large: int, small: int) -> Floats:
-    """The matrix (small, large) of means over `small` equal parts of a row of `large` pixels."""
+def as_json(data: Any) -> str:
+    """Return JSON that can stand in an HTML script element: it has no `<`.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _averaging_matrix(large: int, small: int) -> Floats:
+    """Return the matrix (small, large) of means over `small` equal segments of `large` pixels."""
     edges = np.arange(small + 1) * large / small
     low = np.maximum(edges[:-1, None], np.arange(large))
     high = np.minimum(edges[1:, None], np.arange(large) + 1)
     return np.maximum(high - low, 0) * small / large
 
 
-def _side(size: Sequence[int]) -> tuple[int, int]:
-    """Height and width at which maps of some size are kept."""
+def _stored_size(size: Sequence[int]) -> tuple[int, int]:
+    """Return the height and width at which maps of a size are stored."""
     height, width = (min(side, MOST_SIDE) for side in size)
     return height, width
 
 
-def _n_kept(n_classes: int, maps: Iterable[StoredMaps]) -> int:
-    """Of how many classes maps are kept: the same of all methods."""
-    largest = max(math.prod(_side(values.size)) for values in maps)
+def _n_stored(n_classes: int, maps: Iterable[StoredMaps]) -> int:
+    """Return the number of classes whose maps are stored, the same for all methods."""
+    largest = max(math.prod(_stored_size(stored.size)) for stored in maps)
     return min(n_classes, max(FEWEST, min(MOST, MOST_VALUES // largest)))
 
 
-def _kept(probabilities: NDArray[np.float64], own: NDArray[np.intp], n: int) -> NDArray[np.intp]:
-    """The n most probable classes of each image (N, n); the last gives way to its own."""
-    kept = np.argsort(-probabilities, axis=1, kind="stable")[:, :n]
-    missing = ~(kept == own[:, None]).any(axis=1)
-    kept[missing, -1] = own[missing]
-    return kept
+def _select_classes(
+    probabilities: NDArray[np.float64], labels: NDArray[np.intp], n: int
+) -> NDArray[np.intp]:
+    """Return the n most probable classes of each image (N, n); the label replaces the last one
+    where it is not among them."""
+    selected = np.argsort(-probabilities, axis=1, kind="stable")[:, :n]
+    missing = ~(selected == labels[:, None]).any(axis=1)
+    selected[missing, -1] = labels[missing]
+    return selected
 
 
 def _masks(packed: Packed, rows: NDArray[np.intp]) -> str | None:
@@ -262,67 +318,64 @@ def _boxes(packed: Packed, files: list[str]) -> list[list[list[float]]] | None:
     if packed.boxes is None:
         return None
     edges = packed.boxes[["xmin", "ymin", "xmax", "ymax"]] / packed.pixels.shape[1]
-    of_file = edges.groupby(packed.boxes["image"])
-    known = set(of_file.groups)
+    by_file = edges.groupby(packed.boxes["image"])
     return [
-        [[_digits(edge) for edge in row] for row in of_file.get_group(file).to_numpy().tolist()]
-        if file in known
+        [
+            [_four_digits(edge) for edge in box]
+            for box in by_file.get_group(file).to_numpy().tolist()
+        ]
+        if file in by_file.groups
         else []
         for file in files
     ]
 
 
 def _scores(inputs: Inputs) -> dict[str, dict[str, list[float | None]]]:
-    """file → measure → the score of every method's map."""
+    """Return file → measure → the score of the map of each method."""
     table = inputs.judgement.scores
     if table.empty:
         return {}
     measures = [name for name in inputs.judgement.about["measures"] if name in table]
-    found: dict[str, dict[str, list[float | None]]] = {}
-    for file, some in table.groupby("file", sort=False):
-        of_method = some.set_index("method").reindex(list(inputs.titles))
-        scores = {name: [_known(value) for value in of_method[name]] for name in measures}
-        found[str(file)] = {
-            name: values for name, values in scores.items() if any(v is not None for v in values)
+    scores: dict[str, dict[str, list[float | None]]] = {}
+    for file, rows in table.groupby("file", sort=False):
+        by_method = rows.set_index("method").reindex(list(inputs.titles))
+        columns = {name: [_number(value) for value in by_method[name]] for name in measures}
+        scores[str(file)] = {
+            name: values for name, values in columns.items() if any(v is not None for v in values)
         }
-    return found
+    return scores
 
 
 def _parts(inputs: Inputs, files: list[str]) -> list[list[dict[str, Any]] | None]:
-    """Of each image its parts, those that are worth most first."""
+    """Return the parts of each image, the most important first."""
     table = inputs.judgement.parts
     if table is None:
         return [None] * len(files)
     methods = list(inputs.titles)
-    of_file = dict(iter(table.groupby("file", sort=False)))
-    return [_of_parts(of_file[file], methods) if file in of_file else None for file in files]
+    by_file = dict(iter(table.groupby("file", sort=False)))
+    return [_image_parts(by_file[file], methods) if file in by_file else None for file in files]
 
 
-def _of_parts(table: pd.DataFrame, methods: list[str]) -> list[dict[str, Any]]:
+def _image_parts(table: pd.DataFrame, methods: list[str]) -> list[dict[str, Any]]:
     table = table.sort_values("drop", ascending=False, kind="stable")
-    mass = table.reindex(columns=methods)
-    shares = mass / mass.sum().where(lambda total: total > 0)
+    masses = table.reindex(columns=methods)
+    shares = masses / masses.sum().where(lambda total: total > 0)
     return [
-        {"part": part, "drop": _known(drop), "mass": [_known(share) for share in row]}
+        {"part": part, "drop": _number(drop), "mass": [_number(share) for share in row]}
         for part, drop, row in zip(
             table["part"], table["drop"], shares.to_numpy().tolist(), strict=True
         )
     ]
 
 
-def _known(value: float) -> float | None:
-    return None if pd.isna(value) else _digits(value)
+def _number(value: float) -> float | None:
+    """Return a number of four digits, None for NaN."""
+    return None if pd.isna(value) else _four_digits(value)
 
 
-def _digits(value: float) -> float:
+def _four_digits(value: float) -> float:
     return float(f"{value:.4g}")
 
 
 def _base64(values: NDArray[Any]) -> str:
     return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")
-
-
-def as_json(told: Any) -> str:
-    """JSON that can stand in an HTML script element: without `<`; NaN is refused."""
-    text = json.dumps(told, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -1,4 +1,4 @@
-"""Everything the report tells, as the earlier stages left it."""
+"""The inputs of the report, as the earlier stages wrote them."""
 
 import json
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from pokecam.cam.stored_maps import StoredMaps
 from pokecam.common import params
 from pokecam.data.packed import csv_tables, images, splits
 
-# Columns of the judgement's tables that hold no numbers.
-_NAMES = frozenset(
+# The columns of text in the tables of the judgement; all other columns are numbers.
+_TEXT_COLUMNS = frozenset(
     (
         *("file", "measure", "method", "other", "label", "against", "part"),
         *("condition", "block", "unchanged"),
@@ -24,15 +24,21 @@ _NAMES = frozenset(
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the judge stage wrote.
+    """The tables that the judge stage wrote, with their columns.
 
-    measures: measure, method, label, value, low, high, n. tests: measure, method, other,
-        difference, low, high, n, p, p_holm. scores: file, label, method, and what each image
-        came to in each measure. about: measure and method → what they are.
-    parts: file, label, part, area_px, drop, methods. importance: label, part, drop, low, high, n,
-        methods. lookalikes: measure, label, against, method, value, low, high, n. background:
-        label, condition, value, low, high, n. randomisation: method, block, rank_correlation, …,
-        unchanged. None where it was not asked.
+    A table is None where its group of measures was not requested.
+
+    Attributes:
+        measures: measure, method, label, value, low, high, n.
+        tests: measure, method, other, difference, low, high, n, p, p_holm.
+        scores: file, label, method, and a column for each measure.
+        parts: file, label, part, area_px, drop, and a column for each method.
+        importance: label, part, drop, low, high, n, and a column for each method.
+        lookalikes: measure, label, against, method, value, low, high, n.
+        background: label, condition, value, low, high, n.
+        randomisation: method, block, rank_correlation, …, unchanged.
+        about: the titles of methods, the entries of measures, the baselines, and the conditions
+            of the background.
     """
 
     measures: pd.DataFrame
@@ -48,7 +54,10 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Tables and maps of one run. Rows of `predictions` and `maps` go together: the test set."""
+    """The tables and maps of one run.
+
+    Row i of `predictions` and of every entry of `maps` is the same image of the test set.
+    """
 
     packed: images.Packed
     quarantine: pd.DataFrame  # file, label, reason
@@ -61,19 +70,19 @@ class Inputs:
     lookalikes: pd.DataFrame  # group, n, accuracy, confused_within
     metrics: dict[str, float | None]
     maps: dict[str, StoredMaps]  # by method
-    titles: dict[str, str]  # method → what the papers call it
+    titles: dict[str, str]  # method → its name in the papers
     layer: str
     judgement: Judgement
     params: dict[str, Any]
 
     @property
     def first_maps(self) -> StoredMaps:
-        """Those of the first method."""
+        """The maps of the first method."""
         return next(iter(self.maps.values()))
 
     @property
     def test_rows(self) -> np.ndarray:
-        """Where the test images are among the packed ones."""
+        """The rows (N,) of the test images among the packed ones."""
         row_of = pd.Series(range(len(self.packed.manifest)), index=self.packed.manifest["file"])
         return row_of[self.predictions["file"]].to_numpy()
 
@@ -88,8 +97,18 @@ def read_inputs(
     judgement: Path,
     settings: Path,
 ) -> Inputs:
-    """Read what the stages before wrote. Images and maps stay on disk until they are used."""
-    maps_made = json.loads((cams / "meta.json").read_text(encoding="utf-8"))
+    """Read what the earlier stages wrote; images and maps stay on disk until they are used.
+
+    Args:
+        images_folder: the folder that `select` wrote.
+        split: the table that `split` wrote.
+        history: the table of epochs that `train` wrote.
+        evaluation: the folder that `evaluate` wrote.
+        cams: the folder that `cam` wrote.
+        judgement: the folder that `judge` wrote.
+        settings: params.yaml.
+    """
+    meta = json.loads((cams / "meta.json").read_text(encoding="utf-8"))
     packed = images.load_packed(images_folder)
     return Inputs(
         packed=packed,
@@ -102,41 +121,48 @@ def read_inputs(
         confusion=csv_tables.read_table(evaluation / "confusion.csv"),
         lookalikes=csv_tables.read_table(evaluation / "lookalikes.csv"),
         metrics=json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")),
-        maps={method: StoredMaps.open(cams, method) for method in maps_made["methods"]},
-        titles=maps_made["methods"],
-        layer=maps_made["layer"],
-        judgement=_judgement(judgement),
+        maps={method: StoredMaps.open(cams, method) for method in meta["methods"]},
+        titles=meta["methods"],
+        layer=meta["layer"],
+        judgement=_read_judgement(judgement),
         params=params.read_all_params(settings),
     )
 
 
-def own_probabilities(predictions: pd.DataFrame) -> np.ndarray:
-    """The probability of each image's own class, (N,). predictions: as of `Inputs`."""
-    own = [row[f"p:{row['label']}"] for row in predictions.to_dict("records")]
-    return np.array(own, dtype=float)
+def label_probabilities(predictions: pd.DataFrame) -> np.ndarray:
+    """Return the probability that the network gives to the label of each image.
+
+    Args:
+        predictions: N rows, as in `Inputs`.
+
+    Returns:
+        (N,) float64.
+    """
+    probabilities = [row[f"p:{row['label']}"] for row in predictions.to_dict("records")]
+    return np.array(probabilities, dtype=float)
 
 
-def _judgement(folder: Path) -> Judgement:
+def _read_judgement(folder: Path) -> Judgement:
     return Judgement(
-        measures=_measured(folder / "measures.csv"),
-        tests=_measured(folder / "tests.csv"),
-        scores=_measured(folder / "scores.csv"),
-        parts=_if_asked(folder / "parts.csv"),
-        importance=_if_asked(folder / "importance.csv"),
-        lookalikes=_if_asked(folder / "lookalikes.csv"),
-        background=_if_asked(folder / "background.csv"),
-        randomisation=_if_asked(folder / "sanity.csv"),
+        measures=_read_numbers(folder / "measures.csv"),
+        tests=_read_numbers(folder / "tests.csv"),
+        scores=_read_numbers(folder / "scores.csv"),
+        parts=_read_optional(folder / "parts.csv"),
+        importance=_read_optional(folder / "importance.csv"),
+        lookalikes=_read_optional(folder / "lookalikes.csv"),
+        background=_read_optional(folder / "background.csv"),
+        randomisation=_read_optional(folder / "sanity.csv"),
         about=json.loads((folder / "about.json").read_text(encoding="utf-8")),
     )
 
 
-def _if_asked(path: Path) -> pd.DataFrame | None:
-    return _measured(path) if path.exists() else None
+def _read_optional(path: Path) -> pd.DataFrame | None:
+    return _read_numbers(path) if path.exists() else None
 
 
-def _measured(path: Path) -> pd.DataFrame:
-    """A table of numbers, some of them unknown, beside names, which are text."""
+def _read_numbers(path: Path) -> pd.DataFrame:
+    """Read a table of numbers and `_TEXT_COLUMNS`; an empty number is NaN."""
     table = csv_tables.read_table(path)
-    numbers = [name for name in table if name not in _NAMES]
+    numbers = [name for name in table if name not in _TEXT_COLUMNS]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
     return table

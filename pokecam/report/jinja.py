@@ -1,4 +1,4 @@
-"""Templates, which escape every text."""
+"""The template engine of the report, which escapes every text."""
 
 from pathlib import Path
 
@@ -8,18 +8,21 @@ from markupsafe import Markup
 from pokecam.report.headlines import percent
 
 TEMPLATES = Path(__file__).parent / "templates"
-# What Markdown or HTML would take for more than text. A backslash is easier to read over, but not
-# all that git hosts add to Markdown (names after @, emoji) heeds it.
+# Characters with a meaning in Markdown or HTML. A backslash is easier to read, but git hosts ignore
+# it in some of their extensions of Markdown (names after @, emoji).
 SPECIAL = {ord(letter): f"\\{letter}" for letter in "\\`*_[]#!|~$"}
 SPECIAL |= {ord(letter): f"&#{ord(letter)};" for letter in "@:<>&\"'"}
 
 
 def environment(*folders: Path) -> jinja2.Environment:
-    """An engine for the templates in some folders, and for the report's own beside this file.
+    """Return an engine for the templates of some folders and of the report.
 
-    Its filters: percent, 0.957 → "95.7 %"; plain, for text in Markdown.
+    It has two filters: `percent` turns 0.957 into "95.7 %", and `plain` escapes text for Markdown.
+
+    Args:
+        folders: searched before the templates of the report.
     """
-    made = jinja2.Environment(
+    engine = jinja2.Environment(
         loader=jinja2.FileSystemLoader([*folders, TEMPLATES]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -27,7 +30,7 @@ def environment(*folders: Path) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.globals["zip"] = zip
-    made.filters["percent"] = percent
-    made.filters["plain"] = lambda text: Markup(str(text).translate(SPECIAL))
-    return made
+    engine.globals["zip"] = zip
+    engine.filters["percent"] = percent
+    engine.filters["plain"] = lambda text: Markup(str(text).translate(SPECIAL))
+    return engine

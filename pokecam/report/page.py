@@ -1,6 +1,6 @@
-"""What the page says, apart from how it looks: dataclasses, and how they follow from the inputs.
+"""The content of the report's page, as dataclasses that are computed from the inputs.
 
-Nothing here is HTML; the template escapes every text.
+Texts are plain; the template escapes them.
 """
 
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class Lookalike:
-    """How well the classes of one look-alike group are told apart."""
+    """How well the classes of a group of look-alikes are separated."""
 
     group: str
     n: int
@@ -40,8 +40,8 @@ class Lookalike:
 
 
 @dataclass(frozen=True)
-class Rejected:
-    """An image that was not used."""
+class QuarantinedImage:
+    """A file that was not used."""
 
     file: str
     label: str
@@ -50,7 +50,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything the report's page shows."""
+    """The content of the page."""
 
     title: str
     summary: str
@@ -61,47 +61,49 @@ class Page:
     subset_sizes: dict[str, int]
     n_duplicates: int
     n_duplicate_groups: int
-    quarantine: list[Rejected]
+    quarantine: list[QuarantinedImage]
     methods: list[str]
     layer: str
     map_size: tuple[int, int]
     image_size: int
     n_maps: int
-    n_constant_maps: int
+    n_empty_maps: int
     trust: Trust
     parameters: dict[str, str]
 
 
 def build_page(inputs: Inputs) -> Page:
-    """Collect what the page shows from the outputs of the stages before."""
+    """Collect the content of the page."""
     classes = inputs.packed.classes
-    judged = trust.build_trust(inputs.judgement)
-    parameters = {key: in_words(value) for key, value in inputs.params.items()}
+    tables = trust.build_trust(inputs.judgement)
+    parameters = {key: as_text(value) for key, value in inputs.params.items()}
     counts = inputs.confusion.pivot(index="label", columns="predicted", values="count")
     return Page(
         title=f"{len(classes)} classes, {parameters['backbone']}",
         summary=_summary(inputs, parameters),
-        headlines=headlines.build_headlines(inputs, judged),
+        headlines=headlines.build_headlines(inputs, tables),
         classes=_class_results(inputs),
         confusion=counts.loc[classes, classes].to_numpy().tolist(),
         lookalikes=[Lookalike(**row) for row in _records(inputs.lookalikes, Lookalike)],
         subset_sizes=inputs.subset_sizes,
         n_duplicates=len(inputs.duplicates),
         n_duplicate_groups=inputs.duplicates["group"].nunique(),
-        quarantine=[Rejected(**row) for row in _records(inputs.quarantine, Rejected)],
+        quarantine=[
+            QuarantinedImage(**row) for row in _records(inputs.quarantine, QuarantinedImage)
+        ],
         methods=list(inputs.titles.values()),
         layer=inputs.layer,
         map_size=inputs.first_maps.size,
         image_size=inputs.packed.pixels.shape[1],
         n_maps=len(inputs.predictions) * len(inputs.packed.classes) * len(inputs.maps),
-        n_constant_maps=count_constant(inputs.maps.values(), len(inputs.packed.classes)),
-        trust=judged,
+        n_empty_maps=count_empty(inputs.maps.values(), len(inputs.packed.classes)),
+        trust=tables,
         parameters=parameters,
     )
 
 
 def metrics(inputs: Inputs) -> dict[str, float]:
-    """Flat numbers for `dvc metrics` and `dvc exp show`; those that are undefined are left out."""
+    """Return the numbers for `dvc metrics` and `dvc exp show`, without undefined ones."""
     numbers = inputs.metrics | {
         "val_accuracy": inputs.history["val_accuracy"].iloc[-1],
         "n_train": inputs.subset_sizes["train"],
@@ -109,30 +111,30 @@ def metrics(inputs: Inputs) -> dict[str, float]:
         "quarantined": len(inputs.quarantine),
         "near_duplicates": len(inputs.duplicates),
     }
-    numbers |= trust.headlines(inputs.judgement)
+    numbers |= trust.headline_measures(inputs.judgement)
     return {key: _six_digits(value) for key, value in numbers.items() if value is not None}
 
 
-def count_constant(stored: Iterable[StoredMaps], n_classes: int) -> int:
+def count_empty(maps: Iterable[StoredMaps], n_classes: int) -> int:
     """Return the number of empty maps, which are displayed as zero.
 
     Args:
-        stored: the maps of each method.
-        n_classes: how often a map counts that is for all classes.
+        maps: of each method.
+        n_classes: how often a map that is shared by all classes counts.
     """
     return sum(
         # One image after another: maps may be large and on disk.
-        sum(int(is_constant(maps).sum()) for maps in method.values)
-        * (n_classes if method.shared else 1)
-        for method in stored
+        sum(int(is_constant(image_maps).sum()) for image_maps in stored.values)
+        * (n_classes if stored.shared else 1)
+        for stored in maps
     )
 
 
 def _summary(inputs: Inputs, parameters: dict[str, str]) -> str:
-    head = {"gap": "average pooling and one linear layer", "native": "its own head"}
+    heads = {"gap": "average pooling and one linear layer", "native": "its own head"}
     n = sum(inputs.subset_sizes.values())
     return (
-        f"{parameters['backbone']} with {head.get(parameters['head'], parameters['head'])}, "
+        f"{parameters['backbone']} with {heads.get(parameters['head'], parameters['head'])}, "
         f"starting from {parameters['weights']} weights, fine-tuned on "
         f"{inputs.subset_sizes['train']} of {n} images ({parameters['source']})"
     )
@@ -152,12 +154,13 @@ def _class_results(inputs: Inputs) -> list[ClassResult]:
     ]
 
 
-def _records(frame: pd.DataFrame, kind: type) -> list[dict[str, Any]]:
-    return frame[[field.name for field in fields(kind)]].to_dict("records")
+def _records(table: pd.DataFrame, row_type: type) -> list[dict[str, Any]]:
+    """Return the rows of a table, with the columns that are fields of a dataclass."""
+    return table[[field.name for field in fields(row_type)]].to_dict("records")
 
 
-def in_words(value: Any) -> str:
-    """A parameter as text. Of a path only the last part: the rest is about this machine."""
+def as_text(value: Any) -> str:
+    """Return a parameter as text; an absolute path without its folders, which are private."""
     if isinstance(value, list):
         return ", ".join(
             " / ".join(map(str, item)) if isinstance(item, list) else str(item) for item in value

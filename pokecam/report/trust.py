@@ -1,4 +1,4 @@
-"""What the judgement of the maps says, as tables of the page."""
+"""The judgement of the maps, as tables of the page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,9 +8,10 @@ import pandas as pd
 
 from pokecam.report.inputs import Judgement
 
-CERTAIN = 0.05  # of p-values corrected for their number
-WORST = 3  # classes named
-DECIDING = 3  # parts named of each class
+SIGNIFICANCE_LEVEL = 0.05  # of p-values after Holm's correction
+WORST_CLASSES = 3  # that the page names for each condition
+PARTS_PER_CLASS = 3  # that the page names
+IN_METRICS = ("deletion", "insertion", "road", "pointing", "energy", "max_box_acc_v2", "parts")
 
 
 @dataclass(frozen=True)
@@ -23,32 +24,51 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure and its 95 % interval, as text; "" where there is none. beats: whether it is better
-    than every baseline's, for certain."""
+    """A figure and its 95 % interval, as text.
+
+    Attributes:
+        value: "" where there is no figure.
+        interval: "" where there is no interval.
+        is_better: whether the figure is significantly better than that of every baseline.
+    """
 
     value: str
     interval: str
-    beats: bool = False
+    is_better: bool = False
 
 
 @dataclass(frozen=True)
 class MeasureRow:
-    """A measure, with a cell for every column: its title, in half a sentence what it is, whether
-    more is better, of how many images it was taken, and whether methods were compared by it,
-    image by image."""
+    """A measure, with a cell for every column.
+
+    Attributes:
+        title: its name in the papers.
+        meaning: half a sentence.
+        more_is_better: False if less is better.
+        n: the number of images behind it.
+        is_tested: whether methods were compared by it, image by image.
+        cells: one for each column.
+    """
 
     title: str
     meaning: str
     more_is_better: bool
     n: int
-    compared: bool
+    is_tested: bool
     cells: list[Cell]
 
 
 @dataclass(frozen=True)
-class Contest:
-    """A measure by which one method is better than another, for certain; by how much, with its
-    interval, and over how many images."""
+class Comparison:
+    """A measure by which one method is significantly better than another.
+
+    Attributes:
+        measure: its title.
+        better: the title of the better method.
+        worse: the title of the other method.
+        difference: by how much, as a positive figure.
+        n: the number of images behind it.
+    """
 
     measure: str
     better: str
@@ -58,23 +78,38 @@ class Contest:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """What separates a class from one that it is like, for every column: how far the margin falls
-    without the most salient pixels, and whether the map lies where the drawings differ. margin: as
-    text, in logits. label, against: "" for all pairs together."""
+class LookalikePair:
+    """What separates a class from one of its look-alikes.
+
+    Attributes:
+        label: the class; "" for all pairs together.
+        against: the look-alike; "" for all pairs together.
+        n: the number of images behind it.
+        margin: logit of the class − logit of the look-alike, as text.
+        drops: for each column, how far the margin falls without the most salient pixels.
+        agreements: for each column, the rank correlation of the map with how far the drawings of
+            the two classes differ.
+    """
 
     label: str
     against: str
     n: int
     margin: str
     drops: list[Cell]
-    differing: list[Cell]
+    agreements: list[Cell]
 
 
 @dataclass(frozen=True)
-class Deciding:
-    """The parts that are worth most to the network for a class: what the logit falls by without
-    them, the images behind that, and the share of each method's map, as text."""
+class ImportantPart:
+    """One of the most important parts of a class.
+
+    Attributes:
+        label: the class.
+        part: its name.
+        drop: its importance: how far the logit falls without it.
+        n: the number of images behind it.
+        shares: for each column, the share of the map's mass on parts that lies on it, as text.
+    """
 
     label: str
     part: str
@@ -85,8 +120,15 @@ class Deciding:
 
 @dataclass(frozen=True)
 class Condition:
-    """How many images are named right, or after their background, under one condition, over all
-    classes, whether more is better, and the classes that do worst, as text."""
+    """A change of background or object, and the share of images that are predicted in some way.
+
+    Attributes:
+        name: of the condition, which also says what is predicted.
+        share: over all classes.
+        more_is_better: False if less is better.
+        n: the number of images behind it.
+        worst: the classes with the worst shares, as text.
+    """
 
     name: str
     share: Cell
@@ -96,146 +138,176 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Randomised:
-    """A method and the rank correlation of its maps, as text, after every step of the
-    randomisation, and after training on shuffled labels; unchanged: whether it does not depend on
-    what is learnt."""
+class RandomisedMethod:
+    """A method whose maps were compared with those of randomised networks.
+
+    Attributes:
+        title: of the method.
+        correlations: the rank correlation with its maps of the trained network, as text, for each
+            of `Trust.blocks`.
+        is_unchanged: whether its maps do not depend on what the network has learnt.
+    """
 
     title: str
     correlations: list[str]
-    unchanged: bool
+    is_unchanged: bool
 
 
 @dataclass(frozen=True)
 class Trust:
-    """The judgement: a table of measures, one of methods that differ, one of the parts that decide,
-    one of look-alikes (drawings_known: whether it is known where they differ), one of conditions of
-    background and object, and one of the randomisation with its steps, `blocks`."""
+    """The tables of the section "Can the maps be trusted?".
+
+    Attributes:
+        columns: the methods, then the baselines.
+        rows: the measures.
+        comparisons: the pairs of methods that differ significantly.
+        important_parts: the most important parts of each class.
+        pairs: the pairs of look-alikes, all pairs together first.
+        has_agreements: whether a pair has agreements, which only drawings have.
+        conditions: of background and object.
+        blocks: the steps of the randomisation, and the training on shuffled labels.
+        randomised: the methods that were compared with randomised networks.
+        n_randomised: the number of images behind that, at most.
+    """
 
     columns: list[Column]
     rows: list[MeasureRow]
-    contests: list[Contest]
-    deciding: list[Deciding]
-    pairs: list[Pair]
-    drawings_known: bool
+    comparisons: list[Comparison]
+    important_parts: list[ImportantPart]
+    pairs: list[LookalikePair]
+    has_agreements: bool
     conditions: list[Condition]
     blocks: list[str]
-    randomised: list[Randomised]
+    randomised: list[RandomisedMethod]
     n_randomised: int
 
     @property
     def unchanged(self) -> list[str]:
-        return [row.title for row in self.randomised if row.unchanged]
+        """The titles of the methods whose maps do not depend on what the network has learnt."""
+        return [row.title for row in self.randomised if row.is_unchanged]
 
 
 def build_trust(judgement: Judgement) -> Trust:
-    """Collect what the page shows."""
+    """Collect the tables of the page."""
     about = judgement.about
-    pairs = _pairs(judgement.lookalikes, list(about["methods"]))
+    methods = list(about["methods"])
+    pairs = _lookalike_pairs(judgement.lookalikes, methods)
     steps = judgement.randomisation
-    randomised = [] if steps is None else list(steps.groupby("method", sort=False))
+    steps_by_method = [] if steps is None else list(steps.groupby("method", sort=False))
     return Trust(
         columns=[
             Column(title, method in about["baselines"])
             for method, title in about["methods"].items()
         ],
-        rows=_rows(judgement),
-        contests=_contests(judgement),
-        deciding=_deciding(judgement.importance, list(about["methods"])),
+        rows=_measure_rows(judgement),
+        comparisons=_comparisons(judgement),
+        important_parts=_important_parts(judgement.importance, methods),
         pairs=pairs,
-        drawings_known=any(cell.value for pair in pairs for cell in pair.differing),
+        has_agreements=any(cell.value for pair in pairs for cell in pair.agreements),
         conditions=_conditions(judgement.background, about["conditions"]),
         blocks=[] if steps is None else list(steps["block"].unique()),
         randomised=[
-            Randomised(
+            RandomisedMethod(
                 title=about["methods"][str(method)],
-                correlations=[_two_digits(value) for value in some["rank_correlation"]],
-                unchanged=bool(some["unchanged"].any()),
+                correlations=[_two_digits(value) for value in rows["rank_correlation"]],
+                is_unchanged=bool(rows["unchanged"].any()),
             )
-            for method, some in randomised
+            for method, rows in steps_by_method
         ],
         n_randomised=0 if steps is None else int(steps["n"].max()),
     )
 
 
-def _rows(judgement: Judgement) -> list[MeasureRow]:
+def headline_measures(judgement: Judgement) -> dict[str, float]:
+    """Return the measures of the first method that `metrics.json` has, as `map_<measure>`."""
+    first = next(iter(judgement.about["methods"]))
+    table = judgement.measures
+    if table.empty or first in judgement.about["baselines"]:
+        return {}
+    of_first = table[(table["label"] == "") & (table["method"] == first)]
+    values = of_first.set_index("measure")["value"]
+    return {f"map_{name}": float(values[name]) for name in IN_METRICS if pd.notna(values.get(name))}
+
+
+def _measure_rows(judgement: Judgement) -> list[MeasureRow]:
     table = judgement.measures[judgement.measures["label"] == ""]
     baselines = judgement.about["baselines"]
-    rows = []
+    measure_rows = []
     for name, entry in judgement.about["measures"].items():
-        found = table[table["measure"] == name].set_index("method")
-        if found.empty:
+        by_method = table[table["measure"] == name].set_index("method")
+        if by_method.empty:
             continue
+        n = int(by_method["n"].max())
         tests = judgement.tests[judgement.tests["measure"] == name]
         cells = []
         for method in judgement.about["methods"]:
             against = tests[(tests["method"] == method) & tests["other"].isin(baselines)]
-            better = (against["difference"] > 0) & (against["p_holm"] < CERTAIN)
-            beats = len(better) > 0 and bool(better.all())
-            cells.append(_cell(found.loc[method], beats=beats, most=int(found["n"].max())))
-        rows.append(
+            better = (against["difference"] > 0) & (against["p_holm"] < SIGNIFICANCE_LEVEL)
+            is_better = len(better) > 0 and bool(better.all())
+            cells.append(_cell(by_method.loc[method], is_better=is_better, row_n=n))
+        measure_rows.append(
             MeasureRow(
                 title=entry["title"],
                 meaning=entry["meaning"],
                 more_is_better=entry["better"] > 0,
-                n=int(found["n"].max()),
-                compared=not tests.empty,
+                n=n,
+                is_tested=not tests.empty,
                 cells=cells,
             )
         )
-    return rows
+    return measure_rows
 
 
-def _contests(judgement: Judgement) -> list[Contest]:
+def _comparisons(judgement: Judgement) -> list[Comparison]:
     about, tests = judgement.about, judgement.tests
     if tests.empty:
         return []
-    between = tests[~tests["other"].isin(about["baselines"]) & (tests["p_holm"] < CERTAIN)]
-    found = []
-    for _, row in between.iterrows():
+    between_methods = ~tests["other"].isin(about["baselines"])
+    comparisons = []
+    for _, row in tests[between_methods & (tests["p_holm"] < SIGNIFICANCE_LEVEL)].iterrows():
         pair = [about["methods"][row["method"]], about["methods"][row["other"]]]
         sign = 1 if row["difference"] > 0 else -1
-        ends = sorted(sign * row[["low", "high"]].to_numpy(float))
+        low, high = sorted(sign * row[["low", "high"]].to_numpy(float))
         difference = pd.Series(
-            {"value": abs(row["difference"]), "low": ends[0], "high": ends[1], "n": row["n"]}
+            {"value": abs(row["difference"]), "low": low, "high": high, "n": row["n"]}
         )
         better, worse = pair[::sign]
         title = about["measures"][row["measure"]]["title"]
-        found.append(Contest(title, better, worse, _cell(difference), int(row["n"])))
-    return found
+        comparisons.append(Comparison(title, better, worse, _cell(difference), int(row["n"])))
+    return comparisons
 
 
-def _deciding(table: pd.DataFrame | None, methods: list[str]) -> list[Deciding]:
+def _important_parts(table: pd.DataFrame | None, methods: list[str]) -> list[ImportantPart]:
     if table is None:
         return []
     return [
-        Deciding(
+        ImportantPart(
             label=row["label"],
             part=row["part"],
             drop=_cell(row.rename({"drop": "value"})),
             n=int(row["n"]),
             shares=["–" if np.isnan(row[name]) else f"{100 * row[name]:.0f} %" for name in methods],
         )
-        for _, some in table.groupby("label", sort=False)
-        for _, row in some.head(DECIDING).iterrows()
+        for _, parts in table.groupby("label", sort=False)
+        for _, row in parts.head(PARTS_PER_CLASS).iterrows()
     ]
 
 
-def _pairs(table: pd.DataFrame | None, methods: list[str]) -> list[Pair]:
+def _lookalike_pairs(table: pd.DataFrame | None, methods: list[str]) -> list[LookalikePair]:
     if table is None or table.empty:
         return []
     pairs = []
-    for (label, against), some in table.groupby(["label", "against"], sort=False):
-        found = some.set_index(["measure", "method"])
-        margin = found.loc[("margin", methods[0])]
+    for (label, against), rows in table.groupby(["label", "against"], sort=False):
+        figures = rows.set_index(["measure", "method"])
+        margin = figures.loc[("margin", methods[0])]
         pairs.append(
-            Pair(
+            LookalikePair(
                 label=str(label),
                 against=str(against),
                 n=int(margin["n"]),
                 margin=_two_digits(margin["value"]),
-                drops=[_cell(found.loc[("drop", method)]) for method in methods],
-                differing=[_cell(found.loc[("differing", method)]) for method in methods],
+                drops=[_cell(figures.loc[("drop", method)]) for method in methods],
+                agreements=[_cell(figures.loc[("differing", method)]) for method in methods],
             )
         )
     return pairs
@@ -244,42 +316,33 @@ def _pairs(table: pd.DataFrame | None, methods: list[str]) -> list[Pair]:
 def _conditions(table: pd.DataFrame | None, better: Mapping[str, int]) -> list[Condition]:
     if table is None or table.empty:
         return []
-    of_classes = table[table["label"] != ""]
+    class_rows = table[table["label"] != ""]
     conditions = []
     for _, row in table[table["label"] == ""].iterrows():
-        more = better[row["condition"]] > 0
-        here = of_classes[of_classes["condition"] == row["condition"]]
-        faulty = here[here["value"] < 1] if more else here[here["value"] > 0]
-        worst = faulty.sort_values("value", kind="stable", ascending=more).head(WORST)
-        told = [
-            f"{name} {_two_digits(v)}" for name, v in zip(worst.label, worst.value, strict=True)
+        name, more_is_better = row["condition"], better[row["condition"]] > 0
+        classes = class_rows[class_rows["condition"] == name]
+        faulty = classes[classes["value"] < 1] if more_is_better else classes[classes["value"] > 0]
+        worst = faulty.sort_values("value", kind="stable", ascending=more_is_better)
+        worst = worst.head(WORST_CLASSES)
+        texts = [
+            f"{label} {_two_digits(v)}" for label, v in zip(worst.label, worst.value, strict=True)
         ]
-        shown = Condition(row["condition"], _cell(row), more, int(row["n"]), ", ".join(told))
-        conditions.append(shown)
+        conditions.append(
+            Condition(name, _cell(row), more_is_better, int(row["n"]), ", ".join(texts))
+        )
     return conditions
 
 
-def headlines(judgement: Judgement) -> dict[str, float]:
-    """The figures of the first method, for `metrics.json`: `map_<measure>`."""
-    first = next(iter(judgement.about["methods"]))
-    table = judgement.measures
-    if table.empty or first in judgement.about["baselines"]:
-        return {}
-    of_first = table[(table["label"] == "") & (table["method"] == first)]
-    wanted = ("deletion", "insertion", "road", "pointing", "energy", "max_box_acc_v2", "parts")
-    values = of_first.set_index("measure")["value"]
-    return {f"map_{name}": float(values[name]) for name in wanted if pd.notna(values.get(name))}
-
-
-def _cell(found: pd.Series, *, beats: bool = False, most: int = 0) -> Cell:
-    """most: images that other cells of the row have; told where this one has fewer."""
-    if np.isnan(found["value"]):
+def _cell(figure: pd.Series, *, is_better: bool = False, row_n: int = 0) -> Cell:
+    """Return a cell; its number of images is added where it is less than that of its row."""
+    if np.isnan(figure["value"]):
         return Cell("", "")
-    known = not np.isnan(found["low"])
-    ends = f"{_two_digits(found['low'])} to {_two_digits(found['high'])}" if known else ""
-    if found["n"] < most:
-        ends = f"{ends}, n = {found['n']:.0f}".removeprefix(", ")
-    return Cell(_two_digits(found["value"]), ends, beats)
+    has_interval = not np.isnan(figure["low"])
+    low, high = _two_digits(figure["low"]), _two_digits(figure["high"])
+    interval = f"{low} to {high}" if has_interval else ""
+    if figure["n"] < row_n:
+        interval = f"{interval}, n = {figure['n']:.0f}".removeprefix(", ")
+    return Cell(_two_digits(figure["value"]), interval, is_better)
 
 
 def _two_digits(value: float) -> str:

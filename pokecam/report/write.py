@@ -1,4 +1,4 @@
-"""The files of the report: numbers, tables, figures, contact sheets, and the page that has all."""
+"""The files of the report: numbers, tables, figures, contact sheets, and the page."""
 
 from pathlib import Path
 from typing import Any
@@ -12,43 +12,50 @@ from pokecam.report.inputs import Inputs
 from pokecam.report.jinja import environment
 from pokecam.report.overlay import AGAINST, COLOURS, css_gradient
 from pokecam.report.page import Page
+from pokecam.report.trust import PARTS_PER_CLASS
 
 
 def write_report(inputs: Inputs, out: Path) -> None:
-    """Write the report into `out`; the same inputs give the same bytes.
+    """Write the report; the same inputs give the same bytes.
 
-    `figures/`, `sheets/` and `images/` are replaced as a whole, so that nothing of an earlier
-    class list stays behind; anything else in `out` is left alone.
+    The folders `figures/`, `sheets/` and `images/` are replaced as a whole, so that no file of an
+    earlier list of classes remains. Other files in `out` stay.
+
+    Args:
+        inputs: of the report.
+        out: the folder to write to.
     """
     contents = page.build_page(inputs)
     images = gallery.build_gallery(inputs)
     write_json(out / "metrics.json", page.metrics(inputs))
     write_csv(out / "history.csv", inputs.history)
-    shown = ["file", "label", "predicted", "probability"]
-    write_csv(out / "predictions.csv", inputs.predictions[shown])
+    columns = ["file", "label", "predicted", "probability"]
+    write_csv(out / "predictions.csv", inputs.predictions[columns])
     write_csv(out / "per_class.csv", inputs.per_class)
     with whole_folder(out / "figures") as folder:
-        figures.curves(inputs.history, folder / "curves.svg")
-        figures.confusion(contents.confusion, inputs.packed.classes, folder / "confusion.svg")
-        figures.measures(inputs.judgement, folder / "measures.svg")
+        figures.draw_curves(inputs.history, folder / "curves.svg")
+        figures.draw_confusion(contents.confusion, inputs.packed.classes, folder / "confusion.svg")
+        figures.draw_measures(inputs.judgement, folder / "measures.svg")
     with whole_folder(out / "sheets") as folder:
-        sheets.save(examples.contact(inputs, images), folder / "contact.jpg")
-        alike = examples.lookalikes(inputs, images)
-        if alike is not None:
-            sheets.save(alike, folder / "lookalikes.jpg")
+        sheets.save(examples.class_sheet(inputs, images), folder / "contact.jpg")
+        lookalikes = examples.lookalikes_sheet(inputs, images)
+        if lookalikes is not None:
+            sheets.save(lookalikes, folder / "lookalikes.jpg")
     with whole_folder(out / "images") as folder:
         gallery.write_bundles(images, inputs, folder)
     with whole_file(out / "index.html") as path:
-        told = render(contents, gallery.data(images, inputs))
-        path.write_text(told, encoding="utf-8", newline="\n")
+        html = render_page(contents, gallery.page_data(images, inputs))
+        path.write_text(html, encoding="utf-8", newline="\n")
     with whole_file(out / "README.md") as path:
-        path.write_text(summary(contents, images), encoding="utf-8", newline="\n")
+        path.write_text(render_summary(contents, images), encoding="utf-8", newline="\n")
 
 
-def render(contents: Page, data: dict[str, Any]) -> str:
-    """Return the page as HTML. Texts are escaped by the template engine, all of them.
+def render_page(contents: Page, data: dict[str, Any]) -> str:
+    """Return `index.html`; the template engine escapes all texts.
 
-    data: what `gallery.data` gives.
+    Args:
+        contents: of the page.
+        data: as `gallery.page_data` returns them.
     """
     names = [result.name for result in contents.classes]
     pairs = {frozenset(pair["of"]): pair["key"] for pair in data["pairs"]}
@@ -60,17 +67,25 @@ def render(contents: Page, data: dict[str, Any]) -> str:
             pairs=list(pairs.values()),
             pair_of=lambda *labels: pairs[frozenset(map(names.index, labels))],
             methods=[(method["key"], method["title"]) for method in data["methods"]],
-            orders=[(measure["key"], f"worst {measure['title']}") for measure in data["measures"]],
+            orders=[
+                (measure["key"], f"worst {measure['title']} first") for measure in data["measures"]
+            ],
             data=Markup(gallery.as_json(data)),  # escaped by as_json
             against=css_gradient(AGAINST[::-1]),
             gradients={name: css_gradient(table) for name, table in COLOURS.items()},
             readable_classes=figures.READABLE_CLASSES,
+            parts_per_class=PARTS_PER_CLASS,
         )
     )
 
 
-def summary(contents: Page, images: Gallery) -> str:
-    """Return what `README.md` says: headlines and figures, for git hosts, which show no HTML."""
+def render_summary(contents: Page, images: Gallery) -> str:
+    """Return `README.md`: headlines and figures, for git hosts, which do not display HTML.
+
+    Args:
+        contents: of the page.
+        images: whether it has pairs of look-alikes decides whether their sheet is included.
+    """
     return (
         environment()
         .get_template("summary.md")

@@ -1,4 +1,4 @@
-"""A small run as the stages before the report leave it, with a class name that means harm."""
+"""A small run as the stages before the report write it; the name of one class is an attack."""
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,12 @@ from pokecam.report.inputs import read_inputs
 HARMFUL = "<img src=x onerror=alert(1)>"
 CLASSES = [HARMFUL, "Mr. Mime", "mr-mime", "$x$ ünï"]
 SIZE_PX = 48
-N_PER_CLASS = 4  # one to train, one to validate, two to test
+N_PER_CLASS = 4  # one for training, one for validation, two for testing
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
-    """Only read by the tests: they write elsewhere."""
+    """The folder of a run, which the tests only read."""
     folder = tmp_path_factory.mktemp("run")
     rng = np.random.default_rng(0)
     data, models = folder / "data", folder / "models"
@@ -34,7 +34,7 @@ def run_folder(tmp_path_factory):
         ),
     )
     write_csv(data / "images" / "duplicates.csv", table.iloc[:2].assign(group=1))
-    # The object: a rectangle, in the images of the first two classes; boxes of the first image.
+    # The object is a rectangle in the images of the first two classes; the first image has boxes.
     masks = np.zeros(pixels.shape[:3], dtype=np.uint8)
     masks[: 2 * N_PER_CLASS, 12:36, 6:30] = 3
     np.save(data / "images" / "masks.npy", masks)
@@ -44,21 +44,21 @@ def run_folder(tmp_path_factory):
     write_csv(data / "images" / "boxes.csv", boxes)
     lookalikes = [["Mr. Mime", "mr-mime"]]
     write_json(data / "images" / "classes.json", {"classes": CLASSES, "lookalikes": lookalikes})
-    parts = ["train", "val", "test", "test"] * len(CLASSES)
-    write_csv(data / "split.csv", table.assign(subset=parts))
+    subsets = ["train", "val", "test", "test"] * len(CLASSES)
+    write_csv(data / "split.csv", table.assign(subset=subsets))
 
-    test = table[[part == "test" for part in parts]]
-    # The second image of the first class is taken for the second class; all else is right.
-    certain = np.repeat(np.eye(len(CLASSES)), 2, axis=0) * 0.8 + 0.05
-    certain[1] = [0.2, 0.7, 0.05, 0.05]
-    truth = np.repeat(range(len(CLASSES)), 2)
-    result = evaluate(test.file.tolist(), truth, certain, CLASSES, lookalikes)
+    test = table[[subset == "test" for subset in subsets]]
+    # The second image of the first class is misclassified as the second class, no other image is.
+    probabilities = np.repeat(np.eye(len(CLASSES)), 2, axis=0) * 0.8 + 0.05
+    probabilities[1] = [0.2, 0.7, 0.05, 0.05]
+    label_indices = np.repeat(range(len(CLASSES)), 2)
+    result = evaluate(test.file.tolist(), label_indices, probabilities, CLASSES, lookalikes)
     for name in ("predictions", "per_class", "confusion", "lookalikes", "calibration"):
         write_csv(data / "evaluation" / f"{name}.csv", getattr(result, name))
     write_json(data / "evaluation" / "metrics.json", result.metrics)
 
     maps = rng.normal(size=(len(test), len(CLASSES), 3, 3)).astype(np.float32)
-    maps[0, 0] = -1  # speaks against the class everywhere
+    maps[0, 0] = -1  # evidence against the class everywhere
     (data / "cams").mkdir()
     np.save(data / "cams" / "cam.npy", maps)
     np.save(data / "cams" / "grad_cam.npy", maps / 9)
@@ -85,8 +85,8 @@ def run_folder(tmp_path_factory):
 
 
 def write_judgement(folder, files):
-    """CAM is better than both baselines at pointing, not at deletion; nobody has a rank of parts;
-    Grad-CAM stays as it is when the network is made fresh."""
+    """Write a judgement. CAM is better than both baselines at pointing, not at deletion. No method
+    has a rank of parts. Grad-CAM does not change when weights are re-initialised."""
     methods = {"cam": "CAM", "grad_cam": "Grad-CAM", "random": "Random", "centre": "Centre"}
     measures = {
         "deletion": ("Deletion", -1, [0.1, 0.3, 0.2, 0.25]),
@@ -118,7 +118,7 @@ def write_judgement(folder, files):
     tests = [(*names, by, by - 0.1, by + 0.3, 8, p) for *names, by, p in tests]
     columns = ["measure", "method", "other", "difference", "low", "high", "n", "p_holm"]
     write_csv(folder / "tests.csv", pd.DataFrame(tests, columns=columns))
-    # Of the first image nothing but pointing is known, of the last nothing at all.
+    # The first image has a score of pointing only, the last image has none.
     scores = [
         (file, method, np.nan if row == 0 else row / 10 + number / 100, row % 2)
         for row, file in enumerate(files[:-1])
@@ -132,13 +132,13 @@ def write_judgement(folder, files):
     ]
     columns = ["file", "part", "drop", *methods]
     write_csv(folder / "parts.csv", pd.DataFrame(parts, columns=columns))
-    worth = [
+    importance = [
         ("Mr. Mime", part, drop, drop - 0.5, drop + 0.5, 4, 0.5, np.nan, 0.25, 0.25)
         for part, drop in (("tail", 2.0), ("ear", 1.0), ("foot", 0.5), ("eye", 0.0))
     ]
-    worth.append((HARMFUL, "wing", 0.25, np.nan, np.nan, 1, 1.0, 1.0, 1.0, 1.0))
+    importance.append((HARMFUL, "wing", 0.25, np.nan, np.nan, 1, 1.0, 1.0, 1.0, 1.0))
     columns = ["label", "part", "drop", "low", "high", "n", *methods]
-    write_csv(folder / "importance.csv", pd.DataFrame(worth, columns=columns))
+    write_csv(folder / "importance.csv", pd.DataFrame(importance, columns=columns))
     steps = [
         ("cam", "head", 0.6, 0.5, False),
         ("grad_cam", "head", 0.99, 0.9, True),

@@ -1,4 +1,4 @@
-"""Figures: the same bytes for the same numbers, and names that are only names."""
+"""Figures: the same numbers give the same bytes, and names are only text."""
 
 import xml.etree.ElementTree as ET
 
@@ -19,11 +19,11 @@ HISTORY = pd.DataFrame(
 
 
 def draw_curves(path):
-    figures.curves(HISTORY, path)
+    figures.draw_curves(HISTORY, path)
 
 
 def draw_confusion(path):
-    figures.confusion([[3, 0], [1, 2]], ["$\\frac{1}$", "<b>&"], path)
+    figures.draw_confusion([[3, 0], [1, 2]], ["$\\frac{1}$", "<b>&"], path)
 
 
 @pytest.mark.parametrize("draw", [draw_curves, draw_confusion])
@@ -37,12 +37,12 @@ def test_same_bytes_and_no_date(tmp_path, draw):
 
 
 def test_one_epoch_is_drawn_as_points(tmp_path):
-    figures.curves(HISTORY[1:], tmp_path / "one.svg")
+    figures.draw_curves(HISTORY[1:], tmp_path / "one.svg")
     assert (tmp_path / "one.svg").stat().st_size > 1000
 
 
 def test_many_classes_stay_a_small_file(tmp_path):
     n = 151
     counts = [[12 if i == j else 0 for j in range(n)] for i in range(n)]
-    figures.confusion(counts, [f"class {i}" for i in range(n)], tmp_path / "many.svg")
+    figures.draw_confusion(counts, [f"class {i}" for i in range(n)], tmp_path / "many.svg")
     assert (tmp_path / "many.svg").stat().st_size < 200_000

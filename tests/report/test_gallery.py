@@ -1,4 +1,4 @@
-"""What the page's script is given: the maps it stores, and what it is told of each image."""
+"""The data for the page's script: the stored maps, and what it says of each image."""
 
 import base64
 import json
@@ -28,21 +28,21 @@ def decoded(text, dtype):
 
 
 def test_a_stored_map_by_hand():
-    small, scale = gallery.quantised(np.array([[[32767.0, -63.4], [0.4, 0]]], dtype=np.float32))
+    small, scale = gallery.quantise(np.array([[[32767.0, -63.4], [0.4, 0]]], dtype=np.float32))
     assert small.tolist() == [[[32767, -63], [0, 0]]]
     assert small.dtype == np.dtype("<i2")
     assert scale.tolist() == [1.0]
 
 
 def test_a_map_of_zeros_stays_one():
-    small, scale = gallery.quantised(np.zeros((2, 3, 3), dtype=np.float32))
+    small, scale = gallery.quantise(np.zeros((2, 3, 3), dtype=np.float32))
     assert not small.any()
     assert not scale.any()
 
 
 @given(arrays.arrays(np.float32, (3, 4, 5), elements=st.floats(-1e6, 1e6, width=32)))
 def test_stored_maps_are_off_by_half_a_step_at_most(maps):
-    small, scale = gallery.quantised(maps)
+    small, scale = gallery.quantise(maps)
     error = np.abs(small * scale[:, None, None] - maps)
     assert (error <= 0.500001 * scale[:, None, None] + 1e-38).all()
 
@@ -50,43 +50,43 @@ def test_stored_maps_are_off_by_half_a_step_at_most(maps):
 def test_little_for_a_class_is_not_lost_beside_much_against_it():
     maps = np.full((1, 7, 7), -10, dtype=np.float32)
     maps[0, 3, 3] = 0.03
-    small, scale = gallery.quantised(maps)
+    small, scale = gallery.quantise(maps)
     np.testing.assert_allclose(display(small * scale, 224), display(maps, 224), atol=0.01)
 
 
 def test_large_maps_become_means_of_areas_and_small_ones_stay():
     maps = np.arange(2 * 112 * 224, dtype=np.float32).reshape(2, 112, 224)
-    small = gallery.reduced(maps)
+    small = gallery.downsample(maps)
     assert small.shape == (2, 56, 56)
     assert small[1, 2, 3] == pytest.approx(maps[1, 4:6, 12:16].mean())
     tiny = maps[:, :7, :14]
-    np.testing.assert_array_equal(gallery.reduced(tiny), tiny)
+    np.testing.assert_array_equal(gallery.downsample(tiny), tiny)
 
 
 @pytest.mark.parametrize("side", [57, 59, 111, 223])
 def test_sides_that_divide_by_nothing_become_means_too(side):
     ramp = np.tile(np.arange(side, dtype=np.float32), (side, 1))
-    small = gallery.reduced(ramp)
+    small = gallery.downsample(ramp)
     assert small.shape == (56, 56)
     centres = (np.arange(56) + 0.5) * side / 56 - 0.5
     np.testing.assert_allclose(small[0, 1:-1], centres[1:-1], atol=0.01 * side)
     assert small.mean() == pytest.approx(ramp.mean(), rel=1e-5)
 
 
-def test_the_most_probable_classes_are_kept_and_always_its_own():
+def test_the_most_probable_classes_are_selected_and_always_the_label():
     probabilities = np.array([[0.1, 0.6, 0.2, 0.1], [0.4, 0.3, 0.2, 0.1]])
-    kept = gallery._kept(probabilities, np.array([3, 1]), 2)
-    assert kept.tolist() == [[1, 3], [0, 1]]
+    selected = gallery._select_classes(probabilities, np.array([3, 1]), 2)
+    assert selected.tolist() == [[1, 3], [0, 1]]
 
 
 @pytest.mark.parametrize(
     ("n_classes", "size", "expected"),
     [(10, (7, 7), 10), (150, (7, 7), 11), (150, (28, 28), 5), (10, (56, 56), 2), (1, (56, 56), 1)],
 )
-def test_how_many_maps_of_an_image_are_kept(n_classes, size, expected):
+def test_how_many_maps_of_an_image_are_stored(n_classes, size, expected):
     sizes = [(1, 1), size]
     maps = [StoredMaps(np.zeros((1, n_classes, *shape))) for shape in sizes]
-    assert gallery._n_kept(n_classes, maps) == expected
+    assert gallery._n_stored(n_classes, maps) == expected
 
 
 def test_every_image_is_in_one_bundle_of_its_class(built, inputs):
@@ -113,66 +113,66 @@ def test_many_images_of_a_class_are_divided(inputs, monkeypatch):
 
 def test_a_bundles_image_has_the_very_pixels_row_by_row(inputs):
     bundle = Bundle("x", [1, 4, 6], columns=2)
-    image = np.asarray(gallery.image(bundle, inputs, SIZE_PX))
+    image = np.asarray(gallery.bundle_image(bundle, inputs, SIZE_PX))
     assert image.shape == (2 * SIZE_PX, 2 * SIZE_PX, 3)
     rows = inputs.test_rows
     right, below = np.s_[:SIZE_PX, SIZE_PX:], np.s_[SIZE_PX:, :SIZE_PX]
     np.testing.assert_array_equal(image[right], inputs.packed.pixels[rows[4]])
     np.testing.assert_array_equal(image[below], inputs.packed.pixels[rows[6]])
-    half = np.asarray(gallery.image(bundle, inputs, SIZE_PX // 2))
+    half = np.asarray(gallery.bundle_image(bundle, inputs, SIZE_PX // 2))
     expected = Image.fromarray(inputs.packed.pixels[rows[1]]).resize((24, 24), Image.BOX)
     np.testing.assert_array_equal(half[:24, :24], expected)
 
 
 def test_stored_maps_are_those_of_the_classes_that_are_named(inputs):
     bundle = Bundle("x", [1, 2], columns=2)
-    told = gallery.contents(bundle, inputs)
-    assert told["probabilities"][0] == [2000, 7000, 500, 500]
-    assert told["classes"][0] == [1, 0, 2, 3]
+    data = gallery.bundle_data(bundle, inputs)
+    assert data["probabilities"][0] == [2000, 7000, 500, 500]
+    assert data["classes"][0] == [1, 0, 2, 3]
     for method, maps in inputs.maps.items():
-        scale = np.array(told["maps"][method]["scale"])
-        values = decoded(told["maps"][method]["values"], "<i2").reshape(2, 4, 3, 3)
+        scale = np.array(data["maps"][method]["scale"])
+        values = decoded(data["maps"][method]["values"], "<i2").reshape(2, 4, 3, 3)
         for at, row in enumerate(bundle.rows):
-            expected = maps.values[row][told["classes"][at]]
+            expected = maps.values[row][data["classes"][at]]
             most = np.abs(expected).max() / 32767
             np.testing.assert_allclose(values[at] * scale[at][:, None, None], expected, atol=most)
 
 
 def test_masks_boxes_and_parts(inputs):
-    told = gallery.contents(Bundle("x", [0, 1], columns=2), inputs)
-    bits = np.unpackbits(decoded(told["masks"], np.uint8)).reshape(2, 64, 64)
+    data = gallery.bundle_data(Bundle("x", [0, 1], columns=2), inputs)
+    bits = np.unpackbits(decoded(data["masks"], np.uint8)).reshape(2, 64, 64)
     assert bits[0, 16:48, 8:40].all()
     assert bits.sum() == 2 * 32 * 32
-    assert told["boxes"] == [[[0.125, 0.25, 0.625, 0.75], [0, 0.5, 0.25, 1]], []]
-    assert told["parts"][0] is None
-    assert told["parts"][1] == [
+    assert data["boxes"] == [[[0.125, 0.25, 0.625, 0.75], [0, 0.5, 0.25, 1]], []]
+    assert data["parts"][0] is None
+    assert data["parts"][1] == [
         {"part": "eye", "drop": 2.0, "mass": [0.5, None]},
         {"part": "tail", "drop": -0.5, "mass": [0.5, None]},
     ]
 
 
-def test_where_nothing_is_known_nothing_is_told(inputs):
+def test_without_masks_boxes_or_parts_the_script_has_none(inputs):
     bare = replace(inputs, packed=replace(inputs.packed, masks=None, boxes=None))
     bare = replace(bare, judgement=replace(inputs.judgement, parts=None))
-    told = gallery.contents(Bundle("x", [4], columns=1), bare)
-    assert (told["masks"], told["boxes"], told["parts"]) == (None, None, [None])
+    data = gallery.bundle_data(Bundle("x", [4], columns=1), bare)
+    assert (data["masks"], data["boxes"], data["parts"]) == (None, None, [None])
 
 
 def test_masks_without_an_object_are_left_out(inputs):
-    assert gallery.contents(Bundle("x", [4, 5], columns=2), inputs)["masks"] is None
+    assert gallery.bundle_data(Bundle("x", [4, 5], columns=2), inputs)["masks"] is None
 
 
-def test_scores_are_in_the_order_of_the_methods_and_the_unknown_is_null(built, inputs):
+def test_scores_are_in_the_order_of_the_methods_and_missing_ones_are_null(built, inputs):
     assert built.images[0].scores == {"pointing": [0, 0]}
     assert built.images[2].scores == {"deletion": [0.2, 0.21], "pointing": [0, 0]}
     assert built.images[-1].scores is None
-    measures = gallery.data(built, inputs)["measures"]
+    measures = gallery.page_data(built, inputs)["measures"]
     assert [measure["key"] for measure in measures] == ["deletion", "pointing"]
 
 
-def test_measures_that_no_image_has_are_no_order(built, inputs):
+def test_measures_without_scores_are_not_offered(built, inputs):
     bare = replace(inputs.judgement, scores=inputs.judgement.scores.assign(deletion=np.nan))
-    measures = gallery.data(built, replace(inputs, judgement=bare))["measures"]
+    measures = gallery.page_data(built, replace(inputs, judgement=bare))["measures"]
     assert [measure["key"] for measure in measures] == ["pointing"]
 
 
@@ -183,15 +183,15 @@ def test_a_pair_in_two_groups_is_one_pair(inputs):
 
 
 def test_nothing_can_end_the_script_element(built, inputs):
-    text = gallery.as_json(gallery.data(built, inputs) | {"more": "</script>\u2028"})
+    text = gallery.as_json(gallery.page_data(built, inputs) | {"more": "</script>\u2028"})
     assert "<" not in text
     assert "\u2028" not in text
-    told = json.loads(text)
-    assert told["classes"] == CLASSES
-    assert told["classes"][0] == HARMFUL
-    assert told["more"] == "</script>\u2028"
+    data = json.loads(text)
+    assert data["classes"] == CLASSES
+    assert data["classes"][0] == HARMFUL
+    assert data["more"] == "</script>\u2028"
 
 
-def test_numbers_that_are_none_are_refused():
+def test_nan_is_refused():
     with pytest.raises(ValueError, match="JSON compliant"):
         gallery.as_json({"value": float("nan")})

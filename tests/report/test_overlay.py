@@ -1,4 +1,4 @@
-"""The painted map: readable by everybody, in colour and in black and white."""
+"""The map over the image can be read in colour, by the colour-blind, and in black and white."""
 
 import numpy as np
 import pytest

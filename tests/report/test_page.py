@@ -1,4 +1,4 @@
-"""What the page says, checked against the run in conftest.py by hand."""
+"""The content of the page, compared by hand with the run in conftest.py."""
 
 import numpy as np
 import pytest
@@ -26,8 +26,8 @@ def test_confusion_is_in_the_order_of_the_classes(built):
     assert built.confusion == expected.tolist()
 
 
-def test_maps_that_point_nowhere_are_counted_in_every_method(built):
-    assert (built.n_constant_maps, built.n_maps) == (2, 2 * 8 * len(CLASSES))
+def test_empty_maps_are_counted_in_every_method(built):
+    assert (built.n_empty_maps, built.n_maps) == (2, 2 * 8 * len(CLASSES))
 
 
 def test_one_map_for_all_classes_counts_as_that_of_each():
@@ -35,7 +35,7 @@ def test_one_map_for_all_classes_counts_as_that_of_each():
     maps[0, 0, 0, 0] = 1
     per_class = np.ones((3, 5, 2, 2), dtype=np.float32)
     stored = [StoredMaps(maps), StoredMaps(per_class)]
-    assert page.count_constant(stored, n_classes=5) == 2 * 5 + 3 * 5
+    assert page.count_empty(stored, n_classes=5) == 2 * 5 + 3 * 5
 
 
 def test_metrics_are_flat_short_and_rounded(inputs):
@@ -47,7 +47,7 @@ def test_metrics_are_flat_short_and_rounded(inputs):
     assert all(isinstance(value, int | float) for value in metrics.values())
 
 
-def test_of_a_path_only_its_last_part_is_told(built):
+def test_a_path_has_no_folders(built):
     assert built.parameters["source"] == "images"
     assert "(images)" in built.summary
     assert built.parameters["lookalikes"] == "Mr. Mime / mr-mime"

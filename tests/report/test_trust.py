@@ -1,4 +1,4 @@
-"""The tables on whether maps can be trusted."""
+"""The tables on whether the maps can be trusted."""
 
 import re
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pokecam.report import gallery, page, trust
-from pokecam.report.write import render
+from pokecam.report.write import render_page
 from tests.report.conftest import CLASSES
 
 
@@ -32,13 +32,13 @@ def test_measures_are_rows(built):
     ]
     deletion, pointing, parts = (row.cells[0] for row in built.rows)
     assert (deletion.value, deletion.interval) == ("0.10", "0.05 to 0.15")
-    assert (parts.value, parts.interval, parts.beats) == ("", "", False)
+    assert (parts.value, parts.interval, parts.is_better) == ("", "", False)
     assert pointing.value == "0.90"
 
 
-def test_only_what_is_certainly_better_than_every_baseline_is_marked(built):
-    """Not where one of them may be as good, not where the difference is certain but against it."""
-    marks = {row.title: [cell.beats for cell in row.cells] for row in built.rows}
+def test_only_what_is_significantly_better_than_every_baseline_is_marked(built):
+    """No mark where a baseline may be as good, and none where it is significantly worse."""
+    marks = {row.title: [cell.is_better for cell in row.cells] for row in built.rows}
     assert marks == {
         "Deletion": [False] * 4,
         "Pointing game": [True, False, False, False],
@@ -46,28 +46,28 @@ def test_only_what_is_certainly_better_than_every_baseline_is_marked(built):
     }
 
 
-def test_of_two_methods_the_one_that_is_certainly_better_is_named(built):
-    """Where the difference is against the first, it is turned over, and its interval with it."""
-    told = [(c.measure, c.better, c.worse, c.n) for c in built.contests]
-    assert told == [
+def test_of_two_methods_the_significantly_better_one_is_named(built):
+    """A negative difference changes its sign, and its interval with it."""
+    rows = [(c.measure, c.better, c.worse, c.n) for c in built.comparisons]
+    assert rows == [
         ("Pointing game", "CAM", "Grad-CAM", 8),
         ("Deletion", "Grad-CAM", "CAM", 8),
     ]
-    pointing, deletion = (c.difference for c in built.contests)
+    pointing, deletion = (c.difference for c in built.comparisons)
     assert (pointing.value, pointing.interval) == ("0.40", "0.30 to 0.70")
     assert (deletion.value, deletion.interval) == ("0.20", "−0.10 to 0.30")
 
 
-def test_of_each_class_the_parts_that_decide_are_named(built):
-    told = [(one.label, one.part, one.drop.value, one.n) for one in built.deciding]
-    assert told[:3] == [
+def test_the_most_important_parts_of_each_class_are_named(built):
+    rows = [(row.label, row.part, row.drop.value, row.n) for row in built.important_parts]
+    assert rows[:3] == [
         ("Mr. Mime", "tail", "2.00", 4),
         ("Mr. Mime", "ear", "1.00", 4),
         ("Mr. Mime", "foot", "0.50", 4),
     ]
-    assert [one.part for one in built.deciding[3:]] == ["wing"]
-    assert built.deciding[0].drop.interval == "1.50 to 2.50"
-    assert built.deciding[0].shares == ["50 %", "–", "25 %", "25 %"]
+    assert [row.part for row in built.important_parts[3:]] == ["wing"]
+    assert built.important_parts[0].drop.interval == "1.50 to 2.50"
+    assert built.important_parts[0].shares == ["50 %", "–", "25 %", "25 %"]
 
 
 def test_look_alikes_have_a_row_for_every_pair_and_one_for_all(built):
@@ -76,40 +76,49 @@ def test_look_alikes_have_a_row_for_every_pair_and_one_for_all(built):
         ("Mr. Mime", 4, "5.50"),
     ]
     assert [cell.value for cell in built.pairs[1].drops] == ["2.25"] * 4
-    assert not built.drawings_known
+    assert not built.has_agreements
 
 
-def test_conditions_name_the_classes_that_do_worst(built):
+def test_conditions_name_the_worst_classes(built):
     """The lowest where more is better, the highest where less is."""
-    told = [(c.name, c.share.value, c.more_is_better, c.n, c.worst) for c in built.conditions]
+    rows = [(c.name, c.share.value, c.more_is_better, c.n, c.worst) for c in built.conditions]
     first, second = CLASSES[1], CLASSES[3]
-    assert told == [
+    assert rows == [
         ("as it is", "0.90", True, 8, f"{first} 0.50, {second} 0.75"),
         ("filled in", "0.30", False, 8, f"{CLASSES[0]} 0.50, {first} 0.25, {second} 0.25"),
     ]
 
 
-def test_a_method_that_fresh_weights_do_not_change_is_named(built, inputs):
+def test_a_method_whose_maps_do_not_depend_on_the_weights_is_named(built, inputs):
     assert built.blocks == ["head", "features.0"]
     assert [row.correlations for row in built.randomised] == [["0.60", "−0.12"], ["0.99", "0.97"]]
     assert built.unchanged == ["Grad-CAM"]
-    html = render(page.build_page(inputs), gallery.data(gallery.build_gallery(inputs), inputs))
-    told = re.search(r'class="warning">([^<]*)<', html)
-    assert told
-    assert told[1] == "Grad-CAM: not changed when what was learnt goes."
+    html = render_page(
+        page.build_page(inputs), gallery.page_data(gallery.build_gallery(inputs), inputs)
+    )
+    warning = re.search(r'class="warning">([^<]*)<', html)
+    assert warning
+    expected = "Grad-CAM: the maps do not change when the learnt weights are lost."
+    assert warning[1] == expected
 
 
 def test_headlines_are_those_of_the_first_method(inputs):
-    assert trust.headlines(inputs.judgement) == {"map_deletion": 0.1, "map_pointing": 0.9}
+    assert trust.headline_measures(inputs.judgement) == {"map_deletion": 0.1, "map_pointing": 0.9}
     assert page.metrics(inputs)["map_pointing"] == 0.9
 
 
-def test_a_judgement_without_answers_has_no_table(inputs):
+def test_a_judgement_without_figures_has_no_tables(inputs):
     empty = inputs.judgement.measures.iloc[:0]
-    nothing = dict.fromkeys(("importance", "lookalikes", "background", "randomisation"))
-    bare = replace(inputs.judgement, measures=empty, tests=empty, **nothing)
+    no_tables = dict.fromkeys(("importance", "lookalikes", "background", "randomisation"))
+    bare = replace(inputs.judgement, measures=empty, tests=empty, **no_tables)
     built = trust.build_trust(bare)
-    for table in (built.rows, built.contests, built.deciding, built.pairs, built.conditions):
+    for table in (
+        built.rows,
+        built.comparisons,
+        built.important_parts,
+        built.pairs,
+        built.conditions,
+    ):
         assert table == []
     assert built.randomised == []
-    assert trust.headlines(bare) == {}
+    assert trust.headline_measures(bare) == {}

@@ -1,4 +1,4 @@
-"""The page in a browser, as a person uses it. Needs Chromium (Debian: apt-get install chromium)."""
+"""The page in a browser, as a user operates it. Needs Chromium (Debian: apt install chromium)."""
 
 import json
 import shutil
@@ -43,38 +43,37 @@ def browser():
 
 @pytest.fixture
 def opened(browser, report):
-    """Opens the page at an address; at the end nothing may have gone wrong or been asked of the
-    network."""
-    contexts, wrong = [], []
+    """A function that opens the page; it must cause no error and no request to the network."""
+    contexts, errors = [], []
 
     def open_page(hash_="", viewport=WIDE, **settings):
         context = browser.new_context(viewport=viewport, **settings)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: _error(message, wrong))
-        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: _local(request.url, wrong))
+        page.on("console", lambda message: _error(message, errors))
+        page.on("pageerror", lambda error: errors.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (errors.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda request: _local(request.url, errors))
         page.goto((report / "index.html").as_uri() + hash_)
         return page
 
     yield open_page
     for context in contexts:
         context.close()
-    assert wrong == []
+    assert errors == []
 
 
-def _error(message, wrong):
+def _error(message, errors):
     if message.type == "error":
-        wrong.append(f"console: {message.text}")
+        errors.append(f"console: {message.text}")
 
 
-def _local(url, wrong):
+def _local(url, errors):
     if not url.startswith(("file:", "data:")):
-        wrong.append(f"asked for {url}")
+        errors.append(f"request for {url}")
 
 
-def shown_files(page):
+def listed_files(page):
     return page.locator("#gallery .card").evaluate_all("cards => cards.map(c => c.dataset.file)")
 
 
@@ -93,21 +92,23 @@ def painted(page, script):
     ).reshape(SIZE_PX, SIZE_PX, 4)[..., :3]
 
 
-def in_colour(shown):
-    return COLOURS["inferno"][np.round(255 * shown).astype(int)].astype(int)
+def in_colour(heatmap):
+    return COLOURS["inferno"][np.round(255 * heatmap).astype(int)].astype(int)
 
 
 def test_the_gallery_shows_every_image_mistakes_first(opened):
     page = opened()
-    files = shown_files(page)
+    files = listed_files(page)
     assert len(files) == 8
     assert files[0] == MISTAKE
     assert page.locator("#count").inner_text() == "8 images"
-    assert page.locator("#gallery h3").first.inner_text() == f"{HARMFUL} 1 of 2 right"
+    assert (
+        page.locator("#gallery h3").first.inner_text() == f"{HARMFUL} 1 of 2 correctly classified"
+    )
 
 
 def test_names_from_outside_are_only_text(opened):
-    """A script in a class name would open a dialog, which `opened` takes for an error."""
+    """A script in a class name would open a dialog, which `opened` reports as an error."""
     page = opened(f"#view={MISTAKE.replace('=', '%3D')}")
     page.wait_for_selector("#viewer[open]")
     assert page.locator("img[src=x]").count() == 0
@@ -119,16 +120,16 @@ def test_filters_and_order_are_in_the_address_and_come_back_from_it(opened):
     page.select_option("#label", HARMFUL)
     page.select_option("#result", "wrong")
     page.select_option("#method", "grad_cam")
-    assert shown_files(page) == [MISTAKE]
+    assert listed_files(page) == [MISTAKE]
     assert page.locator("#count").inner_text() == "1 of 8 images"
-    asked = {"label": HARMFUL, "result": "wrong", "method": "grad_cam"}
-    assert state(page) == asked
+    expected = {"label": HARMFUL, "result": "wrong", "method": "grad_cam"}
+    assert state(page) == expected
     again = opened(page.evaluate("location.hash"))
-    assert shown_files(again) == [MISTAKE]
+    assert listed_files(again) == [MISTAKE]
     assert again.input_value("#method") == "grad_cam"
     again.click("#clear")
     assert state(again) == {"method": "grad_cam"}
-    assert len(shown_files(again)) == 8
+    assert len(listed_files(again)) == 8
 
 
 @pytest.mark.parametrize(
@@ -144,13 +145,13 @@ def test_filters_and_order_are_in_the_address_and_come_back_from_it(opened):
     ],
 )
 def test_links_into_the_gallery(opened, inputs, hash_, rows):
-    assert shown_files(opened(hash_)) == inputs.predictions.file[rows].to_list()
+    assert listed_files(opened(hash_)) == inputs.predictions.file[rows].to_list()
 
 
 def test_a_number_of_the_confusion_matrix_leads_to_its_images(opened):
     page = opened()
     page.click(".confusion .mistake a")
-    assert shown_files(page) == [MISTAKE]
+    assert listed_files(page) == [MISTAKE]
     assert page.locator("#gallery").is_visible()
 
 
@@ -159,27 +160,27 @@ def test_maps_are_painted_as_python_paints_them(opened, inputs):
     methods = enumerate(inputs.maps)
     for (number, method), (index, name) in product(methods, enumerate(CLASSES)):
         page.locator("#classes .class").filter(has_text=name).first.click()
-        found = painted(page, f"() => document.querySelectorAll('#stage .map')[{number}]")
+        drawn = painted(page, f"() => document.querySelectorAll('#stage .map')[{number}]")
         expected = in_colour(display(inputs.maps[method].of(1, index), SIZE_PX))
-        assert np.abs(found - expected).max() <= 4, (method, name)
+        assert np.abs(drawn - expected).max() <= 4, (method, name)
 
 
 def test_differences_are_painted_as_python_paints_them(opened, inputs):
     page = opened("#pair=Mr.+Mime+|+mr-mime")
-    of = inputs.maps["cam"].values[2]
-    large = upsampled(of[1] - of[2], SIZE_PX)
+    maps = inputs.maps["cam"].values[2]
+    large = upsampled(maps[1] - maps[2], SIZE_PX)
     values = large / np.abs(large).max()
     expected = AGAINST[np.round((1 - values) * 127.5).astype(int)]
-    one, other = (json.dumps(of[index].ravel().tolist()) for index in (1, 2))
+    first, second = (json.dumps(maps[index].ravel().tolist()) for index in (1, 2))
     script = f"""() => {{
         const canvas = document.createElement("canvas");
-        const a = {{values: {one}, shape: [3, 3]}}, b = {{values: {other}, shape: [3, 3]}};
+        const a = {{values: {first}, shape: [3, 3]}}, b = {{values: {second}, shape: [3, 3]}};
         const large = pokecam.difference(a, b, {SIZE_PX});
         pokecam.paintDifference(canvas, large, {SIZE_PX});
         return canvas;
     }}"""
-    found = painted(page, script)
-    assert np.abs(found - expected.astype(int)).max() <= 4
+    drawn = painted(page, script)
+    assert np.abs(drawn - expected.astype(int)).max() <= 4
 
 
 def test_a_pair_is_shown_with_both_maps_and_their_difference(opened):
@@ -195,13 +196,13 @@ def test_a_pair_is_shown_with_both_maps_and_their_difference(opened):
 def test_boxes_are_those_of_python(opened, inputs, level):
     page = opened()
     for row, index in product(range(8), range(4)):
-        shown = display(inputs.maps["cam"].of(row, index), SIZE_PX)
-        if not shown.any():
+        heatmap = display(inputs.maps["cam"].of(row, index), SIZE_PX)
+        if not heatmap.any():
             continue
         call = f"([v, l]) => pokecam.box(Float32Array.from(v), {SIZE_PX}, l)"
-        found = page.evaluate(call, [shown.ravel().tolist(), level])
-        edges = [found[name] for name in ("left", "top", "right", "bottom")]
-        assert edges == box(shown, level).tolist()
+        corners = page.evaluate(call, [heatmap.ravel().tolist(), level])
+        edges = [corners[name] for name in ("left", "top", "right", "bottom")]
+        assert edges == box(heatmap, level).tolist()
 
 
 def test_the_viewer_goes_through_images_and_classes_by_keys(opened):
@@ -209,7 +210,7 @@ def test_the_viewer_goes_through_images_and_classes_by_keys(opened):
     page.locator("#gallery .card").first.click()
     page.wait_for_selector("#viewer[open]")
     assert state(page)["view"] == MISTAKE
-    assert page.locator("#viewer-verdict").inner_text() == "✗ taken for Mr. Mime, 70.0 %"
+    assert page.locator("#viewer-verdict").inner_text() == "✗ misclassified as Mr. Mime, 70.0 %"
     assert page.locator("#previous").is_disabled()
     assert page.locator(".class[aria-current] .name").inner_text() == "Mr. Mime"
     page.keyboard.press("ArrowDown")
@@ -243,19 +244,19 @@ def test_leaving_the_viewer_with_the_mouse_on_a_class_is_no_error(opened):
         "#%&=&==",
     ],
 )
-def test_what_an_address_cannot_mean_is_left_out(opened, hash_):
+def test_invalid_values_in_an_address_are_ignored(opened, hash_):
     page = opened(hash_)
     if "mr-mime" in hash_:
         page.wait_for_selector("#viewer[open]")
         assert page.locator("#level-value").inner_text() == "off"
     assert page.locator("#count").inner_text() == "8 images"
-    assert len(shown_files(page)) == 8
+    assert len(listed_files(page)) == 8
 
 
 def test_a_link_to_a_section_keeps_the_filters(opened):
     page = opened("#result=wrong")
     page.click("nav a[href='#training']")
-    assert shown_files(page) == [MISTAKE]
+    assert listed_files(page) == [MISTAKE]
 
 
 def test_pointing_at_a_class_shows_its_map_and_leaving_takes_it_back(opened):
@@ -274,30 +275,28 @@ def test_settings_of_the_viewer_are_in_the_address(opened):
     page.locator("#opacity").fill("30")
     page.locator("#level").fill("50")
     page.select_option("#colours", "cividis")
-    asked = {"view": MISTAKE, "opacity": "30", "level": "50", "colours": "cividis"}
-    assert state(page) == asked
+    expected = {"view": MISTAKE, "opacity": "30", "level": "50", "colours": "cividis"}
+    assert state(page) == expected
     again = opened(page.evaluate("location.hash"))
     again.wait_for_selector("#viewer[open]")
     assert again.locator("#stage .map").first.evaluate("c => c.style.opacity") == "0.3"
     assert again.locator("#level-value").inner_text() == "50 % of the maximum"
 
 
-def test_a_constant_map_is_dark_and_says_so(opened):
+def test_an_empty_map_is_dark_and_says_so(opened):
     page = opened(f"#view={HARMFUL.replace('=', '%3D')}/2.png")
     page.wait_for_selector("#viewer[open]")
-    assert (
-        page.locator("#stage figcaption").nth(1).inner_text() == f"CAM: {HARMFUL} (points nowhere)"
-    )
+    assert page.locator("#stage figcaption").nth(1).inner_text() == f"CAM: {HARMFUL} (empty map)"
     dark = painted(page, "() => document.querySelectorAll('#stage .map')[0]")
     assert (dark == COLOURS["inferno"][0]).all()
 
 
-def test_what_is_known_of_an_image_is_told(opened):
+def test_tables_and_ground_truth_of_an_image(opened):
     page = opened(f"#view={MISTAKE.replace('=', '%3D')}")
     page.wait_for_selector("#viewer[open]")
-    told = page.locator("#tables").inner_text()
-    assert "Deletion ↓\t0.10\t0.11" in told
-    assert "eye\t2.00\t50 %\t–" in told
+    tables = page.locator("#tables").inner_text()
+    assert "Deletion ↓\t0.10\t0.11" in tables
+    assert "eye\t2.00\t50 %\t–" in tables
     lines = painted(page, "() => document.querySelectorAll('#stage .lines')[0]")
     assert lines.any()  # the outline of the object
     page.uncheck("#truth")
@@ -332,23 +331,23 @@ def test_axe_finds_nothing_serious(opened, scheme, hash_):
     page = opened(hash_, color_scheme=scheme)
     if hash_:
         page.wait_for_selector("#viewer[open]")
-    found = Axe().run(page).response["violations"]
+    violations = Axe().run(page).response["violations"]
     serious = [
-        (one["id"], [node["html"][:200] for node in one["nodes"][:3]])
-        for one in found
-        if one["impact"] in ("serious", "critical")
+        (violation["id"], [node["html"][:200] for node in violation["nodes"][:3]])
+        for violation in violations
+        if violation["impact"] in ("serious", "critical")
     ]
     assert serious == []
 
 
 @pytest.fixture(scope="module")
 def mixed(inputs, tmp_path_factory):
-    """Twelve more classes than are kept, three images a bundle's row, and maps of three sizes:
-    one for each class, one for all of them, and one larger than is stored."""
-    chance = np.random.default_rng(1)
+    """A report with one image in a line of a bundle, and maps of three kinds: one for each class,
+    one shared by all classes, and one that is larger than stored maps."""
+    rng = np.random.default_rng(1)
     n = len(inputs.predictions)
-    shared = chance.normal(size=(n, 1, 7, 5)).astype(np.float32)
-    large = chance.normal(size=(n, len(CLASSES), 59, 61)).astype(np.float32)
+    shared = rng.normal(size=(n, 1, 7, 5)).astype(np.float32)
+    large = rng.normal(size=(n, len(CLASSES), 59, 61)).astype(np.float32)
     maps = {
         "cam": inputs.maps["cam"],
         "edges": StoredMaps(shared),
@@ -365,11 +364,11 @@ def mixed(inputs, tmp_path_factory):
 
 def test_methods_of_several_sizes_and_classes_without_a_map(browser, mixed):
     run, folder = mixed
-    context, wrong = browser.new_context(viewport=WIDE), []
+    context, errors = browser.new_context(viewport=WIDE), []
 
     def open_page(hash_):
         page = context.new_page()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto((folder / "index.html").as_uri() + hash_)
         return page
 
@@ -377,21 +376,21 @@ def test_methods_of_several_sizes_and_classes_without_a_map(browser, mixed):
     page = open_page(view)
     page.wait_for_selector("#viewer[open]")
     for number, (method, maps) in enumerate(run.maps.items()):
-        expected = in_colour(display(gallery.reduced(maps.of(1, 1)), SIZE_PX))
-        found = painted(page, f"() => document.querySelectorAll('#stage .map')[{number}]")
-        assert np.abs(found - expected).max() <= 4, method
-    # Maps of 56 × 56 are kept of two classes: what it said and its own.
+        expected = in_colour(display(gallery.downsample(maps.of(1, 1)), SIZE_PX))
+        drawn = painted(page, f"() => document.querySelectorAll('#stage .map')[{number}]")
+        assert np.abs(drawn - expected).max() <= 4, method
+    # Maps of 56 × 56 are stored of two classes: the predicted one and the label.
     assert page.locator("#classes .class:disabled").count() == len(CLASSES) - 2
     # The second image lies below the first.
     tiles = page.locator("#stage .tile").first
-    place = tiles.evaluate("t => [t.style.backgroundPosition, t.style.backgroundSize]")
-    assert place == ["0% 100%", "100% 200%"]
+    position = tiles.evaluate("t => [t.style.backgroundPosition, t.style.backgroundSize]")
+    assert position == ["0% 100%", "100% 200%"]
     page = open_page(view + "&as=mr-mime")
     page.wait_for_selector("#viewer[open]")
     assert page.locator("#stage figcaption").nth(1).inner_text() == "CAM: mr-mime (no map stored)"
     page = open_page("#method=edges&pair=Mr.+Mime+|+mr-mime")
     page.wait_for_selector("#gallery .same")
-    assert wrong == []
+    assert errors == []
     context.close()
 
 
@@ -405,11 +404,11 @@ def test_a_page_without_its_folder_says_what_is_missing(browser, report, tmp_pat
     shutil.copy(report / "index.html", tmp_path)
     page = browser.new_page()
     page.goto((tmp_path / "index.html").as_uri() + "#result=wrong")
-    told = "document.getElementById('count').textContent.includes('images/')"
-    page.wait_for_function(told)
+    message = "document.getElementById('count').textContent.includes('images/')"
+    page.wait_for_function(message)
     page.close()
     page = browser.new_page()
     page.goto((tmp_path / "index.html").as_uri() + "#view=mr-mime%2F10.png")
-    page.wait_for_function(told)
+    page.wait_for_function(message)
     assert not page.locator("#viewer").is_visible()
     page.close()

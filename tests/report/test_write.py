@@ -1,4 +1,4 @@
-"""The files of the report: complete, harmless, and the same bytes every time."""
+"""The files of the report: complete, safe, and the same bytes every time."""
 
 import json
 import re
@@ -67,7 +67,7 @@ def test_same_bytes_in_another_process_without_torch(out, run_folder, tmp_path):
     assert contents(tmp_path / "again") == contents(out)
 
 
-def test_files_of_others_stay_and_old_sheets_go(inputs, tmp_path):
+def test_other_files_stay_and_old_images_are_removed(inputs, tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a-class-of-yesterday.jpg").write_text("old")
     (tmp_path / "notes.md").write_text("mine")
@@ -85,7 +85,7 @@ def test_names_from_outside_are_only_text(html):
     assert not any(attributes.get("src") == "x" for _, attributes in html.elements)
     assert not any(name.startswith("on") for _, attributes in html.elements for name in attributes)
     assert {tag for tag, _ in html.elements}.isdisjoint({"iframe", "object", "svg"})
-    assert [tag for tag, _ in html.elements].count("script") == 2  # ours: the data and the viewer
+    assert [tag for tag, _ in html.elements].count("script") == 2  # the data and the viewer
 
 
 def test_nothing_is_fetched_from_elsewhere(out, html):
@@ -105,10 +105,10 @@ def test_every_link_leads_somewhere(out, html):
         if "=" not in link:
             assert link.removeprefix("#") in identifiers
             continue
-        asked = parse_qs(link.removeprefix("#"))
-        assert asked.keys() <= {"label", "predicted", "pair"}
-        assert {*asked.get("label", []), *asked.get("predicted", [])} <= set(CLASSES)
-        assert asked.get("pair", ["Mr. Mime | mr-mime"]) == ["Mr. Mime | mr-mime"]
+        query = parse_qs(link.removeprefix("#"))
+        assert query.keys() <= {"label", "predicted", "pair"}
+        assert {*query.get("label", []), *query.get("predicted", [])} <= set(CLASSES)
+        assert query.get("pair", ["Mr. Mime | mr-mime"]) == ["Mr. Mime | mr-mime"]
     mistake = f"#label={quote(HARMFUL)}&predicted=Mr.%20Mime"
     assert mistake in links  # from the confusion matrix
 
@@ -122,7 +122,7 @@ def test_nothing_about_this_machine(out, run_folder):
 def test_images_have_alternatives(html):
     images = [attributes for tag, attributes in html.elements if tag == "img"]
     assert all(attributes["alt"] for attributes in images)
-    # The look-alikes, the contact sheet, where there is no script, and the curves.
+    # The look-alikes, the contact sheet for pages without a script, and the curves.
     assert len(images) == 3
 
 
@@ -151,6 +151,6 @@ def test_markdown_and_html_in_a_name_are_only_text():
     assert re.sub(r"\\(\W)", r"\1", unescape(plain(hard))) == hard
 
 
-def test_no_file_of_the_report_names_a_class_as_it_comes(out):
+def test_file_names_have_only_safe_characters(out):
     names = {path.name for path in Path(out).rglob("*")} - {"README.md"}
     assert all(re.fullmatch(r"[a-z0-9_.-]+", name) for name in names)

@@ -1,1 +1,1 @@
-"""Experiments beside one another."""
+"""The command `compare`: experiments beside each other on one page."""

@@ -1,4 +1,4 @@
-"""What an experiment left behind, read through DVC: nothing is run or checked out."""
+"""The results of an experiment, read through DVC without running or checking out anything."""
 
 import json
 import tempfile
@@ -25,13 +25,19 @@ WORKSPACE = "workspace"  # what DVC calls the files that are not committed
 
 @dataclass(frozen=True)
 class Experiment:
-    """One column: a revision and one of its methods.
+    """One column of the comparison: a revision, and one of its methods.
 
-    name: as the user gave it. params: of params.yaml.
-    predictions: file, label, predicted, probability, p:<class> of N test images.
-    maps: (N, C, h, w), or (N, 1, h, w) for all classes, raw. scores: one row for each image that
-    was judged, by file; entries: measure → title and better.
-    images, packed: what tells the images from others, and the packed ones: hashes.
+    Attributes:
+        name: `REVISION` or `REVISION:METHOD`, as the user typed it.
+        title: of the method.
+        params: of params.yaml.
+        classes: C names.
+        predictions: file, label, predicted, probability, p:<class>, of N test images.
+        maps: raw maps of the N images by the method.
+        scores: file → a column for each measure, of the images that were measured.
+        entries: measure → its title, and `better`: 1 if more is better, −1 if less.
+        images: the hash of the archive.
+        packed: the hash of the packed images.
     """
 
     name: str
@@ -47,19 +53,24 @@ class Experiment:
 
     @cached_property
     def row_of(self) -> dict[str, int]:
-        """file → its row in predictions and maps."""
+        """File → its row in `predictions` and `maps`."""
         return {file: row for row, file in enumerate(self.predictions["file"])}
 
     def map_of(self, file: str, label: str) -> np.ndarray:
-        """The raw map (h, w) of one image for one class."""
+        """Return the raw map (h, w) of an image for a class."""
         row = self.row_of[file]
         return self.maps.of(row, self.classes.index(label))
 
 
 def read_experiment(name: str, repository: Path) -> Experiment:
-    """Read `REVISION` or `REVISION:METHOD`; without a method, the first that has maps there.
+    """Read an experiment.
 
-    Raises `InputError` if there is no such revision or method, or what it made is not in the cache.
+    Args:
+        name: `REVISION` or `REVISION:METHOD`. Without a method, it is the first that has maps.
+        repository: the folder of the project.
+
+    Raises:
+        InputError: there is no such revision or method, or its results are not in the cache.
     """
     revision, _, method = name.partition(":")
     files = _files(revision, repository)
@@ -67,8 +78,8 @@ def read_experiment(name: str, repository: Path) -> Experiment:
         folder = Path(temporary)
         _get(files, revision, folder, "data/evaluation", "data/cams", "data/judgement")
         lock = load_yaml(files.read_text("dvc.lock"))
-        made = json.loads((folder / "data/cams/meta.json").read_text(encoding="utf-8"))
-        titles = made["methods"]
+        meta = json.loads((folder / "data/cams/meta.json").read_text(encoding="utf-8"))
+        titles = meta["methods"]
         method = method or next(iter(titles))
         if method not in titles:
             raise InputError(
@@ -76,45 +87,61 @@ def read_experiment(name: str, repository: Path) -> Experiment:
                 f"It has: {', '.join(titles)}"
             )
         if not (folder / "data/judgement/scores.csv").is_file():
-            raise InputError(f"{revision} was made by a version without data/judgement/scores.csv")
+            raise InputError(
+                f"{revision} has no data/judgement/scores.csv: it comes from an older version; run "
+                "`dvc repro` on that revision"
+            )
         scores = csv_tables.read_table(folder / "data/judgement/scores.csv")
         about = json.loads((folder / "data/judgement/about.json").read_text(encoding="utf-8"))
-        own = scores[scores["method"] == method].set_index("file")
-        numbers = [measure for measure in about["measures"] if measure in own]
+        scores = scores[scores["method"] == method].set_index("file")
+        measures = [measure for measure in about["measures"] if measure in scores]
         return Experiment(
             name=name,
             title=titles[method],
             params=load_yaml(files.read_text("params.yaml")),
-            classes=made["classes"],
+            classes=meta["classes"],
             predictions=csv_tables.read_table(folder / "data/evaluation/predictions.csv"),
             maps=StoredMaps(np.load(folder / f"data/cams/{method}.npy")),
-            scores=own[numbers].apply(pd.to_numeric, errors="coerce"),
-            entries={measure: about["measures"][measure] for measure in numbers},
+            scores=scores[measures].apply(pd.to_numeric, errors="coerce"),
+            entries={measure: about["measures"][measure] for measure in measures},
             images=_hash(lock, "download", "data/raw.zip"),
             packed=_hash(lock, "select", "data/images"),
         )
 
 
 def packed(name: str, repository: Path, folder: Path) -> Packed:
-    """The packed images of an experiment's revision, copied into `folder`."""
+    """Copy the packed images of an experiment from the cache, and load them.
+
+    Args:
+        name: of the experiment; a method in it is ignored.
+        repository: the folder of the project.
+        folder: where they are copied to.
+
+    Raises:
+        InputError: there is no such revision, or the images are not in the cache.
+    """
     revision = name.partition(":")[0]
     _get(_files(revision, repository), revision, folder, "data/images")
     return images.load_packed(folder / "data/images")
 
 
 def check(experiments: Sequence[Experiment]) -> None:
-    """Raise `InputError` if the experiments are of other images than the first."""
+    """Check that all experiments have the same source images.
+
+    Raises:
+        InputError: one has other images than the first.
+    """
     first = experiments[0]
     for other in experiments[1:]:
         if other.images != first.images:
             raise InputError(
-                f"{other.name} is of other images than {first.name} (data/raw.zip differs): "
+                f"{other.name} has other source images than {first.name} (data/raw.zip differs): "
                 "compare experiments with the same source, images_per_class and draw_seed"
             )
 
 
 def _hash(lock: dict[str, Any], stage: str, path: str) -> str:
-    """What dvc.lock says of an output."""
+    """Return the hash of an output in dvc.lock."""
     return next(out["md5"] for out in lock["stages"][stage]["outs"] if out["path"] == path)
 
 
@@ -124,7 +151,7 @@ def _files(revision: str, repository: Path) -> DVCFileSystem:
         files.ls("/", detail=False)
     except DvcException as error:
         raise InputError(
-            f"{revision}: {error}. Give git revisions or names of experiments (`dvc exp list`), "
+            f"{revision}: {error}. Expected git revisions, names of experiments (`dvc exp list`) "
             f"or {WORKSPACE}"
         ) from error
     return files

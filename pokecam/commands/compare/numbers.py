@@ -1,4 +1,4 @@
-"""How experiments differ, over the same images."""
+"""The measures of several experiments on the same images, and how they differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,33 +10,48 @@ from numpy.typing import NDArray
 from pokecam.commands.compare.experiments import Experiment
 from pokecam.common.errors import InputError
 from pokecam.judging.significance import Interval, holm, interval, p_paired
-from pokecam.report.inputs import own_probabilities
-from pokecam.report.page import in_words
-from pokecam.report.trust import CERTAIN
+from pokecam.report.inputs import label_probabilities
+from pokecam.report.page import as_text
+from pokecam.report.trust import SIGNIFICANCE_LEVEL
 
-# Of predictions; those of maps are what the judge stage measured.
-RIGHT = {"title": "Accuracy", "better": 1}
-PROBABLE = {"title": "Probability of the true class", "better": 1}
+# The measures of predictions; the judge stage has those of maps.
+ACCURACY = {"title": "Accuracy", "better": 1}
+TRUE_PROBABILITY = {"title": "Probability of the true class", "better": 1}
+
+Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One experiment's mean over the images that all columns share, and how it differs from the
-    first experiment's on the same images: a bootstrap interval, and the p-value of a signed-rank
-    test after Holm's correction over the whole table. None for the first."""
+    """The mean of one experiment over the images that all experiments share.
+
+    Attributes:
+        value: the mean.
+        difference: from the first experiment on the same images, with a bootstrap interval; None
+            for the first experiment.
+        p: of a signed-rank test, after Holm's correction over the whole table.
+    """
 
     value: float
     difference: Interval | None = None
     p: float = 1.0
 
     @property
-    def is_certain(self) -> bool:
-        return self.difference is not None and self.p < CERTAIN
+    def is_significant(self) -> bool:
+        """Whether it differs significantly from that of the first experiment."""
+        return self.difference is not None and self.p < SIGNIFICANCE_LEVEL
 
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """A measure; n: images that every experiment was measured on."""
+    """A measure, with a figure for every experiment.
+
+    Attributes:
+        title: its name.
+        more_is_better: False if less is better.
+        n: the number of images that every experiment was measured on.
+        figures: one for each experiment.
+    """
 
     title: str
     more_is_better: bool
@@ -44,32 +59,45 @@ class ComparisonRow:
     figures: list[Figure]
 
 
-def common(experiments: Sequence[Experiment]) -> list[str]:
-    """The test images of all experiments, in the order of the first.
+def common_files(experiments: Sequence[Experiment]) -> list[str]:
+    """Return the files of the test images of all experiments, in the order of the first.
 
-    Raises `InputError` if there is none.
+    Raises:
+        InputError: there is none.
     """
-    shared = set.intersection(*(set(one.predictions["file"]) for one in experiments))
-    files = [file for file in experiments[0].predictions["file"] if file in shared]
+    common = set.intersection(*(set(experiment.predictions["file"]) for experiment in experiments))
+    files = [file for file in experiments[0].predictions["file"] if file in common]
     if not files:
-        names = ", ".join(one.name for one in experiments)
-        raise InputError(f"{names} share no test image: compare experiments of one split_seed")
+        names = ", ".join(experiment.name for experiment in experiments)
+        raise InputError(
+            f"{names} share no test image: compare experiments with the same split_seed"
+        )
     return files
 
 
-def table(experiments: Sequence[Experiment], files: Sequence[str]) -> list[ComparisonRow]:
-    """Every measure that all experiments have."""
-    found = [(RIGHT, _right(experiments, files)), (PROBABLE, _probable(experiments, files))]
-    for measure, entry in experiments[0].entries.items():
-        if all(measure in one.entries for one in experiments):
-            found.append((entry, _scores(experiments, files, measure)))
-    rows: list[tuple[dict, NDArray[np.float64]]] = []
-    for entry, values in found:
-        known = values[~np.isnan(values).any(axis=1)]
-        if len(known):
-            rows.append((entry, known))
-    tested = [values[:, column] - values[:, 0] for _, values in rows for column in others(values)]
-    corrected = iter(holm(np.array([p_paired(differences) for differences in tested])))
+def comparison_rows(experiments: Sequence[Experiment], files: Sequence[str]) -> list[ComparisonRow]:
+    """Compute a row for every measure that all experiments have.
+
+    Args:
+        experiments: the first is the one that the others are compared with.
+        files: the test images to compare on.
+    """
+    measures = [
+        (ACCURACY, _correctness(experiments, files)),
+        (TRUE_PROBABILITY, _true_probabilities(experiments, files)),
+    ]
+    for name, entry in experiments[0].entries.items():
+        if all(name in experiment.entries for experiment in experiments):
+            measures.append((entry, _scores(experiments, files, name)))
+    rows: list[tuple[dict, Numbers]] = []
+    for entry, values in measures:
+        complete_rows = values[~np.isnan(values).any(axis=1)]
+        if len(complete_rows):
+            rows.append((entry, complete_rows))
+    differences = [
+        values[:, column] - values[:, 0] for _, values in rows for column in _after_first(values)
+    ]
+    p_values = iter(holm(np.array([p_paired(difference) for difference in differences])))
     return [
         ComparisonRow(
             title=entry["title"],
@@ -81,9 +109,9 @@ def table(experiments: Sequence[Experiment], files: Sequence[str]) -> list[Compa
                     Figure(
                         float(values[:, column].mean()),
                         interval(values[:, column] - values[:, 0], seed=0),
-                        float(next(corrected)),
+                        float(next(p_values)),
                     )
-                    for column in others(values)
+                    for column in _after_first(values)
                 ),
             ],
         )
@@ -91,37 +119,46 @@ def table(experiments: Sequence[Experiment], files: Sequence[str]) -> list[Compa
     ]
 
 
-def others(values: NDArray[np.float64]) -> range:
-    """The columns that are held against the first."""
-    return range(1, values.shape[1])
-
-
-def differing(experiments: Sequence[Experiment]) -> dict[str, list[str]]:
-    """The parameters that are not the same in all experiments: name → values as text."""
-    names = dict.fromkeys(name for one in experiments for name in one.params)
-    values = {name: [one.params.get(name, "–") for one in experiments] for name in names}
+def differing_parameters(experiments: Sequence[Experiment]) -> dict[str, list[str]]:
+    """Return the parameters that are not the same in all experiments: name → values as text."""
+    names = dict.fromkeys(name for experiment in experiments for name in experiment.params)
+    parameters = {
+        name: [experiment.params.get(name, "–") for experiment in experiments] for name in names
+    }
     return {
-        name: [in_words(value) if isinstance(value, list) else str(value) for value in some]
-        for name, some in values.items()
-        if len(set(map(str, some))) > 1
+        name: [as_text(value) if isinstance(value, list) else str(value) for value in values]
+        for name, values in parameters.items()
+        if len(set(map(str, values))) > 1
     }
 
 
-def _by_file(one: Experiment, files: Sequence[str]) -> pd.DataFrame:
-    return one.predictions.set_index("file").loc[list(files)]
+def _after_first(values: Numbers) -> range:
+    """Return the columns that are compared with the first."""
+    return range(1, values.shape[1])
 
 
-def _right(experiments: Sequence[Experiment], files: Sequence[str]) -> NDArray[np.float64]:
-    said = [_by_file(one, files) for one in experiments]
-    return np.stack([(some["label"] == some["predicted"]).to_numpy(float) for some in said], axis=1)
+def _predictions(experiment: Experiment, files: Sequence[str]) -> pd.DataFrame:
+    return experiment.predictions.set_index("file").loc[list(files)]
 
 
-def _probable(experiments: Sequence[Experiment], files: Sequence[str]) -> NDArray[np.float64]:
-    return np.stack([own_probabilities(_by_file(one, files)) for one in experiments], axis=1)
+def _correctness(experiments: Sequence[Experiment], files: Sequence[str]) -> Numbers:
+    """Return 1 where an image is correctly classified, else 0: (images, experiments)."""
+    tables = [_predictions(experiment, files) for experiment in experiments]
+    return np.stack(
+        [(table["label"] == table["predicted"]).to_numpy(float) for table in tables], axis=1
+    )
 
 
-def _scores(
-    experiments: Sequence[Experiment], files: Sequence[str], measure: str
-) -> NDArray[np.float64]:
-    values = [one.scores[measure].reindex(list(files)).to_numpy(float) for one in experiments]
-    return np.stack(values, axis=1)
+def _true_probabilities(experiments: Sequence[Experiment], files: Sequence[str]) -> Numbers:
+    """Return the probability of the true class: (images, experiments)."""
+    tables = [_predictions(experiment, files) for experiment in experiments]
+    return np.stack([label_probabilities(table) for table in tables], axis=1)
+
+
+def _scores(experiments: Sequence[Experiment], files: Sequence[str], measure: str) -> Numbers:
+    """Return the scores of a measure, NaN where there is none: (images, experiments)."""
+    scores = [
+        experiment.scores[measure].reindex(list(files)).to_numpy(float)
+        for experiment in experiments
+    ]
+    return np.stack(scores, axis=1)

@@ -1,4 +1,4 @@
-"""One page: the same test images in rows, a column for each experiment."""
+"""The page of a comparison: test images in rows, with a column for each experiment."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from pokecam.commands.compare.experiments import Experiment
 from pokecam.common.files import whole_file, whole_folder
 from pokecam.data.packed.images import Packed
 from pokecam.report import sheets
-from pokecam.report.examples import MOST_CLASSES, typical
+from pokecam.report.examples import MOST_CLASSES, typical_row
 from pokecam.report.jinja import environment
 from pokecam.report.overlay import COLOURS, css_gradient, overlay
 from pokecam.report.sheets import PANEL_PX, Entry, Line, Pixels
@@ -22,113 +22,134 @@ from pokecam.report.sheets import PANEL_PX, Entry, Line, Pixels
 
 @dataclass(frozen=True)
 class Answer:
-    """What one experiment said of an image."""
+    """The prediction of one experiment for an image."""
 
     predicted: str
     probability: float
-    right: bool
+    is_correct: bool
 
 
 @dataclass(frozen=True)
 class ComparedImage:
-    """A row of the page; image: its file, with the image and every experiment's map. own: the
-    probability of its true class by the first experiment."""
+    """A row of the page.
+
+    Attributes:
+        file: of the test image.
+        label: its class.
+        image: the JPEG of the row: the test image, and the map of every experiment.
+        true_probability: the probability of its class by the first experiment.
+        answers: one for each experiment.
+    """
 
     file: str
     label: str
     image: str
-    own: float
+    true_probability: float
     answers: list[Answer]
 
     @property
-    def agreed(self) -> bool:
+    def all_agree(self) -> bool:
+        """Whether all experiments predict the same class."""
         return len({answer.predicted for answer in self.answers}) == 1
 
 
 def write_comparison(
     experiments: Sequence[Experiment], packed: Mapping[str, Packed], out: Path
 ) -> None:
-    """Write index.html, the images of its rows, and figure.jpg, a typical image of each class,
-    into `out`; anything else there is left alone.
+    """Write index.html, the images of its rows, and figure.jpg, a typical image of each class.
 
-    packed: `Experiment.packed` → these images.
+    Other files in `out` stay.
+
+    Args:
+        experiments: the columns.
+        packed: `Experiment.packed` → these packed images.
+        out: the folder to write to.
     """
-    files = numbers.common(experiments)
+    files = numbers.common_files(experiments)
     images = [
-        _image(experiments, file, f"rows/{number:05d}.jpg") for number, file in enumerate(files)
+        _compare_image(experiments, file, f"rows/{number:05d}.jpg")
+        for number, file in enumerate(files)
     ]
-    draw = _Panels(experiments, packed)
+    panels = _Panels(experiments, packed)
     with whole_folder(out / "rows") as folder:
         for image in images:
-            row = Image.fromarray(np.concatenate(draw.row(image), axis=1))
+            row = Image.fromarray(np.concatenate(panels.draw_row(image), axis=1))
             row.save(folder / Path(image.image).name, "JPEG", quality=85, optimize=True)
     with whole_file(out / "figure.jpg") as path:
-        sheets.save(_figure(experiments, images, draw), path)
+        sheets.save(_class_sheet(experiments, images, panels), path)
     with whole_file(out / "index.html") as path:
-        path.write_text(_render(experiments, files, images), encoding="utf-8", newline="\n")
+        html = _render_page(experiments, files, images)
+        path.write_text(html, encoding="utf-8", newline="\n")
 
 
-def _image(experiments: Sequence[Experiment], file: str, image: str) -> ComparedImage:
-    said = [one.predictions.iloc[one.row_of[file]] for one in experiments]
-    label = str(said[0]["label"])
-    answers = [
-        Answer(str(one["predicted"]), float(one["probability"]), one["predicted"] == label)
-        for one in said
+def _compare_image(experiments: Sequence[Experiment], file: str, image: str) -> ComparedImage:
+    predictions = [
+        experiment.predictions.iloc[experiment.row_of[file]] for experiment in experiments
     ]
-    own = float(said[0][f"p:{label}"])
-    return ComparedImage(file, label, image, own, answers)
+    label = str(predictions[0]["label"])
+    answers = [
+        Answer(str(row["predicted"]), float(row["probability"]), row["predicted"] == label)
+        for row in predictions
+    ]
+    true_probability = float(predictions[0][f"p:{label}"])
+    return ComparedImage(file, label, image, true_probability, answers)
 
 
 class _Panels:
-    """Draws an image, and each experiment's map of its true class on what that experiment saw."""
+    """Draws an image, and over it each experiment's map of the true class.
+
+    A map lies on the packed image of its own experiment, which may have another size.
+    """
 
     def __init__(self, experiments: Sequence[Experiment], packed: Mapping[str, Packed]) -> None:
         self.experiments = experiments
-        self.pixels = {key: one.pixels for key, one in packed.items()}
+        self.pixels = {key: images.pixels for key, images in packed.items()}
         self.rows = {
-            key: {file: row for row, file in enumerate(one.manifest["file"])}
-            for key, one in packed.items()
+            key: {file: row for row, file in enumerate(images.manifest["file"])}
+            for key, images in packed.items()
         }
 
-    def row(self, image: ComparedImage) -> list[Pixels]:
-        small = [self._small(one.packed, image.file) for one in self.experiments]
-        maps = [one.map_of(image.file, image.label) for one in self.experiments]
-        painted = [
+    def draw_row(self, image: ComparedImage) -> list[Pixels]:
+        small = [self._small(experiment.packed, image.file) for experiment in self.experiments]
+        maps = [experiment.map_of(image.file, image.label) for experiment in self.experiments]
+        overlays = [
             overlay(pixels, display(raw, PANEL_PX)) for pixels, raw in zip(small, maps, strict=True)
         ]
-        return [small[0], *painted]
+        return [small[0], *overlays]
 
     def _small(self, packed: str, file: str) -> Pixels:
-        return sheets.small(self.pixels[packed][self.rows[packed][file]])
+        return sheets.panel_pixels(self.pixels[packed][self.rows[packed][file]])
 
 
-def _figure(
-    experiments: Sequence[Experiment], images: Sequence[ComparedImage], draw: _Panels
+def _class_sheet(
+    experiments: Sequence[Experiment], images: Sequence[ComparedImage], panels: _Panels
 ) -> Image.Image:
     rows = []
     for label in list(dict.fromkeys(image.label for image in images))[:MOST_CLASSES]:
-        own = {i: one.own for i, one in enumerate(images) if one.label == label}
-        panels = draw.row(images[typical(list(own), own)])
-        rows.append([Entry([Line(label, list(panels))])])
-    heads = ["image", *(_head(one) for one in experiments)]
+        probabilities = {
+            i: image.true_probability for i, image in enumerate(images) if image.label == label
+        }
+        row = panels.draw_row(images[typical_row(list(probabilities), probabilities)])
+        rows.append([Entry([Line(label, list(row))])])
+    heads = ["image", *map(_column_head, experiments)]
     return sheets.draw("Maps of the true class", heads, rows)
 
 
-def _head(one: Experiment) -> str:
-    return f"{one.name.partition(':')[0]}, {one.title}"
+def _column_head(experiment: Experiment) -> str:
+    return f"{experiment.name.partition(':')[0]}, {experiment.title}"
 
 
-def _render(
+def _render_page(
     experiments: Sequence[Experiment], files: Sequence[str], images: Sequence[ComparedImage]
 ) -> str:
-    told: dict[str, Any] = {
+    contents: dict[str, Any] = {
         "experiments": experiments,
-        "heads": [_head(one) for one in experiments],
-        "parameters": numbers.differing(experiments),
-        "rows": numbers.table(experiments, files),
-        "images": sorted(images, key=lambda image: image.agreed),
-        "n_differing": sum(not image.agreed for image in images),
+        "heads": list(map(_column_head, experiments)),
+        "parameters": numbers.differing_parameters(experiments),
+        "rows": numbers.comparison_rows(experiments, files),
+        "images": sorted(images, key=lambda image: image.all_agree),
+        "n_differing": sum(not image.all_agree for image in images),
         "panel_px": PANEL_PX,
         "gradient": css_gradient(COLOURS["inferno"]),
     }
-    return environment(Path(__file__).parent).get_template("compare.html").render(told)
+    return environment(Path(__file__).parent).get_template("compare.html").render(contents)

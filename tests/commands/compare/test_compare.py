@@ -1,4 +1,4 @@
-"""Experiments beside one another: what is compared, and the page that shows it."""
+"""Experiments beside each other: what is compared, and the page."""
 
 import re
 from dataclasses import replace
@@ -27,28 +27,30 @@ def experiment(name, wrong=(), seed=0, **params):
     labels = np.repeat([0, 1], 6)
     predicted = labels.copy()
     predicted[list(wrong)] = 1 - predicted[list(wrong)]
-    sure = np.linspace(0.6, 0.9, 12)
-    probabilities = np.where(np.eye(2)[predicted] == 1, sure[:, None], 1 - sure[:, None])
-    said = pd.DataFrame(
+    probability = np.linspace(0.6, 0.9, 12)
+    probabilities = np.where(
+        np.eye(2)[predicted] == 1, probability[:, None], 1 - probability[:, None]
+    )
+    predictions = pd.DataFrame(
         {
             "file": FILES,
             "label": np.array(CLASSES)[labels],
             "predicted": np.array(CLASSES)[predicted],
-            "probability": sure,
+            "probability": probability,
             **{f"p:{label}": probabilities[:, i] for i, label in enumerate(CLASSES)},
         }
     )
-    chance = np.random.default_rng(seed)
-    judged = pd.DataFrame({"deletion": chance.random(12)}, index=FILES)
-    judged.iloc[3] = np.nan
+    rng = np.random.default_rng(seed)
+    scores = pd.DataFrame({"deletion": rng.random(12)}, index=FILES)
+    scores.iloc[3] = np.nan
     return Experiment(
         name=name,
         title="CAM",
         params={"backbone": "resnet18", "epochs": 3} | params,
         classes=CLASSES,
-        predictions=said,
-        maps=StoredMaps(chance.normal(size=(12, 2, 3, 3)).astype(np.float32)),
-        scores=judged,
+        predictions=predictions,
+        maps=StoredMaps(rng.normal(size=(12, 2, 3, 3)).astype(np.float32)),
+        scores=scores,
         entries={"deletion": {"title": "Deletion", "better": -1}},
         images="abc",
         packed="def",
@@ -57,15 +59,15 @@ def experiment(name, wrong=(), seed=0, **params):
 
 @pytest.fixture(scope="module")
 def packed():
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     manifest = pd.DataFrame({"file": FILES, "label": np.repeat(CLASSES, 6)})
-    pixels = chance.integers(0, 256, (12, 48, 48, 3), dtype=np.uint8)
+    pixels = rng.integers(0, 256, (12, 48, 48, 3), dtype=np.uint8)
     return {"def": Packed(pixels, manifest, CLASSES, [], None, None, None, None)}
 
 
 def test_figures_are_of_the_same_images_and_differences_of_pairs():
-    one, other = experiment("one", wrong=[0]), experiment("other", wrong=range(9), seed=1)
-    rows = numbers.table([one, other], FILES)
+    base, other = experiment("one", wrong=[0]), experiment("other", wrong=range(9), seed=1)
+    rows = numbers.comparison_rows([base, other], FILES)
     assert [(row.title, row.more_is_better, row.n) for row in rows] == [
         ("Accuracy", True, 12),
         ("Probability of the true class", True, 12),
@@ -76,63 +78,63 @@ def test_figures_are_of_the_same_images_and_differences_of_pairs():
     assert second.value == 3 / 12
     assert second.difference.value == pytest.approx(-8 / 12)
     assert second.difference.low < -8 / 12 < second.difference.high
-    right = np.array([[1.0] * 12, [0.0] * 9 + [1.0] * 3])
-    right[0, 0] = 0
-    sure = one.predictions["probability"].to_numpy()
-    own = np.where(right == 1, sure, 1 - sure)
-    deletion = [e.scores["deletion"].to_numpy() for e in (one, other)]
-    differences = (right[1] - right[0], own[1] - own[0], deletion[1] - deletion[0])
+    correct = np.array([[1.0] * 12, [0.0] * 9 + [1.0] * 3])
+    correct[0, 0] = 0
+    predicted = base.predictions["probability"].to_numpy()
+    true = np.where(correct == 1, predicted, 1 - predicted)
+    deletion = [e.scores["deletion"].to_numpy() for e in (base, other)]
+    differences = (correct[1] - correct[0], true[1] - true[0], deletion[1] - deletion[0])
     expected = holm(np.array([p_paired(values) for values in differences]))
     assert [row.figures[1].p for row in rows] == pytest.approx(expected)
-    assert rows[0].figures[1].is_certain
-    assert not rows[2].figures[1].is_certain
+    assert rows[0].figures[1].is_significant
+    assert not rows[2].figures[1].is_significant
 
 
 def test_equal_experiments_differ_by_nothing():
-    rows = numbers.table([experiment("a"), experiment("b"), experiment("c")], FILES)
+    rows = numbers.comparison_rows([experiment("a"), experiment("b"), experiment("c")], FILES)
     for row in rows:
         assert [figure.p for figure in row.figures[1:]] == [1, 1]
-        assert not any(figure.is_certain for figure in row.figures)
+        assert not any(figure.is_significant for figure in row.figures)
 
 
 def test_a_measure_that_one_does_not_have_is_left_out():
     other = replace(experiment("other"), entries={})
-    titles = [row.title for row in numbers.table([experiment("one"), other], FILES)]
+    titles = [row.title for row in numbers.comparison_rows([experiment("one"), other], FILES)]
     assert titles == ["Accuracy", "Probability of the true class"]
 
 
-def test_only_parameters_that_differ_are_told():
-    one, other = experiment("one"), experiment("other", epochs=5, more=None)
-    told = numbers.differing([one, other])
-    assert told == {"epochs": ["3", "5"], "more": ["–", "None"]}
+def test_only_parameters_that_differ_are_listed():
+    base, other = experiment("one"), experiment("other", epochs=5, more=None)
+    parameters = numbers.differing_parameters([base, other])
+    assert parameters == {"epochs": ["3", "5"], "more": ["–", "None"]}
 
 
-def test_lists_are_told_in_words():
-    one, other = (
+def test_lists_are_written_as_text():
+    base, other = (
         experiment("one", cam_methods=["cam"]),
         experiment("b", cam_methods=["cam", "edges"]),
     )
-    assert numbers.differing([one, other]) == {"cam_methods": ["cam", "cam, edges"]}
+    assert numbers.differing_parameters([base, other]) == {"cam_methods": ["cam", "cam, edges"]}
 
 
 def test_images_that_all_have_in_the_order_of_the_first():
-    one, other = experiment("one"), experiment("other")
+    base, other = experiment("one"), experiment("other")
     fewer = replace(other, predictions=other.predictions.iloc[[7, 2]])
-    assert numbers.common([one, fewer]) == [FILES[2], FILES[7]]
+    assert numbers.common_files([base, fewer]) == [FILES[2], FILES[7]]
     with pytest.raises(InputError, match="one, other share no test image"):
-        numbers.common([one, replace(other, predictions=other.predictions.iloc[:0])])
+        numbers.common_files([base, replace(other, predictions=other.predictions.iloc[:0])])
 
 
 def test_other_images_of_the_same_names_are_refused():
-    with pytest.raises(InputError, match=r"other is of other images than one .*raw\.zip"):
+    with pytest.raises(InputError, match=r"other has other source images than one .*raw\.zip"):
         experiments.check([experiment("one"), replace(experiment("other"), images="def")])
 
 
 def test_a_map_for_all_classes_is_that_of_each():
-    one = experiment("one")
-    shared = replace(one, maps=StoredMaps(one.maps.values[:, :1]))
-    np.testing.assert_array_equal(shared.map_of(FILES[4], "b"), one.maps.of(4, 0))
-    np.testing.assert_array_equal(one.map_of(FILES[4], "b"), one.maps.of(4, 1))
+    base = experiment("one")
+    shared = replace(base, maps=StoredMaps(base.maps.values[:, :1]))
+    np.testing.assert_array_equal(shared.map_of(FILES[4], "b"), base.maps.of(4, 0))
+    np.testing.assert_array_equal(base.map_of(FILES[4], "b"), base.maps.of(4, 1))
 
 
 def test_rows_show_the_image_and_every_map_of_its_true_class(packed, tmp_path):
@@ -140,39 +142,39 @@ def test_rows_show_the_image_and_every_map_of_its_true_class(packed, tmp_path):
     page.write_comparison(both, packed, tmp_path / "out")
     text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     rows = re.findall(r'<img src="([^"]+)"', text)
-    assert rows[0] == "rows/00008.jpg"  # the one on which they disagree
+    assert rows[0] == "rows/00008.jpg"  # the image on which they disagree
     assert sorted(rows) == [f"rows/{number:05d}.jpg" for number in range(12)]
-    found = np.asarray(Image.open(tmp_path / "out" / rows[0])).astype(int)
-    assert found.shape == (PANEL_PX, 3 * PANEL_PX, 3)
+    row = np.asarray(Image.open(tmp_path / "out" / rows[0])).astype(int)
+    assert row.shape == (PANEL_PX, 3 * PANEL_PX, 3)
     small = np.asarray(
         Image.fromarray(packed["def"].pixels[8]).resize((PANEL_PX, PANEL_PX), Image.BOX)
     )
-    for number, one in enumerate(both, start=1):
-        expected = overlay(small, display(one.maps.of(8, 1), PANEL_PX))
-        panel = found[:, number * PANEL_PX : (number + 1) * PANEL_PX]
+    for number, column in enumerate(both, start=1):
+        expected = overlay(small, display(column.maps.of(8, 1), PANEL_PX))
+        panel = row[:, number * PANEL_PX : (number + 1) * PANEL_PX]
         assert np.abs(panel - expected).mean() < 12  # JPEG, of noise
     assert Image.open(tmp_path / "out" / "figure.jpg").width > 3 * PANEL_PX
 
 
-def test_each_map_is_painted_on_what_its_network_saw(packed, tmp_path):
-    chance = np.random.default_rng(5)
-    pixels = chance.integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)
+def test_each_map_lies_on_the_packed_image_of_its_experiment(packed, tmp_path):
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)
     both = {**packed, "large": replace(packed["def"], pixels=pixels)}
-    one, other = experiment("one"), replace(experiment("other"), packed="large")
-    page.write_comparison([one, other], both, tmp_path)
-    found = np.asarray(Image.open(tmp_path / "rows" / "00000.jpg")).astype(int)
-    seen = [
+    base, other = experiment("one"), replace(experiment("other"), packed="large")
+    page.write_comparison([base, other], both, tmp_path)
+    row = np.asarray(Image.open(tmp_path / "rows" / "00000.jpg")).astype(int)
+    packed_images = [
         np.asarray(Image.fromarray(p[0]).resize((160, 160), Image.BOX))
         for p in (packed["def"].pixels, pixels)
     ]
-    shown = display(one.maps.of(0, 0), PANEL_PX)
-    for number, small in enumerate(seen, start=1):
-        panel = found[:, number * PANEL_PX : (number + 1) * PANEL_PX]
-        assert np.abs(panel - overlay(small, shown)).mean() < 12
-        assert np.abs(panel - overlay(seen[2 - number], shown)).mean() > 12
+    heatmap = display(base.maps.of(0, 0), PANEL_PX)
+    for number, small in enumerate(packed_images, start=1):
+        panel = row[:, number * PANEL_PX : (number + 1) * PANEL_PX]
+        assert np.abs(panel - overlay(small, heatmap)).mean() < 12
+        assert np.abs(panel - overlay(packed_images[2 - number], heatmap)).mean() > 12
 
 
-def test_what_else_is_in_the_folder_stays(packed, tmp_path):
+def test_other_files_in_the_folder_stay(packed, tmp_path):
     (tmp_path / "notes.md").write_text("mine")
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows" / "99999.jpg").write_text("of an earlier comparison")
@@ -182,9 +184,9 @@ def test_what_else_is_in_the_folder_stays(packed, tmp_path):
 
 
 def test_one_common_image_gives_no_interval(packed, tmp_path):
-    one, other = experiment("one"), experiment("other", wrong=[0])
+    base, other = experiment("one"), experiment("other", wrong=[0])
     fewer = replace(other, predictions=other.predictions.iloc[:1])
-    page.write_comparison([one, fewer], packed, tmp_path)
+    page.write_comparison([base, fewer], packed, tmp_path)
     assert "nan" not in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
