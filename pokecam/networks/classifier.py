@@ -55,7 +55,7 @@ class Classifier(nn.Module):
         head_kind: an entry of `HEADS`, as in `build_classifier`.
         classes: the names of the C classes, in the order of the logits.
         image_size: side S in px of the images that the network is meant for.
-        feature_stride: pixels of the image for each pixel of A, as in `build_classifier`.
+        feature_stride: 32, or 16 for A of twice the resolution, as in `build_classifier`.
     """
 
     def __init__(
@@ -171,8 +171,8 @@ def build_classifier(
             a last layer for these classes.
         classes: the names of the classes, in the order of the logits.
         image_size: side S in px of the images that the network is meant for.
-        feature_stride: pixels of the image for each pixel of the activations. 32 leaves the
-            network as it is; 16 doubles the resolution of the activations (`dilation.refine`).
+        feature_stride: 32 leaves the network as it is. 16 makes the sides of the activations a
+            16th of those of the image, twice what most networks have (`dilation.refine`).
 
     Returns:
         The classifier on the CPU, in training mode and memory format channels_last.

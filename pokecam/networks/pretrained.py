@@ -71,7 +71,7 @@ def check_weights(state: Mapping[str, Tensor], backbone: str, origin: str) -> St
     state = {
         name: tensor
         for name, tensor in state.items()
-        if name.split(".")[0] not in BACKBONES[backbone].aside
+        if name.split(".")[0] not in BACKBONES[backbone].auxiliary
     }
     body = {name: tensor for name, tensor in state.items() if not layout.in_head(name)}
     if fault := layout.fault(body):
