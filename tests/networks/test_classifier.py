@@ -163,7 +163,7 @@ def test_files_that_are_no_classifier_are_refused(tmp_path):
     with pytest.raises(InputError, match="its metadata lack head, classes, image_size"):
         classifier.load_classifier(path)
     path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(InputError, match="is no safetensors file, or not a whole one"):
+    with pytest.raises(InputError, match="is not a safetensors file, or not a whole one"):
         classifier.load_classifier(path)
 
 
