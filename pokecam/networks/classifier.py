@@ -117,8 +117,8 @@ class Classifier(nn.Module):
     def cam_layer(self) -> str:
         """The layer whose output maps are made of, by torchvision's name.
 
-        It is the last layer of the body. In a vision transformer it is the block whose tokens the
-        head reads.
+        It is the last layer of the main line of the body, which in a vision transformer is that
+        of the encoder (`backbones.steps`).
         """
         return backbones.steps(self.body)[-1][0]
 
@@ -175,7 +175,7 @@ def build_classifier(
             16th of those of the image, twice what most networks have (`dilation.refine`).
 
     Returns:
-        The classifier on the CPU, in training mode and memory format channels_last.
+        The classifier, in training mode and memory format channels_last.
 
     Raises:
         InputError: the backbone does not take images of this size, or its stride cannot be
@@ -233,8 +233,8 @@ def in_batches(
 ) -> Iterator[tuple[int, T]]:
     """Apply a function to images, one batch after another.
 
-    A batch that does not fit into memory is run again as two halves. The batches after it are
-    as small as these halves.
+    A batch that does not fit into memory is run again as two halves. All later batches have half
+    the size, too.
 
     Args:
         classifier: the network. It decides the device and the size of a batch.

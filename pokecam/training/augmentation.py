@@ -28,8 +28,8 @@ class Views:
         scale: (n, 2). A negative value mirrors.
         shift: (n, 2).
         colours: (n, 3), the factors of saturation, contrast and brightness.
-        zoom: (n,), side of the window as it is shown : side of the view. Where it is below 1, a
-            background is visible around the window.
+        zoom: (n,), the side of the window as a fraction of the side of the view. Where it is
+            below 1, a background is visible around the window.
         position: (n, 2) in [0, 1], where on its background the window is, from left to right and
             from top to bottom.
         background: (n, 3), its colour in [0, 255]. NaN stands for another image, blurred.
