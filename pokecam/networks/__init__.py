@@ -1,1 +1,1 @@
-"""The networks: backbones, classifier, starting weights, device, several processes."""
+"""The networks: backbones, classifier, pretrained weights, devices, several processes."""

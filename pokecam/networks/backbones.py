@@ -1,22 +1,27 @@
-"""The networks that can be fine-tuned: every image classifier of torchvision, a family at a time.
+"""The table of backbones: every image classifier of torchvision, and how it splits in two.
 
-A family says how torchvision's networks of these names come apart into
+A `Family` says how networks of torchvision are split into two halves.
 
-* the body, images (N, 3, S, S) → what the head reads: activations A (N, K, h, w), ending in the
-  last activation function (or pooling of nothing), so A is what class activation maps are made of;
-  in a vision transformer tokens (N, T, K), which `grid` lays out as A;
-* the native head, → logits (N, C): torchvision's own pooling, hidden layers and dropout.
+* The body maps images (N, 3, S, S) to features, which the head reads. The features are the
+  activations A (N, K, h, w) that class activation maps are made of; in most networks they are the
+  output of the last activation function. In a vision transformer the features are tokens
+  (N, T, K), which `grid` lays out as A.
+* The native head maps the features to logits (N, C). It is the pooling, the hidden layers and the
+  dropout of torchvision.
 
-Both keep the submodule names of torchvision, so their parameters are called what they are called
-in torchvision's weight files, and head(body(x)) runs the very operations of torchvision's forward.
+Both keep the names that submodules have in torchvision, so the names of their parameters are
+those of torchvision's weight files. head(body(x)) runs exactly the operations of torchvision's
+forward.
 
-In VGG and AlexNet the last max pooling belongs to the native head: A is the last ReLU, with twice
-the resolution. A head made of global average pooling then averages that ReLU directly, as in the
-CAM paper, which removes what follows the last convolution for a finer map (Zhou et al. 2015, §3).
-In SqueezeNet the last convolution is the classifier and belongs to the head; A is what it reads.
-A vision transformer's native head reads the class token alone, and after the last block the other
-tokens have no influence any more: there A is what goes into the last block. Under average pooling
-A is what comes out of it.
+Where the split lies is not obvious in three families.
+
+* VGG and AlexNet: the last max pooling belongs to the native head, so A is the output of the last
+  ReLU, with twice the resolution. The `gap` head averages that output directly. The CAM paper
+  also removes what follows the last convolution to get a finer map (Zhou et al. 2015, §3).
+* SqueezeNet: the last convolution computes the logits, so it belongs to the head. A is its input.
+* Vision transformers: the native head reads only the class token, which no other token influences
+  after the last block. A is therefore the input of the last block. For the `gap` head, which
+  averages over tokens, A is the output of the last block.
 """
 
 import math
@@ -31,32 +36,36 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
-Parts = tuple[nn.Module, nn.Module]
+Halves = tuple[nn.Module, nn.Module]  # body, native head
 
 
 @dataclass(frozen=True)
 class Family:
-    """How a family of torchvision's networks comes apart.
+    """Networks of torchvision that are split in the same way.
 
-    names: of its builders.
-    split: network → (body, native head), both made of the network's own modules.
-    last: torchvision's name of the classifier's last layer, the one that depends on the classes.
-    options: what the builders are called with beside the number of classes.
-    pooled: network → body for a head of average pooling, where it is not that of `split`.
-    aside: first names of tensors in weight files that belong to further classifiers, used in no
-        fine-tuning here.
-    one_size: images must have the side that the weights were made for.
-    tokens: the body gives tokens (N, T, K), the class token first.
-    one_layer: only what the body ends in is laid out as a grid (N, K, h, w).
-    computes: its builders compute with tensors, and so cannot build without content ("meta").
+    Attributes:
+        names: the builders, by torchvision's names.
+        split: network → (body, native head), both made of the modules of the network.
+        last: torchvision's name of the last layer, which has one output for each class.
+        options: arguments of the builders, beside the number of classes.
+        pooled_body: network → body for the `gap` head, where it is not the body that `split`
+            returns.
+        auxiliary: the auxiliary classifiers, by the first part of the names of their tensors.
+            Weight files hold them; fine-tuning does not use them.
+        one_size: the network takes only images of the side that its weights were trained on.
+        tokens: the features are tokens (N, T, K), the class token first.
+        one_layer: only the output of the last layer of the body can be laid out as a grid
+            (N, K, h, w).
+        computes: the builders compute with the values of tensors, so they do not run on the
+            "meta" device.
     """
 
     names: tuple[str, ...]
-    split: Callable[[Any], Parts]
+    split: Callable[[Any], Halves]
     last: str
     options: dict[str, Any] = field(default_factory=dict)
-    pooled: Callable[[Any], nn.Module] | None = None
-    aside: tuple[str, ...] = ()
+    pooled_body: Callable[[Any], nn.Module] | None = None
+    auxiliary: tuple[str, ...] = ()
     one_size: bool = False
     tokens: bool = False
     one_layer: bool = False
@@ -64,15 +73,17 @@ class Family:
 
 
 class GlobalAverage(nn.Module):
-    """A (N, K, h, w) → its mean over h and w (N, K). Unlike adaptive pooling, the gradient is
-    deterministic on every device."""
+    """Global average pooling: A (N, K, h, w) → its mean over h and w (N, K).
+
+    Its gradient is deterministic on every device, that of `nn.AdaptiveAvgPool2d` is not.
+    """
 
     def forward(self, A: Tensor) -> Tensor:
         return A.mean(dim=(2, 3))
 
 
 class Apply(nn.Module):
-    """A function as a module, where torchvision's forward calls one between its modules."""
+    """A function as a module, for functions that torchvision's forward calls between modules."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -86,15 +97,19 @@ class Tokens(nn.Module):
     """A vision transformer without its head: images → tokens (N, T, K), the class token first.
 
     Modules and parameters have the names that they have in torchvision's network.
-    whole: with the last block and the normalisation after it, or without.
+
+    Args:
+        network: torchvision's network, whose modules are used.
+        to_the_end: whether the last block and the normalisation after it are included.
     """
 
-    def __init__(self, network: Any, *, whole: bool) -> None:
+    def __init__(self, network: Any, *, to_the_end: bool) -> None:
         super().__init__()
         self.conv_proj = network.conv_proj
         self.class_token = network.class_token
         self.patches = network._process_input  # (N, 3, S, S) → (N, T − 1, K)
-        self.encoder = _part_of_encoder(network.encoder, slice(None if whole else -1), norm=whole)
+        blocks = slice(None if to_the_end else -1)
+        self.encoder = _cut_encoder(network.encoder, blocks, with_norm=to_the_end)
         self.encoder.register_parameter("pos_embedding", network.encoder.pos_embedding)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,47 +117,51 @@ class Tokens(nn.Module):
         return self.encoder(tokens + cast(Tensor, self.encoder.pos_embedding))
 
 
-def _part_of_encoder(encoder: Any, blocks: slice, *, norm: bool) -> nn.Sequential:
-    chosen = dict(list(encoder.layers.named_children())[blocks])
+def _cut_encoder(encoder: Any, blocks: slice, *, with_norm: bool) -> nn.Sequential:
+    """Return some blocks of an encoder, behind its dropout if the first block is among them."""
+    selected = dict(list(encoder.layers.named_children())[blocks])
     dropout = {"dropout": encoder.dropout} if blocks.start is None else {}
-    return _named({**dropout, "layers": _named(chosen)} | ({"ln": encoder.ln} if norm else {}))
+    norm = {"ln": encoder.ln} if with_norm else {}
+    return _named({**dropout, "layers": _named(selected), **norm})
 
 
-def _first(tokens: Tensor) -> Tensor:
-    return tokens[:, 0]
+def _class_token(tokens: Tensor) -> Tensor:
+    return tokens[:, 0]  # (N, T, K) → (N, K)
 
 
 def _named(modules: dict[str, nn.Module]) -> nn.Sequential:
     return nn.Sequential(OrderedDict(modules))
 
 
-def _averaged(network: Any, *body: str, **between: nn.Module) -> Parts:
-    """The body is `body`, some of the network's modules in a row; the head averages and ends in
-    the network's `fc`."""
+def _split_before_pooling(network: Any, *body: str, **first: nn.Module) -> Halves:
+    """Split a network whose head is `avgpool`, dropout if there is any, and `fc`.
+
+    The body is the module `first`, if it is given, and the modules of the network named `body`.
+    """
     dropout = {"dropout": network.dropout} if hasattr(network, "dropout") else {}
     head = {"avgpool": network.avgpool, "flatten": nn.Flatten(), **dropout, "fc": network.fc}
-    return _named(between | {name: getattr(network, name) for name in body}), _named(head)
+    return _named(first | {name: getattr(network, name) for name in body}), _named(head)
 
 
-def _resnet(network: Any) -> Parts:
+def _resnet(network: Any) -> Halves:
     layers = ("layer1", "layer2", "layer3", "layer4")
-    return _averaged(network, "conv1", "bn1", "relu", "maxpool", *layers)
+    return _split_before_pooling(network, "conv1", "bn1", "relu", "maxpool", *layers)
 
 
-def _regnet(network: Any) -> Parts:
-    return _averaged(network, "stem", "trunk_output")
-
-
-def _inception(network: Any) -> Parts:
-    """GoogLeNet and Inception: all children but the last, which are pooling, dropout and fc."""
-    body = [name for name, _ in network.named_children() if name not in _INCEPTION_HEAD]
-    return _averaged(network, *body, transform=Apply(network._transform_input))
+def _regnet(network: Any) -> Halves:
+    return _split_before_pooling(network, "stem", "trunk_output")
 
 
 _INCEPTION_HEAD = ("avgpool", "dropout", "fc")
 
 
-def _features(network: Any) -> Parts:
+def _inception(network: Any) -> Halves:
+    """Split GoogLeNet or Inception v3, which define their modules in the order they run in."""
+    body = [name for name, _ in network.named_children() if name not in _INCEPTION_HEAD]
+    return _split_before_pooling(network, *body, transform=Apply(network._transform_input))
+
+
+def _features(network: Any) -> Halves:
     head = {
         "avgpool": nn.AdaptiveAvgPool2d((1, 1)),
         "flatten": nn.Flatten(),
@@ -151,29 +170,29 @@ def _features(network: Any) -> Parts:
     return _named({"features": network.features}), _named(head)
 
 
-def _densenet(network: Any) -> Parts:
+def _densenet(network: Any) -> Halves:
     body, head = _features(network)
     body.relu = nn.ReLU()
     return body, head
 
 
-def _mnasnet(network: Any) -> Parts:
+def _mnasnet(network: Any) -> Halves:
     head = {"avgpool": GlobalAverage(), "classifier": network.classifier}
     return _named({"layers": network.layers}), _named(head)
 
 
-def _shufflenet(network: Any) -> Parts:
+def _shufflenet(network: Any) -> Halves:
     names = ("conv1", "maxpool", "stage2", "stage3", "stage4", "conv5")
     head = {"avgpool": GlobalAverage(), "fc": network.fc}
     return _named({name: getattr(network, name) for name in names}), _named(head)
 
 
-def _squeezenet(network: Any) -> Parts:
+def _squeezenet(network: Any) -> Halves:
     head = {"classifier": network.classifier, "flatten": nn.Flatten()}
     return _named({"features": network.features}), _named(head)
 
 
-def _vgg(network: Any) -> Parts:
+def _vgg(network: Any) -> Halves:
     head = {
         "maxpool": network.features[-1],
         "avgpool": network.avgpool,
@@ -183,33 +202,33 @@ def _vgg(network: Any) -> Parts:
     return _named({"features": network.features[:-1]}), _named(head)
 
 
-def _convnext(network: Any) -> Parts:
+def _convnext(network: Any) -> Halves:
     head = {"avgpool": network.avgpool, "classifier": network.classifier}
     return _named({"features": network.features}), _named(head)
 
 
-def _maxvit(network: Any) -> Parts:
+def _maxvit(network: Any) -> Halves:
     body = {"stem": network.stem, "blocks": nn.Sequential(*network.blocks)}
     return _named(body), _named({"classifier": network.classifier})
 
 
-def _swin(network: Any) -> Parts:
+def _swin(network: Any) -> Halves:
     body = {name: getattr(network, name) for name in ("features", "norm", "permute")}
     head = {name: getattr(network, name) for name in ("avgpool", "flatten", "head")}
     return _named(body), _named(head)
 
 
-def _vit(network: Any) -> Parts:
+def _vit(network: Any) -> Halves:
     head = {
-        "encoder": _part_of_encoder(network.encoder, slice(-1, None), norm=True),
-        "first": Apply(_first),
+        "encoder": _cut_encoder(network.encoder, slice(-1, None), with_norm=True),
+        "first": Apply(_class_token),
         "heads": network.heads,
     }
-    return Tokens(network, whole=False), _named(head)
+    return Tokens(network, to_the_end=False), _named(head)
 
 
-def _whole_vit(network: Any) -> nn.Module:
-    return Tokens(network, whole=True)
+def _pooled_vit(network: Any) -> nn.Module:
+    return Tokens(network, to_the_end=True)
 
 
 FAMILIES = (
@@ -238,16 +257,16 @@ FAMILIES = (
         ("googlenet",),
         _inception,
         last="fc",
-        # The official weights were made for images in [-1, 1]; the network transforms them.
+        # The official weights were trained on images in [-1, 1]. The network converts its input.
         options={"transform_input": True, "aux_logits": False, "init_weights": False},
-        aside=("aux1", "aux2"),
+        auxiliary=("aux1", "aux2"),
     ),
     Family(
         ("inception_v3",),
         _inception,
         last="fc",
         options={"transform_input": True, "aux_logits": False, "init_weights": False},
-        aside=("AuxLogits",),
+        auxiliary=("AuxLogits",),
     ),
     Family(
         tuple(f"shufflenet_v2_x{width}" for width in ("0_5", "1_0", "1_5", "2_0")),
@@ -294,7 +313,7 @@ FAMILIES = (
         ("vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "vit_h_14"),
         _vit,
         last="heads.head",
-        pooled=_whole_vit,
+        pooled_body=_pooled_vit,
         one_size=True,
         tokens=True,
         one_layer=True,
@@ -305,14 +324,20 @@ BACKBONES = {name: family for family in FAMILIES for name in family.names}
 
 
 def split(backbone: str, n_classes: int, *, pooled: bool = False) -> tuple[nn.Module, nn.Module]:
-    """Build torchvision's network with fresh weights for `n_classes`; return (body, native head).
+    """Build a network of torchvision with random weights, in two halves.
 
-    pooled: the body is for a head of average pooling, which in a vision transformer is more of
-        the network; the head is then of no use.
+    BatchNorm gets momentum 0.1 in every network. mobilenet_v3 has 0.01 in torchvision: within the
+    few hundred steps of a small fine-tuning its running statistics do not converge then, and the
+    accuracy stays at chance in evaluation while it looks good in training.
 
-    BatchNorm gets momentum 0.1 everywhere. torchvision's mobilenet_v3 has 0.01, with which the
-    running statistics do not arrive within the few hundred steps of a small fine-tuning, and
-    evaluation stays at chance while training looks fine.
+    Args:
+        backbone: a name in `BACKBONES`.
+        n_classes: C.
+        pooled: whether the body is for the `gap` head. In a vision transformer this body includes
+            the last block, so the native head cannot be used with it.
+
+    Returns:
+        The body and the native head.
     """
     family = BACKBONES[backbone]
     with torch.device("cpu") if family.computes else nullcontext():
@@ -323,28 +348,51 @@ def split(backbone: str, n_classes: int, *, pooled: bool = False) -> tuple[nn.Mo
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.1
     body, head = family.split(network)
-    if pooled and family.pooled is not None:
-        body = family.pooled(network)
+    if pooled and family.pooled_body is not None:
+        body = family.pooled_body(network)
     return body, head
 
 
 def grid(backbone: str, features: Tensor) -> Tensor:
-    """What the body gives → activations A (…, K, h, w): tokens (…, T, K) without the class token
-    in rows of a square; anything else as it is."""
+    """Lay out features as activations.
+
+    Args:
+        backbone: a name in `BACKBONES`.
+        features: (…, K, h, w), or tokens (…, T, K) of a vision transformer.
+
+    Returns:
+        (…, K, h, w): a square of the tokens without the class token; other features unchanged.
+    """
     return square_of(features, before=1) if BACKBONES[backbone].tokens else features
 
 
 def square_of(tokens: Tensor, before: int) -> Tensor:
-    """Tokens (…, T, K) → activations A (…, K, h, h), in rows, without the `before` tokens that
-    come before the image's."""
+    """Lay out tokens as a square, row by row.
+
+    Args:
+        tokens: (…, T, K).
+        before: how many tokens precede those of the image. They are left out.
+
+    Returns:
+        (…, K, h, h) with h² = T − before.
+    """
     patches = tokens[..., before:, :].transpose(-1, -2)  # (…, K, h · h)
     return patches.unflatten(-1, (math.isqrt(patches.shape[-1]), -1))
 
 
 def steps(module: nn.Module, path: str = "") -> list[tuple[str, nn.Module]]:
-    """The modules of a body that run one after another, with their names: a plain `Sequential` is
-    taken apart, its subclasses, which torchvision uses for blocks, are not. Of a vision
-    transformer, the steps of its encoder."""
+    """Return the modules of a body that run one after another, its main line.
+
+    A `Sequential` is replaced by its children, but subclasses of it are not: torchvision uses them
+    for blocks. In a vision transformer the main line is that of the encoder.
+
+    Args:
+        module: the body.
+        path: the name of `module`, in front of all names.
+
+    Returns:
+        (name, module) of each, by torchvision's names.
+    """
     if isinstance(module, Tokens):
         return steps(module.encoder, "encoder")
     if type(module) is not nn.Sequential:
@@ -357,12 +405,12 @@ def steps(module: nn.Module, path: str = "") -> list[tuple[str, nn.Module]]:
 
 
 def imagenet_weights(backbone: str) -> WeightsEnum:
-    """torchvision's official ImageNet weights: version 1 of each, or where there is none (the
-    largest two) the linear classifier on SWAG's features.
+    """Return the official ImageNet weights of torchvision for a backbone.
 
-    Version 2, where there is one, gains on ImageNet by label smoothing and other regularisation,
-    which makes features less useful to a linear classifier (Kornblith et al. 2019, arXiv
-    1805.08974).
+    They are version 1. The two largest networks have no such version; theirs are a linear
+    classifier on SWAG's features. Version 2 is better on ImageNet through label smoothing and
+    other regularisation, which makes features less useful to a linear classifier (Kornblith et
+    al. 2019, arXiv 1805.08974).
     """
     weights = torchvision.models.get_model_weights(backbone)
     first, fallback = "IMAGENET1K_V1", "IMAGENET1K_SWAG_LINEAR_V1"
@@ -370,5 +418,5 @@ def imagenet_weights(backbone: str) -> WeightsEnum:
 
 
 def smallest_image_px(backbone: str) -> int:
-    """The side in px of the smallest image that the backbone takes."""
+    """Return the side in px of the smallest image that the backbone takes."""
     return max(imagenet_weights(backbone).meta["min_size"])

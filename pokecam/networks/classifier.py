@@ -1,4 +1,8 @@
-"""The fine-tuned network: a body that sees, a head that decides, and what is needed to use them."""
+"""The classifier: body, head, and what is needed to use them::
+
+classifier = load_classifier(Path("models/classifier.safetensors"))
+logits = classifier(prepare(pixels))  # (N, S, S, 3) uint8 → (N, C)
+"""
 
 import json
 from collections import OrderedDict
@@ -18,31 +22,40 @@ from pokecam.networks.device import is_out_of_memory
 from pokecam.networks.distributed import SINGLE_PROCESS, Team
 
 HEADS = ("gap", "native")
-# Of `batch_size`: on a CPU more are no faster, on other devices fewer are slower.
+
+# Images in a batch, by type of device. Larger batches are no faster on a CPU; smaller ones are
+# slower on other devices.
 BATCH = {"cpu": 16}
 BATCH_ELSEWHERE = 128
 
-T = TypeVar("T")
-
-# Per colour channel, of ImageNet's images in [0, 1]: what torchvision's weights expect.
+# Mean and standard deviation of each colour channel over the images of ImageNet, in [0, 1]. The
+# weights of torchvision expect images that are normalised with them.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
+# The keys without which a model file is refused. Every version of PokeCAM has written them; the
+# other keys of `description` are missing in old files.
+_REQUIRED_KEYS = ("backbone", "head", "classes", "image_size", "feature_stride")
 
-# Of `description`, what no file of ours was ever without.
-_NEEDED = ("backbone", "head", "classes", "image_size", "feature_stride")
+T = TypeVar("T")
 
 
 class Classifier(nn.Module):
-    """head(body(x)): images x (N, 3, S, S) → logits (N, C).
+    """An image classifier in two halves: images (N, 3, S, S) → logits (N, C) = head(body(images)).
 
-    body: x → what the head reads, which `grid` lays out as A (N, K, h, w), the activations that
-        maps are made of: what the pooling of the `gap` head averages. It is a tensor of its own
-        that no later operation overwrites, so it can be kept, differentiated, and given to `head`
-        again. Except in vision transformers it is A itself.
-    head: that → logits (N, C), C the number of classes.
-    backbone, head_kind, classes, image_size, feature_stride: what it was built with; image_size
-        S in px.
+    `build_classifier` and `load_classifier` make one.
+
+    Attributes:
+        body: images → features, which the head reads and `grid` lays out as A (N, K, h, w), the
+            activations that maps are made of. In a vision transformer the features are tokens
+            (N, T, K), in all other networks A itself. They are a tensor that no later operation
+            overwrites, so they can be stored, differentiated, and passed to `head` again.
+        head: features → logits (N, C).
+        backbone: the network of torchvision, a name in `backbones.BACKBONES`.
+        head_kind: an entry of `HEADS`, as in `build_classifier`.
+        classes: the names of the C classes, in the order of the logits.
+        image_size: side S in px of the images that the network is meant for.
+        feature_stride: 32, or 16 for A of twice the resolution, as in `build_classifier`.
     """
 
     def __init__(
@@ -66,7 +79,7 @@ class Classifier(nn.Module):
         self.feature_stride = feature_stride
 
     def with_parts(self, body: nn.Module, head: nn.Module) -> "Classifier":
-        """Another body and head under the same description."""
+        """Return a classifier of another body and head that is the same in all other respects."""
         return Classifier(
             body,
             head,
@@ -78,79 +91,111 @@ class Classifier(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits.
+
+        Args:
+            x: (N, 3, S, S), as `prepare` gives it.
+
+        Returns:
+            (N, C).
+        """
         return self.head(self.body(x))
 
     def grid(self, features: Tensor) -> Tensor:
-        """Lay out what the body gave, (N, K, h, w) or tokens, or a gradient with respect to it,
-        with any further dimensions before, as (…, K, h, w)."""
+        """Lay out features, or their gradient, as a grid.
+
+        Args:
+            features: (…, K, h, w), or tokens (…, T, K) in a vision transformer, with any number
+                of dimensions in front.
+
+        Returns:
+            (…, K, h, w).
+        """
         return backbones.grid(self.backbone, features)
 
     @property
     def cam_layer(self) -> str:
-        """The layer that maps are made of, as torchvision calls it: the last of the body, and in a
-        vision transformer the block whose tokens the head reads."""
+        """The layer whose output maps are made of, by torchvision's name.
+
+        It is the last layer of the main line of the body, which in a vision transformer is that
+        of the encoder (`backbones.steps`).
+        """
         return backbones.steps(self.body)[-1][0]
 
     @property
     def linear(self) -> nn.Linear | None:
-        """The linear layer of a head that is average pooling and that layer, so that logits =
-        linear(mean of A over h, w); None for any other head.
-        """
+        """The only layer with weights of the head, if the head is average pooling over A and one
+        linear layer: logits = linear(mean of A over h, w). None for any other head."""
         layers = [module for module in self.head.modules() if not list(module.children())]
-        linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
-        pools = [layer for layer in layers if _averages(layer)]
-        others = set(layers) - {*linear, *pools}
-        plain = all(isinstance(layer, nn.Flatten | nn.Dropout | Apply) for layer in others)
-        return linear[0] if len(linear) == len(pools) == 1 and plain else None
+        linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
+        pools = [layer for layer in layers if _is_global_average(layer)]
+        remaining = set(layers) - {*linears, *pools}
+        is_plain = all(isinstance(layer, nn.Flatten | nn.Dropout | Apply) for layer in remaining)
+        return linears[0] if len(linears) == len(pools) == 1 and is_plain else None
 
     @property
     def pool_and_rest(self) -> tuple[nn.Module | None, nn.Module]:
-        """The head's first layer, if that is average pooling over A, and what follows it."""
+        """The first layer of the head if it is average pooling over A, else None; and the layers
+        that follow."""
         first = next(iter(self.head.children()), None)
-        if isinstance(self.head, nn.Sequential) and first is not None and _averages(first):
+        if isinstance(self.head, nn.Sequential) and first is not None and _is_global_average(first):
             return first, self.head[1:]
         return None, self.head
 
     @property
     def last_layer(self) -> nn.Module:
-        """The layer that gives each class its score."""
+        """The layer that computes one logit for each class."""
         name = "linear" if self.head_kind == "gap" else BACKBONES[self.backbone].last
         return self.head.get_submodule(name)
 
 
-def _averages(layer: nn.Module) -> bool:
-    whole = isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size in (1, (1, 1))
-    return whole or isinstance(layer, GlobalAverage)
+def _is_global_average(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.AdaptiveAvgPool2d):
+        return layer.output_size in (1, (1, 1))
+    return isinstance(layer, GlobalAverage)
 
 
 def build_classifier(
     backbone: str, head: str, classes: Sequence[str], image_size: int, feature_stride: int = 32
 ) -> Classifier:
-    """Build a classifier with fresh weights.
+    """Build a classifier with random weights.
 
-    backbone: a name in `backbones.BACKBONES`.
-    head: `gap`: global average pooling and one linear layer (Zhou et al. 2015, arXiv 1512.04150);
-        `native`: torchvision's own, with a new last layer.
-    classes: names in the order of the logits.
-    image_size: side in px of the images it is meant for.
-    feature_stride: 32 for the network as it is, 16 for activations of twice the resolution
-        (`strides.refine`).
+    Example::
 
-    Raises `InputError` if the backbone does not take images of that size, or cannot be given
-    that stride.
+        classifier = build_classifier("resnet18", "gap", ["Ant", "Bee"], image_size=224)
+
+    Args:
+        backbone: a name in `backbones.BACKBONES`.
+        head: `gap` is global average pooling and one linear layer (Zhou et al. 2015,
+            arXiv 1512.04150), the head that CAM needs. `native` is the head of torchvision, with
+            a last layer for these classes.
+        classes: the names of the classes, in the order of the logits.
+        image_size: side S in px of the images that the network is meant for.
+        feature_stride: 32 leaves the network as it is. 16 makes the sides of the activations a
+            16th of those of the image, twice what most networks have (`dilation.refine`).
+
+    Returns:
+        The classifier, in training mode and memory format channels_last.
+
+    Raises:
+        InputError: the backbone does not take images of this size, or its stride cannot be
+            changed.
     """
     smallest = backbones.smallest_image_px(backbone)
     if image_size < smallest or (BACKBONES[backbone].one_size and image_size > smallest):
-        takes = f"{smallest} only" if BACKBONES[backbone].one_size else f"{smallest} and more"
-        raise InputError(f"image_size: {image_size} does not fit {backbone}, which takes {takes}")
-    body, decide = backbones.split(backbone, len(classes), pooled=head == "gap")
+        sizes = f"only {smallest}" if BACKBONES[backbone].one_size else f"{smallest} or more"
+        raise InputError(
+            f"image_size: {image_size} does not fit {backbone}, which takes {sizes} px; change "
+            f"image_size or the backbone"
+        )
+    body, head_module = backbones.split(backbone, len(classes), pooled=head == "gap")
     if feature_stride == 16:
         dilation.refine(body, backbone)
     if head == "gap":
-        decide = _gap_head(backbone, _channels(backbone, body), len(classes))
+        head_module = _gap_head(backbone, _n_channels(backbone, body), len(classes))
     classifier = Classifier(
         body,
-        decide,
+        head_module,
         backbone=backbone,
         head_kind=head,
         classes=classes,
@@ -161,17 +206,22 @@ def build_classifier(
 
 
 def prepare(pixels: Tensor) -> Tensor:
-    """Pixels (N, S, S, 3) uint8 → network input (N, 3, S, S) float32, normalised, channels_last.
+    """Convert pixels to the input of a network: x = (pixels / 255 − `MEAN`) / `STD` per channel.
 
-    The permuted view of pixels in memory order is channels_last already: nothing is copied twice.
+    Args:
+        pixels: (N, S, S, 3) uint8 in RGB, on any device. They are not changed.
+
+    Returns:
+        (N, 3, S, S) float32, on the same device, in memory format channels_last.
     """
+    # The permuted view of pixels is channels_last already, so they are copied only once.
     scale = 255 * torch.tensor(STD, device=pixels.device).view(3, 1, 1)
     shift = 255 * torch.tensor(MEAN, device=pixels.device).view(3, 1, 1)
     return pixels.permute(0, 3, 1, 2).float().sub_(shift).div_(scale)
 
 
 def batch_size(classifier: Classifier) -> int:
-    """Images that run through the network at once, where nothing is learnt."""
+    """Return how many images go through the network at once where it does not learn."""
     return BATCH.get(next(classifier.parameters()).device.type, BATCH_ELSEWHERE)
 
 
@@ -181,12 +231,20 @@ def in_batches(
     rows: np.ndarray,
     run: Callable[[Tensor, slice], T],
 ) -> Iterator[tuple[int, T]]:
-    """Yield (where it begins in rows, what `run` made of it) for one batch after another.
+    """Apply a function to images, one batch after another.
 
-    pixels: (M, S, S, 3) uint8, memory-mapped or not. rows: (N,) int. run: gets network input
-    (n, 3, S, S) on the device that the classifier is on, and where these images are in rows. A
-    batch that does not fit into that device's memory is run again as two halves, and so are those
-    after it.
+    A batch that does not fit into memory is run again as two halves. All later batches have half
+    the size, too.
+
+    Args:
+        classifier: the network. It decides the device and the size of a batch.
+        pixels: (M, S, S, 3) uint8, memory-mapped or not.
+        rows: (N,) int, the rows of `pixels` to run on.
+        run: the function of a batch: network input (n, 3, S, S) on the device of the classifier,
+            and the slice of `rows` that these images are.
+
+    Yields:
+        The index in `rows` at which the batch begins, and what `run` returned for it.
     """
     device = next(classifier.parameters()).device
     size, start = batch_size(classifier), 0
@@ -207,22 +265,42 @@ def in_batches(
 def predict(
     classifier: Classifier, pixels: np.ndarray, rows: np.ndarray, team: Team = SINGLE_PROCESS
 ) -> Tensor:
-    """Logits (N, C) of the images in some rows of `pixels` (M, S, S, 3) uint8, on the CPU.
+    """Compute the logits of images, in batches.
 
-    Runs on the device the classifier is on, a batch at a time, so pixels may be memory-mapped.
-    The processes of the team, which must all ask, share the images; each gets all logits. The
-    classifier is put into evaluation mode.
+    Example::
+
+        logits = predict(classifier, pixels, np.arange(len(pixels)))
+        probabilities = logits.softmax(dim=1)
+
+    Args:
+        classifier: the network. It is put into evaluation mode and runs on the device it is on.
+        pixels: (M, S, S, 3) uint8, memory-mapped or not.
+        rows: (N,) int, the rows of `pixels` to classify.
+        team: the processes that share the images. All of them must call this function, and each
+            gets all logits.
+
+    Returns:
+        (N, C) on the CPU, in the order of `rows`.
     """
     classifier.eval()
-    own = rows[team.share(len(rows))]
-    run = in_batches(classifier, pixels, own, lambda x, _: classifier(x).cpu())
-    logits = [torch.empty(0, len(classifier.classes)), *(logits for _, logits in run)]
+    share = rows[team.share(len(rows))]
+    batches = in_batches(classifier, pixels, share, lambda x, _: classifier(x).cpu())
+    logits = [torch.empty(0, len(classifier.classes)), *(logits for _, logits in batches)]
     return team.all_gather(torch.cat(logits), len(rows))
 
 
 def preprocessing(size_px: int) -> dict[str, Any]:
-    """What becomes of an image before the network sees it (`packing.geometry.letterbox`, then
-    `prepare`), in words and numbers for whoever reads a model file with another program."""
+    """Describe how an image becomes the input of the network.
+
+    The steps are `data.packed.letterbox.letterbox` and `prepare`. The description is for programs
+    that use a model file without PokeCAM.
+
+    Args:
+        size_px: side S of the input.
+
+    Returns:
+        Words and numbers that JSON can hold; docs/model-file.md explains the keys.
+    """
     return {
         "colours": "RGB",
         "size_px": size_px,
@@ -236,7 +314,8 @@ def preprocessing(size_px: int) -> dict[str, Any]:
 
 
 def description(classifier: Classifier) -> dict[str, str]:
-    """What a file says of the network in it; docs/model-file.md explains the keys."""
+    """Return the metadata of a model file with this network; docs/model-file.md explains the
+    keys."""
     return {
         "backbone": classifier.backbone,
         "head": classifier.head_kind,
@@ -249,9 +328,16 @@ def description(classifier: Classifier) -> dict[str, str]:
 
 
 def save_classifier(classifier: Classifier, path: Path, *, weights: str) -> None:
-    """Write weights and everything else that `load_classifier` needs as a safetensors file.
+    """Write a classifier to a safetensors file.
 
-    weights: a word on where the fine-tuning started.
+    The file holds the weights, and in its metadata everything else that `load_classifier` or
+    another program needs (`description`). The same classifier gives the same bytes.
+
+    Args:
+        classifier: the network, on any device.
+        path: the file, which is replaced if it exists.
+        weights: the pretrained weights that fine-tuning started from, as `weights` in params.yaml
+            names them.
     """
     metadata = description(classifier) | {"weights": weights}
     state = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
@@ -259,65 +345,80 @@ def save_classifier(classifier: Classifier, path: Path, *, weights: str) -> None
 
 
 def load_classifier(path: Path) -> Classifier:
-    """Return the classifier that `save_classifier` wrote, on the CPU, in evaluation mode.
+    """Read the classifier that `save_classifier` wrote.
 
-    Raises `InputError` if the file is missing, damaged, or not one of ours.
+    Reading runs no code that is in the file.
+
+    Args:
+        path: the safetensors file.
+
+    Returns:
+        The classifier on the CPU, in evaluation mode.
+
+    Raises:
+        InputError: the file is missing, damaged, or not written by `save_classifier`.
     """
     state, metadata = safetensors_file.read_safetensors(path)
-    missing = [key for key in _NEEDED if key not in metadata]
+    missing = [key for key in _REQUIRED_KEYS if key not in metadata]
     if missing:
         raise InputError(
-            f"{path} is not a classifier of PokeCAM: it does not say its {', '.join(missing)}"
+            f"{path} is not a classifier of PokeCAM: its metadata lack {', '.join(missing)}; "
+            f"give a file that the train stage wrote"
         )
     try:
-        classifier = _described(metadata)
+        classifier = _build_without_weights(metadata)
     except ValueError as error:
         raise InputError(
-            f"{path} describes a network that this version of PokeCAM does not know: {error}"
+            f"{path} describes a network that this version of PokeCAM does not support: {error}"
         ) from None
     shapes = {name: tensor.shape for name, tensor in state.items()}
     if shapes != {name: tensor.shape for name, tensor in classifier.state_dict().items()}:
-        raise InputError(f"{path} says that it is a {classifier.backbone}, but its tensors are not")
+        raise InputError(
+            f"{path}: the metadata describe a {classifier.backbone} with "
+            f"{len(classifier.classes)} classes, but the tensors are of another network; "
+            f"give the file as the train stage wrote it"
+        )
     classifier.load_state_dict(state, assign=True)
     return classifier.to(memory_format=torch.channels_last).eval()
 
 
-def _described(metadata: Mapping[str, str]) -> Classifier:
-    """The network that the metadata describe, without content.
+def _build_without_weights(metadata: Mapping[str, str]) -> Classifier:
+    """Build the network that the metadata describe, with tensors that have shapes but no values.
 
-    Raises `ValueError` for metadata that `save_classifier` would not write.
+    Raises:
+        ValueError: `save_classifier` does not write such metadata.
     """
     size_px, classes = int(metadata["image_size"]), json.loads(metadata["classes"])
-    # Files from before there was this key were prepared in the same way.
-    prepared = json.loads(metadata.get("preprocessing", json.dumps(preprocessing(size_px))))
-    for what, told, known in (
+    # Old files lack this key. Their images were prepared in the same way.
+    steps = json.loads(metadata.get("preprocessing", json.dumps(preprocessing(size_px))))
+    for key, value, is_supported in (
         ("backbone", metadata["backbone"], metadata["backbone"] in BACKBONES),
         ("head", metadata["head"], metadata["head"] in HEADS),
         ("classes", classes, isinstance(classes, list)),
-        ("preprocessing", prepared, prepared == preprocessing(size_px)),
+        ("preprocessing", steps, steps == preprocessing(size_px)),
     ):
-        if not known:
-            raise ValueError(f"{what} {told}")
-    with torch.device("meta"):  # no time spent on fresh weights that are replaced at once
+        if not is_supported:
+            raise ValueError(f"{key} {value}")
+    with torch.device("meta"):  # random weights would take time and be replaced at once
         stride = int(metadata["feature_stride"])
         return build_classifier(metadata["backbone"], metadata["head"], classes, size_px, stride)
 
 
-def _gap_head(backbone: str, channels: int, n_classes: int) -> nn.Sequential:
+def _gap_head(backbone: str, n_channels: int, n_classes: int) -> nn.Sequential:
     layout = (
         {"grid": Apply(partial(backbones.grid, backbone))} if BACKBONES[backbone].tokens else {}
     )
     return nn.Sequential(
-        OrderedDict(**layout, pool=GlobalAverage(), linear=nn.Linear(channels, n_classes))
+        OrderedDict(**layout, pool=GlobalAverage(), linear=nn.Linear(n_channels, n_classes))
     )
 
 
 @torch.no_grad()
-def _channels(backbone: str, body: nn.Module) -> int:
-    """K of the body's activations, found by showing it a black image."""
+def _n_channels(backbone: str, body: nn.Module) -> int:
+    """Return K of the activations, by running the body on an image of zeros."""
     size_px = backbones.smallest_image_px(backbone)
     image = torch.zeros(1, 3, size_px, size_px, device=next(body.parameters()).device)
     body.eval()
-    channels = backbones.grid(backbone, body(image)).shape[1]
+    n_channels = backbones.grid(backbone, body(image)).shape[1]
     body.train()
-    return channels
+    return n_channels

@@ -1,4 +1,4 @@
-"""The device that computes: the only place that knows what devices are called."""
+"""Devices: which one computes, and what is special about each. Only this module names them."""
 
 import ctypes
 import os
@@ -16,52 +16,69 @@ from pokecam.common.params import Settings, one_of
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
-RESIDENT = 0.25  # of a GPU's free memory: images to train on that take no more are kept there
+# Training images stay on the GPU if they take at most this fraction of its free memory.
+RESIDENT = 0.25
 
-# Numbers of glibc's mallopt(3).
+# Parameters of glibc's mallopt(3).
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 
 
 class DeviceSettings(Settings):
-    """What every stage that runs a network reads of params.yaml."""
+    """The parameter that all stages read that run a network."""
 
     device: Annotated[str, one_of(DEVICES)]
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device called `name`; `auto` is the first present of cuda, mps, cpu.
+    """Return a device, and set up PyTorch for it.
 
-    Raises `InputError` if this machine has no such device.
+    On CUDA the deterministic algorithms are switched on. On a CPU memory that is freed is kept
+    for reuse.
+
+    Args:
+        name: an entry of `DEVICES`. `auto` is the first of cuda, mps and cpu that this machine
+            has.
+
+    Raises:
+        InputError: this machine has no such device.
     """
-    present = [
+    available = [
         device
-        for device, available in (
+        for device, is_available in (
             ("cuda", torch.cuda.is_available()),
             ("mps", torch.backends.mps.is_available()),
             ("cpu", True),
         )
-        if available
+        if is_available
     ]
-    if name != "auto" and name not in present:
+    if name != "auto" and name not in available:
         raise InputError(
-            f"device: {name} is not available here; available: auto, {', '.join(present)}"
+            f"device: {name} is not available on this machine; set it to auto or "
+            f"{' or '.join(available)}"
         )
-    device = torch.device(present[0] if name == "auto" else name)
+    device = torch.device(available[0] if name == "auto" else name)
     if device.type == "cpu":
         _keep_freed_memory()
     if device.type == "cuda":
-        _compute_alike()
+        _use_deterministic_algorithms()
     return device
 
 
 def image_reader(
     pixels: np.ndarray, rows: np.ndarray, device: torch.device
 ) -> Callable[[np.ndarray], Tensor]:
-    """A function of indices (n,) that gives the images pixels[rows[indices]], (n, S, S, 3) uint8,
-    on `device`: from a copy that stays there, if it is a GPU with room for it.
+    """Return a function that reads images by index.
 
-    pixels: (M, S, S, 3) uint8, memory-mapped or not. rows: (N,) int.
+    If the device is a GPU with enough free memory (`RESIDENT`), all images are copied to it once.
+
+    Args:
+        pixels: (M, S, S, 3) uint8, memory-mapped or not.
+        rows: (N,) int, the rows of `pixels` that will be read.
+        device: where the images are needed.
+
+    Returns:
+        indices (n,) → the images pixels[rows[indices]], (n, S, S, 3) uint8 on the device.
     """
     if len(rows) * pixels[:1].nbytes > RESIDENT * _free_bytes(device):
         return lambda indices: torch.from_numpy(pixels[rows[indices]]).to(device)
@@ -70,15 +87,24 @@ def image_reader(
 
 
 def _free_bytes(device: torch.device) -> int:
-    """Of the device's own memory; 0 where it shares the computer's."""
+    """Return the free memory of a GPU; 0 for a device that has no memory of its own."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
 @contextmanager
 def thread_pool(device: torch.device) -> Iterator[ThreadPoolExecutor]:
-    """Threads that compute on one core each: as many as PyTorch would take for one operation, or a
-    single one where a GPU computes. For tasks of many small operations, which many cores hardly
-    speed up one by one; their results are the same to the bit with any number of threads."""
+    """Run tasks in parallel threads, each of which computes on one core.
+
+    This suits tasks of many small operations, which several cores hardly speed up one by one.
+    The results are the same to the bit for any number of threads.
+
+    Args:
+        device: where the tasks compute. On a CPU there are as many threads as PyTorch uses for
+            one operation, on other devices there is a single one.
+
+    Yields:
+        The threads.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -89,49 +115,54 @@ def thread_pool(device: torch.device) -> Iterator[ThreadPoolExecutor]:
 
 
 def mixed_precision(network: nn.Module) -> torch.autocast:
-    """Context for the forward pass of training `network`: convolutions and matrix products in
-    bfloat16 where that is faster, float32 elsewhere.
+    """Return the context for the forward pass of training.
 
-    Faster are GPUs that have it, and CPUs that multiply in it, where they take half the time; but
-    not for networks with grouped convolutions, whose bfloat16 gradient takes many times as long
-    on a CPU.
+    In it, convolutions and matrix products run in bfloat16 where that is faster, otherwise in
+    float32. bfloat16 is faster on GPUs that support it, and on CPUs with instructions for it, which
+    take half the time. It is much slower on a CPU for the gradient of grouped convolutions.
+
+    Args:
+        network: the network to train, on its device.
     """
     device = next(network.parameters()).device
     if device.type == "cuda":
-        faster = torch.cuda.is_bf16_supported(including_emulation=False)
+        is_faster = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        # Not in every torch that will do.
-        able: Mapping = getattr(torch.cpu, "get_capabilities", dict)()
-        grouped = any(getattr(module, "groups", 1) > 1 for module in network.modules())
-        faster = device.type == "cpu" and not grouped
-        faster = faster and any(able.get(f"{unit}_bf16") for unit in ("avx512", "amx"))
-    return torch.autocast(device.type, torch.bfloat16, enabled=faster)
+        # Not every version of torch that works has this function.
+        capabilities: Mapping = getattr(torch.cpu, "get_capabilities", dict)()
+        has_bf16 = any(capabilities.get(f"{unit}_bf16") for unit in ("avx512", "amx"))
+        is_grouped = any(getattr(module, "groups", 1) > 1 for module in network.modules())
+        is_faster = device.type == "cpu" and has_bf16 and not is_grouped
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_faster)
 
 
 def inference_precision(device: torch.device) -> torch.dtype:
-    """What bodies compute in for maps: float16, whose 11 significant bits are enough for them, on
-    CUDA devices, float32 elsewhere."""
+    """Return the type in which the body of a network computes where maps are made.
+
+    It is float16 on CUDA, whose 11 significant bits are enough for maps, and float32 elsewhere.
+    """
     return torch.float16 if device.type == "cuda" else torch.float32
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether PyTorch says that a tensor did not fit into memory."""
+    """Return whether an error of PyTorch means that a tensor did not fit into memory."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _compute_alike() -> None:
-    """Let CUDA compute the same bits in every run. Operations that cannot (the gradient of VGG's
-    and AlexNet's adaptive pooling) say so in a warning of PyTorch's."""
+def _use_deterministic_algorithms() -> None:
+    """Let CUDA compute the same bits in every run.
+
+    PyTorch warns of operations that cannot: the gradient of adaptive pooling in VGG and AlexNet.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def _keep_freed_memory() -> None:
-    """Have malloc keep what is freed for the next batch.
+    """Let malloc keep freed memory for the next batch, if the C library is glibc.
 
-    By default glibc gives every block above 32 MB back to the system and gets it again, page by
-    page, in the next step: a third of the time of training mobilenet_v2 with 16 images a step.
-    Other C libraries are left as they are.
+    By default glibc returns every block above 32 MB to the system, and gets it back page by page
+    in the next step. That is a third of the time of training mobilenet_v2 with 16 images a step.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

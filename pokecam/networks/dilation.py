@@ -1,4 +1,4 @@
-"""Finer activations: the last stride of a network replaced by dilation."""
+"""Activations of a higher resolution: the last stride of a network is replaced by dilation."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ _PROBE_PX = 256
 
 @dataclass(frozen=True)
 class _Step:
-    """One convolution or pooling as it ran, with the sides of what went in and what came out."""
+    """A convolution or pooling that ran, and the sides of its input and of its output."""
 
     module: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
     side_in: int
@@ -21,19 +21,25 @@ class _Step:
 
 
 def refine(body: nn.Module, backbone: str) -> None:
-    """Double the resolution of what `body` gives, in place, if it is a 32nd of the image's.
+    """Double the resolution of the activations, from a 32nd of the image to a 16th, in place.
 
-    The last layers that halve the resolution do so no more, and every convolution after them
-    looks at pixels twice as far apart, so that it sees what it saw before (Yu and Koltun 2015,
-    arXiv 1511.07122; Zhou et al. 2015, arXiv 1512.04150, §3.1 ask for a finer last layer). No
-    weight changes its shape. A body with a 16th already (VGG, AlexNet, SqueezeNet) is left alone.
+    The last layers that halve the resolution get stride 1. Every convolution after them gets twice
+    the dilation, so that it reads the same positions of the image as before (Yu and Koltun 2015,
+    arXiv 1511.07122). Zhou et al. 2015, arXiv 1512.04150, §3.1 ask for a finer last layer. No
+    weight changes its shape.
 
-    Raises `InputError` if the network cannot be changed so.
+    Args:
+        body: the network without its head. It is not changed if its activations have a 16th of
+            the image already (VGG, AlexNet, SqueezeNet).
+        backbone: a name in `backbones.BACKBONES`.
+
+    Raises:
+        InputError: the network cannot be changed in this way.
     """
     family = BACKBONES[backbone]
     if family.one_layer or family.one_size:
         raise _impossible(backbone)
-    steps = _run(body)
+    steps = _record_steps(body)
     side = steps[-1].side_out
     if _PROBE_PX / side < 24:
         return
@@ -41,21 +47,21 @@ def refine(body: nn.Module, backbone: str) -> None:
         if step.side_in > side and step.side_out == side:
             _stop_halving(step.module, backbone)
         elif step.side_in == side and isinstance(step.module, nn.Conv2d):
-            _spread(step.module)
+            _double_dilation(step.module)
     try:
-        finer = _run(body)[-1].side_out
+        new_side = _record_steps(body)[-1].side_out
     except RuntimeError:
-        finer = 0
-    if finer != 2 * side:
+        new_side = 0
+    if new_side != 2 * side:
         raise _impossible(backbone)
 
 
-def _run(body: nn.Module) -> list[_Step]:
-    """The convolutions and poolings of `body` in the order in which they run."""
+def _record_steps(body: nn.Module) -> list[_Step]:
+    """Return the convolutions and poolings of a body in the order in which they run."""
     steps: list[_Step] = []
 
-    def record(module: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
-        steps.append(_Step(module, given[0].shape[-1], result.shape[-1]))  # type: ignore[arg-type]
+    def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        steps.append(_Step(module, inputs[0].shape[-1], output.shape[-1]))  # type: ignore[arg-type]
 
     hooks = [
         module.register_forward_hook(record)
@@ -72,7 +78,8 @@ def _run(body: nn.Module) -> list[_Step]:
 
 def _stop_halving(module: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, backbone: str) -> None:
     if isinstance(module, nn.Conv2d):
-        if any(side % 2 == 0 for side in module.kernel_size):  # no middle: half a pixel off
+        # A kernel of even side has no central pixel: its output would be half a pixel off.
+        if any(side % 2 == 0 for side in module.kernel_size):
             raise _impossible(backbone)
         module.stride = (1, 1)
         return
@@ -81,9 +88,9 @@ def _stop_halving(module: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, backbone: str
         module.kernel_size = 1
 
 
-def _spread(module: nn.Conv2d) -> None:
-    module.dilation = tuple(2 * step for step in module.dilation)
-    module.padding = tuple(2 * int(side) for side in module.padding)
+def _double_dilation(module: nn.Conv2d) -> None:
+    module.dilation = tuple(2 * pixels for pixels in module.dilation)
+    module.padding = tuple(2 * int(pixels) for pixels in module.padding)
 
 
 def _impossible(backbone: str) -> InputError:

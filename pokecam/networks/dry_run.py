@@ -1,4 +1,4 @@
-"""Looking at a network without leaving a trace in it."""
+"""Examining a network without changing it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module and its children into evaluation mode; at the end each has its own mode back."""
+    """Put a module and its children into evaluation mode; restore the mode of each at the end."""
     training = [child for child in module.modules() if child.training]
     try:
         for child in training:
@@ -21,14 +21,21 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def run_without_content(module: nn.Module, size_px: int) -> Tensor:
-    """Run `module` in evaluation mode on an image of `size_px` pixels, with tensors that have a
-    shape and nothing in them: for what hooks and modes can see of it. Costs next to nothing.
+    """Run a module on tensors that have a shape but no values (the "meta" device).
 
-    Returns the result, as empty as the rest.
+    This is fast and takes no memory. Hooks see which modules run, and the shapes.
+
+    Args:
+        module: images → result. It runs in evaluation mode and is not changed.
+        size_px: side of the image it runs on.
+
+    Returns:
+        The result, without values either.
     """
     tensors = module.state_dict(keep_vars=True)
     empty = {id(tensor): torch.empty_like(tensor, device="meta") for tensor in tensors.values()}
-    state = {name: empty[id(tensor)] for name, tensor in tensors.items()}  # what is shared stays so
+    # By id, so that weights that several modules share stay shared.
+    state = {name: empty[id(tensor)] for name, tensor in tensors.items()}
     dtype = next(module.parameters()).dtype
     x = torch.empty(1, 3, size_px, size_px, dtype=dtype, device="meta")
     with evaluating(module), torch.no_grad():

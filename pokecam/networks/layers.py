@@ -11,19 +11,24 @@ from pokecam.networks.dry_run import run_without_content
 
 
 def at(classifier: Classifier, layer: str | None) -> Classifier:
-    """The same network with its body ending after `layer`, and the rest in its head.
+    """Move the border between body and head, so that maps are made of another layer.
 
-    layer: as in `after`; None for the default. Modules are shared with `classifier`.
+    Args:
+        classifier: the network.
+        layer: the layer that the body shall end with, as in `after`; None for the default.
 
-    Raises `InputError` for a layer that there is not, or a family whose layers cannot be chosen.
+    Returns:
+        A classifier that computes the same logits and shares the modules of `classifier`.
+
+    Raises:
+        InputError: the network has no such layer, or only its default layer can be used.
     """
     if layer is None or layer == classifier.cam_layer:
         return classifier
     if BACKBONES[classifier.backbone].one_layer:
         raise InputError(
-            f"cam_layer: {layer} given, but of {classifier.backbone} only "
-            f"{classifier.cam_layer} can be used, whose activations form a grid; set cam_layer "
-            f"to null"
+            f"cam_layer: {layer} cannot be used, because only the activations of "
+            f"{classifier.cam_layer} form a grid in {classifier.backbone}; set cam_layer to null"
         )
     rest = after(classifier, layer, parameter="cam_layer")
     line = [module for _, module in steps(classifier.body)]
@@ -33,28 +38,39 @@ def at(classifier: Classifier, layer: str | None) -> Classifier:
 
 
 def after(classifier: Classifier, layer: str, *, parameter: str) -> list[nn.Module]:
-    """What runs after `layer` in the body, one after another.
+    """Return the modules that run after a layer in the main line of the body, in their order.
 
-    layer: a name in torchvision's network, of a layer in the main line or of a row of them such as
-        `layer3`.
-    parameter: where the name was given.
+    Args:
+        classifier: the network.
+        layer: a layer of the main line, or several of them in a row such as `layer3`, by
+            torchvision's name.
+        parameter: the parameter that the name comes from, for the error.
 
-    Raises `InputError` for a layer that there is not.
+    Raises:
+        InputError: the network has no such layer.
     """
     line = steps(classifier.body)
-    last = max((i for i, (path, _) in enumerate(line) if _within(path, layer)), default=None)
+    last = max((i for i, (path, _) in enumerate(line) if _is_within(path, layer)), default=None)
     if last is None:
         paths = [path for path, _ in line]
         raise InputError(
             f"{parameter}: {classifier.backbone} has no layer {layer} in its main line."
-            f"{did_you_mean(layer, paths)} Its layers: {', '.join(paths)}"
+            f"{did_you_mean(layer, paths)} Choose one of its layers: {', '.join(paths)}"
         )
     return [module for _, module in line[last + 1 :]]
 
 
 def last_of_side(classifier: Classifier, least: float) -> str | None:
-    """The last layer in the body's main line whose maps, and those of all layers before it, have
-    at least `least` of the image's side; None if the first has less. Tokens are no maps."""
+    """Return the last layer of the main line before the resolution falls below a limit.
+
+    Args:
+        classifier: the network.
+        least: the limit for the side of the activations, as a fraction of the side of the image.
+
+    Returns:
+        The name of the layer. None if the activations of the first layer are smaller already, or
+        are tokens.
+    """
     line = steps(classifier.body)
     sides: dict[str, int] = {}
     hooks = [
@@ -68,16 +84,16 @@ def last_of_side(classifier: Classifier, least: float) -> str | None:
     finally:
         for hook in hooks:
             hook.remove()
-    # A convolution without padding loses some pixels at the border.
-    wanted = 0.9 * least * classifier.image_size
-    large = list(itertools.takewhile(lambda path: sides.get(path, 0) >= wanted, dict(line)))
+    # 10 % less is allowed, because a convolution without padding loses pixels at the border.
+    limit = 0.9 * least * classifier.image_size
+    large = list(itertools.takewhile(lambda path: sides.get(path, 0) >= limit, dict(line)))
     return large[-1] if large else None
 
 
 def _side(output: Tensor) -> int:
-    """Of a map, channels first (N, K, h, w) or, in Swin, last (N, h, w, K); 0 of tokens."""
+    """Return the side of activations (N, K, h, w), or (N, h, w, K) in Swin; 0 for tokens."""
     return sorted(output.shape[1:])[1] if output.ndim == 4 else 0
 
 
-def _within(path: str, layer: str) -> bool:
+def _is_within(path: str, layer: str) -> bool:
     return path == layer or path.startswith(layer + ".")

@@ -1,13 +1,13 @@
-"""The weights that fine-tuning starts from, checked against the network they are for.
+"""Pretrained weights: where they come from, and whether they fit the backbone.
 
-All come as a state with torchvision's names, without the classifier's last layer.
+They are a state: tensors by torchvision's names, without the last layer of the network.
 """
 
 import hashlib
 import logging
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,63 +24,82 @@ from pokecam.networks.classifier import Classifier
 
 State = dict[str, Tensor]
 
-SHIPPED = Path("pretrained")
-_SHOWN = 4  # names listed in a message before "and n more"
+SHIPPED_FOLDER = Path("pretrained")
+_MAX_NAMES = 4  # of tensors, that a message lists
 _OLD_MAGIC = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
-_WANTED = "needed is a state of tensors, torch.save(model.state_dict(), path), or safetensors"
+_ADVICE = (
+    "give a state dict as torch.save(model.state_dict(), path) writes it, or a .safetensors file"
+)
 
 log = logging.getLogger(__name__)
 
 
 class WeightsSettings(Settings):
-    """backbone: a name in `BACKBONES`; weights: a word of `SOURCES` or a file."""
+    """The backbone, and its pretrained weights as in `fetch_weights`."""
 
     backbone: Annotated[str, one_of(BACKBONES)]
     weights: str
 
 
-def fetch_weights(weights: str, backbone: str, shipped: Path = SHIPPED) -> State:
-    """Return the weights to start from: float32 tensors by torchvision's names.
+def fetch_weights(weights: str, backbone: str, folder: Path = SHIPPED_FOLDER) -> State:
+    """Load pretrained weights and check that they fit a backbone.
 
-    weights: `drawn` (the file of this backbone in the folder `shipped`), `imagenet` (torchvision's
-        official ones, through torch.hub's cache), `none` (an empty state), or the path of a .pth
-        or .safetensors file, which is read without executing any code in it.
+    Args:
+        weights: `drawn`, the weights that are shipped with the project; `imagenet`, the official
+            weights of torchvision, which torch.hub downloads to its cache; `none`; or the path of
+            a .pth or .safetensors file. No code in the file is run.
+        backbone: a name in `BACKBONES`.
+        folder: where the shipped weights are.
 
-    The state has every tensor of the body; of the head the hidden layers, if the weights have all
-    of them in torchvision's shapes; never the last layer.
+    Returns:
+        float32 tensors by torchvision's names: all tensors of the body, and the hidden layers of
+        the head if all of them are there in torchvision's shapes. The last layer is left out. For
+        `none` it is empty.
 
-    Raises `InputError` if the weights cannot be had, or do not fit the backbone: the message names
-    the tensors that are missing, superfluous or of another shape, and the backbone they do fit.
+    Raises:
+        InputError: the weights cannot be loaded, or do not fit the backbone. The message names
+            tensors that are missing, superfluous or of another shape, and a backbone that fits.
     """
     if weights == "none":
         return {}
-    source = SOURCES.get(weights)
-    state = source(backbone, shipped) if source else _from_file(Path(weights))
+    load = NAMED_WEIGHTS.get(weights)
+    state = load(backbone, folder) if load else _load_file(Path(weights))
     return check_weights(state, backbone, weights)
 
 
 def check_weights(state: Mapping[str, Tensor], backbone: str, origin: str) -> State:
-    """Return `state` as float32 without what the classifier's head has of its own.
+    """Check that tensors fit a backbone, and return those that fine-tuning starts from.
 
-    BatchNorm's `num_batches_tracked`, which some formats leave out, counts batches and decides
-    nothing while a momentum is set: it may be missing and is then 0.
+    `num_batches_tracked` of BatchNorm may be missing and is 0 then. It counts batches, which has
+    no influence where a momentum is set, and some file formats leave it out.
 
-    Raises `InputError` as `fetch_weights` does, also for values that are not finite.
+    Args:
+        state: tensors by torchvision's names.
+        backbone: a name in `BACKBONES`.
+        origin: where the tensors come from, for messages.
+
+    Returns:
+        As `fetch_weights`.
+
+    Raises:
+        InputError: the tensors do not fit the backbone, or have values that are not finite.
     """
-    layout = Layout.of(backbone)
+    layout = Layout.of_backbone(backbone)
     state = {
         name: tensor
         for name, tensor in state.items()
-        if name.split(".")[0] not in BACKBONES[backbone].aside
+        if _first_part(name) not in BACKBONES[backbone].auxiliary
     }
-    body = {name: tensor for name, tensor in state.items() if not layout.in_head(name)}
-    if fault := layout.fault(body):
-        raise InputError(f"{origin}: {fault}{_other_backbone(state, backbone)}")
+    body = {name: tensor for name, tensor in state.items() if not layout.has_in_head(name)}
+    if mismatch := layout.describe_mismatch(body):
+        raise InputError(
+            f"{origin} does not fit {backbone}: {mismatch}. {_suggest_backbone(state, backbone)}"
+        )
     head = {name: state[name] for name in state.keys() - body.keys() - layout.last}
     if layout.hidden and {name: tuple(head[name].shape) for name in head} == layout.hidden:
         body |= head
     elif head:
-        log.warning("%s: the hidden layers of the classifier are not used: %s", origin, _few(head))
+        log.warning("%s: the hidden layers of the head are not used: %s", origin, _list_names(head))
     for name in layout.body.keys() - body.keys():
         body[name] = torch.tensor(0)
     for name, tensor in body.items():
@@ -93,8 +112,13 @@ def check_weights(state: Mapping[str, Tensor], backbone: str, origin: str) -> St
 
 
 def apply_weights(state: Mapping[str, Tensor], classifier: Classifier) -> None:
-    """Copy a state that `fetch_weights` gave into `classifier`: the body, and with a native head
-    its hidden layers if the state has them. An empty state changes nothing."""
+    """Copy pretrained weights into a classifier, in place.
+
+    Args:
+        state: as `fetch_weights` returns it. An empty state changes nothing.
+        classifier: its body is overwritten, and the hidden layers of a native head if the state
+            holds them.
+    """
     if not state:
         return
     names = classifier.body.state_dict().keys()
@@ -105,41 +129,57 @@ def apply_weights(state: Mapping[str, Tensor], classifier: Classifier) -> None:
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], backbone: str, weights: str) -> None:
-    """Write a state as a safetensors file that says its backbone and where it came from."""
-    origin = weights if weights in (*SOURCES, "none") else Path(weights).name
+    """Write pretrained weights to a safetensors file.
+
+    Args:
+        path: the file.
+        state: as `fetch_weights` returns it.
+        backbone: the backbone, for the metadata of the file.
+        weights: where the weights come from, as in `fetch_weights`. The metadata keep the name of
+            a file, without its folder.
+    """
+    origin = weights if weights in (*NAMED_WEIGHTS, "none") else Path(weights).name
     safetensors_file.write_safetensors(path, state, {"backbone": backbone, "weights": origin})
 
 
 def read_weights(path: Path, backbone: str) -> tuple[State, str]:
-    """Return the state that `write_weights` wrote and the word on where it came from.
+    """Read the file that `write_weights` wrote.
 
-    Raises `InputError` if the file is for another backbone.
+    Returns:
+        The state, and where the weights come from.
+
+    Raises:
+        InputError: the file is missing or damaged, or is for another backbone.
     """
     state, metadata = safetensors_file.read_safetensors(path)
     if metadata.get("backbone") != backbone:
         raise InputError(
-            f"{path} holds weights of {metadata.get('backbone', 'an unnamed network')}, backbone "
-            f"is {backbone}: run the weights stage again (dvc repro weights)"
+            f"{path} holds weights of {metadata.get('backbone', 'an unnamed network')}, but "
+            f"backbone is {backbone}: run the weights stage again (dvc repro weights)"
         )
     return state, metadata["weights"]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Names and shapes of a backbone's tensors: `body`, the head's `hidden` layers, and the names
-    of the `last` layer, whose shape depends on the classes."""
+    """The tensors that a backbone has.
+
+    Attributes:
+        body: name → shape.
+        hidden: name → shape, of the hidden layers of the native head.
+        last: the names of the last layer, whose shapes depend on the classes.
+    """
 
     body: dict[str, tuple[int, ...]]
     hidden: dict[str, tuple[int, ...]]
     last: frozenset[str]
 
     @classmethod
-    def of(cls, backbone: str) -> "Layout":
-        """Shapes of a network that takes no memory."""
+    def of_backbone(cls, backbone: str) -> "Layout":
+        """Return the layout of a backbone, which is built without values."""
         with torch.device("meta"):
-            body, head = (
-                part.state_dict() for part in backbones.split(backbone, n_classes=2, pooled=True)
-            )
+            halves = backbones.split(backbone, n_classes=2, pooled=True)
+            body, head = (half.state_dict() for half in halves)
         head = {name: tensor for name, tensor in head.items() if name not in body}
         prefix = BACKBONES[backbone].last + "."
         last = frozenset(name for name in head if name.startswith(prefix))
@@ -149,44 +189,51 @@ class Layout:
             last,
         )
 
-    def in_head(self, name: str) -> bool:
-        """Whether a tensor of this name belongs to the classifier head (fc.…, classifier.…)."""
-        return name.split(".")[0] in {ours.split(".")[0] for ours in self.last}
+    def has_in_head(self, name: str) -> bool:
+        """Return whether a tensor of this name belongs to the native head (fc.…, classifier.…)."""
+        return _first_part(name) in set(map(_first_part, self.last))
 
-    def fault(self, body: Mapping[str, Tensor]) -> str:
-        """What is wrong with the tensors of a body, in words, or ""."""
+    def describe_mismatch(self, body: Mapping[str, Tensor]) -> str:
+        """Say which tensors of a body do not fit; "" if all fit."""
         optional = {name for name in self.body if name.endswith(".num_batches_tracked")}
         common = body.keys() & self.body.keys()
-        faults = {
-            "missing": self.body.keys() - body.keys() - optional,
-            "superfluous": body.keys() - self.body.keys(),
-            "of another shape": {n for n in common if tuple(body[n].shape) != self.body[n]},
+        mismatches = {
+            "missing tensors": self.body.keys() - body.keys() - optional,
+            "superfluous tensors": body.keys() - self.body.keys(),
+            "tensors of another shape": {n for n in common if tuple(body[n].shape) != self.body[n]},
         }
         return "; ".join(
-            f"{len(names)} tensors {what}: {_few(names)}" for what, names in faults.items() if names
+            f"{len(names)} {kind} ({_list_names(names)})"
+            for kind, names in mismatches.items()
+            if names
         )
 
 
-def _drawn(backbone: str, shipped: Path) -> State:
-    path = shipped / f"{backbone}.safetensors"
+def _load_drawn(backbone: str, folder: Path) -> State:
+    path = folder / f"{backbone}.safetensors"
     if not path.is_file():
-        have = ", ".join(sorted(file.stem for file in shipped.glob("*.safetensors")))
+        names = sorted(file.stem for file in folder.glob("*.safetensors"))
         raise InputError(
-            f"weights: there are no drawn weights for {backbone}. They ship for: {have or 'none'}. "
-            f"Take one of these backbones, or set weights to imagenet, none or a file"
+            f"weights: there are no drawn weights for {backbone}, but for "
+            f"{', '.join(names) or 'no backbone'}. Set backbone to one of these, or weights to "
+            f"imagenet, none or a file"
         )
     return quantised.load_quantised(path)
 
 
-def _imagenet(backbone: str, shipped: Path) -> State:
-    """torch.hub checks the hash of what it downloads, not of what lies in its cache already."""
+def _load_imagenet(backbone: str, folder: Path) -> State:
+    """Load the official weights.
+
+    torch.hub checks the hash of a file that it downloads, but not of a file in its cache. The
+    hash of that file is checked here.
+    """
     official = backbones.imagenet_weights(backbone)
     cached = Path(torch.hub.get_dir(), "checkpoints", Path(official.url).name)
     try:
         state = official.get_state_dict(check_hash=True, weights_only=True, map_location="cpu")
     except (URLError, OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise InputError(
-            f"the ImageNet weights of {backbone} could not be had ({error}): put the file "
+            f"the ImageNet weights of {backbone} cannot be loaded ({error}): put the file "
             f"{official.url} at {cached}"
         ) from None
     expected = cached.stem.rpartition("-")[2]
@@ -198,39 +245,44 @@ def _imagenet(backbone: str, shipped: Path) -> State:
     return state
 
 
-SOURCES: dict[str, Callable[[str, Path], State]] = {"drawn": _drawn, "imagenet": _imagenet}
+# The values of `weights` that are names: (backbone, folder of the shipped weights) → state.
+NAMED_WEIGHTS: dict[str, Callable[[str, Path], State]] = {
+    "drawn": _load_drawn,
+    "imagenet": _load_imagenet,
+}
 
 
-def _from_file(path: Path) -> State:
+def _load_file(path: Path) -> State:
     if not path.is_file():
-        words = (*SOURCES, "none")
+        names = (*NAMED_WEIGHTS, "none")
         raise InputError(
-            f"weights: {path} is neither a file nor one of {', '.join(words)}."
-            f"{did_you_mean(str(path), words)}"
+            f"weights: {path} is neither a file nor one of {', '.join(names)}."
+            f"{did_you_mean(str(path), names)}"
         )
     if path.suffix == ".safetensors":
         return safetensors_file.read_safetensors(path)[0]
-    if not _saved_by_torch(path):
-        raise InputError(f"{path} is no whole file of torch.save: {_WANTED}")
+    if not _is_torch_file(path):
+        raise InputError(f"{path} is not a file of torch.save, or not a whole one: {_ADVICE}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can make the unpickler raise anything
         raise InputError(
             f"{path} was not loaded: it is damaged, or holds objects whose loading could run code "
-            f"({str(error).partition(chr(10))[0]}): {_WANTED}"
+            f"({str(error).partition(chr(10))[0]}): {_ADVICE}"
         ) from None
-    return _plain_state(content, path)
+    return _state_of(content, path)
 
 
-def _saved_by_torch(path: Path) -> bool:
-    """Whether the file begins as torch.save's do, the present ones and those before version 1.6."""
+def _is_torch_file(path: Path) -> bool:
+    """Return whether a file begins like those of torch.save, now or before version 1.6."""
     with path.open("rb") as file:
-        old = file.read(len(_OLD_MAGIC)) == _OLD_MAGIC
-    return old or zipfile.is_zipfile(path)
+        is_old = file.read(len(_OLD_MAGIC)) == _OLD_MAGIC
+    return is_old or zipfile.is_zipfile(path)
 
 
-def _plain_state(content: Any, path: Path) -> State:
-    """The state dict in what `torch.load` gave; training scripts often keep it under a key."""
+def _state_of(content: Any, path: Path) -> State:
+    """Return the state dict in an object of `torch.load`; training scripts often nest it in a
+    dict."""
     if isinstance(content, Mapping):
         content = content.get("state_dict", content.get("model", content))
     if (
@@ -238,27 +290,33 @@ def _plain_state(content: Any, path: Path) -> State:
         or not content
         or not all(isinstance(tensor, Tensor) for tensor in content.values())
     ):
-        raise InputError(f"{path} holds no state dict: names and tensors, as model.state_dict()")
+        raise InputError(f"{path} holds no state dict, which is a dict of tensors: {_ADVICE}")
     return dict(content)
 
 
-def _other_backbone(state: Mapping[str, Tensor], backbone: str) -> str:
-    """A hint which backbone of the table these tensors do fit, or "". The families that would take
-    seconds and gigabytes to look at are left out."""
-    for other in BACKBONES:
-        if BACKBONES[other].computes:
+def _suggest_backbone(state: Mapping[str, Tensor], backbone: str) -> str:
+    """Say which backbone the tensors fit.
+
+    Families that cannot be built without values are not tried: they take seconds and gigabytes.
+    """
+    for candidate in BACKBONES:
+        if BACKBONES[candidate].computes:
             continue
-        layout = Layout.of(other)
-        body = {name: tensor for name, tensor in state.items() if not layout.in_head(name)}
-        if not layout.fault(body):
-            return f". It looks like {other}: set backbone to that"
-    return ""
+        layout = Layout.of_backbone(candidate)
+        body = {name: tensor for name, tensor in state.items() if not layout.has_in_head(name)}
+        if not layout.describe_mismatch(body):
+            return f"It fits {candidate}: set backbone to that"
+    return f"Give weights of {backbone} with torchvision's names"
 
 
-def _few(names: Any) -> str:
+def _first_part(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _list_names(names: Iterable[str]) -> str:
     names = sorted(names)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(names[:_MAX_NAMES]) + more
 
 
 def _sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Safetensors files with the same bytes every time."""
+"""Safetensors files whose bytes depend only on their content."""
 
 import json
 import struct
@@ -16,7 +16,13 @@ from pokecam.common.files import whole_file
 def write_safetensors(
     path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
 ) -> None:
-    """Write named tensors and text metadata, whole or not at all."""
+    """Write a safetensors file, whole or not at all.
+
+    Args:
+        path: the file, which is replaced if it exists.
+        tensors: name → tensor.
+        metadata: text by key.
+    """
     with whole_file(path) as temporary:
         contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
         save_file(contiguous, temporary, dict(metadata))
@@ -24,30 +30,38 @@ def write_safetensors(
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Return the tensors of a safetensors file, on the CPU, and its metadata.
+    """Read a safetensors file.
 
-    Raises `InputError` if the file is missing or is no whole safetensors file.
+    Returns:
+        name → tensor on the CPU, and the metadata.
+
+    Raises:
+        InputError: the file is missing, or is not a whole safetensors file.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            # get_tensor reads from the memory map; clone lets go of the file.
+            # get_tensor returns a view of the memory-mapped file. A clone does not need the file.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             return tensors, file.metadata() or {}
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is no safetensors file, or not a whole one: {error}") from None
+        raise InputError(f"{path} is not a safetensors file, or not a whole one: {error}") from None
 
 
 def _sort_header(path: Path) -> None:
-    """Sort the file's JSON header: safetensors writes metadata in the random order of a hash
-    table, another one in every process."""
+    """Sort the JSON header of a file.
+
+    safetensors writes the metadata in the order of a hash table, which differs between processes.
+    """
     with path.open("r+b") as file:
         (size,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(size))
         text = json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        encoded = text.encode().ljust(size)  # the format pads with blanks
+        encoded = text.encode().ljust(size)  # the format pads with spaces
         if len(encoded) != size:
-            raise ValueError(f"header of {path} became {len(encoded)} bytes, {size} expected")
+            raise ValueError(
+                f"the header of {path} has {len(encoded)} bytes after sorting, {size} expected"
+            )
         file.seek(8)
         file.write(encoded)

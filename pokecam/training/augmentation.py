@@ -1,4 +1,4 @@
-"""Random views of training images, a whole batch at a time on the device that trains."""
+"""Random views of training images, for a whole batch at once, on the device that trains."""
 
 import math
 from dataclasses import dataclass
@@ -9,28 +9,38 @@ from torch import Tensor
 
 from pokecam.networks.classifier import MEAN, STD
 
-AREA = (0.25, 1.0)  # fraction of the image that a view shows
-ASPECT = (3 / 4, 4 / 3)  # width : height of that part
-COLOUR = 0.2  # brightness, contrast and saturation are multiplied by 1 ± up to this much
-ZOOMED = (0.4, 0.9)  # side of a view that is shown smaller : side of what is trained on
-GROUND_CELLS = 4  # to a side, of another image that is blurred to be a ground
+AREA = (0.25, 1.0)  # area of the window that a view shows : area of the image
+ASPECT = (3 / 4, 4 / 3)  # width : height of the window
+COLOUR = 0.2  # brightness, contrast and saturation are multiplied by 1 ± this at most
+ZOOM = (0.4, 0.9)  # side of a window that is shown smaller : side of the view
+BACKGROUND_CELLS = 4  # cells a side to which an image is averaged to become a background
 LUMA = (0.299, 0.587, 0.114)  # grey from red, green, blue (ITU-R BT.601)
 
 
 @dataclass(frozen=True)
 class Views:
-    """What chance decided for n views; `views[rows]` are those of some.
+    """The sampled values of n views. `views[rows]` are the views of a slice.
 
-    Point p of a view shows point scale · p + shift of its image; both run from -1 to 1 between
-    the outer edges. A negative scale mirrors.
+    Each view shows a window of its image: point p of the view is point scale · p + shift of the
+    image. Both have coordinates from −1 to 1 between the outer edges, x before y.
+
+    Attributes:
+        scale: (n, 2). A negative value mirrors.
+        shift: (n, 2).
+        colours: (n, 3), the factors of saturation, contrast and brightness.
+        zoom: (n,), the side of the window as a fraction of the side of the view. Where it is
+            below 1, a background is visible around the window.
+        position: (n, 2) in [0, 1], where on its background the window is, from left to right and
+            from top to bottom.
+        background: (n, 3), its colour in [0, 255]. NaN stands for another image, blurred.
     """
 
-    scale: Tensor  # (n, 2), x before y
-    shift: Tensor  # (n, 2)
-    colours: Tensor  # (n, 3): factors of saturation, contrast, brightness
-    zoomed: Tensor  # (n,): side it is shown at : side of what is trained on; 1 as it is
-    place: Tensor  # (n, 2) in [0, 1]: where on its ground, from the left and top to the right end
-    ground: Tensor  # (n, 3): colour in [0, 255]; NaN: another image, blurred
+    scale: Tensor
+    shift: Tensor
+    colours: Tensor
+    zoom: Tensor
+    position: Tensor
+    background: Tensor
 
     def __len__(self) -> int:
         return len(self.scale)
@@ -39,10 +49,14 @@ class Views:
         return Views(**{name: values[rows] for name, values in vars(self).items()})
 
 
-def draw(n: int, generator: torch.Generator, zoom_out: float = 0.0) -> Views:
-    """n random views; `generator`, on the CPU so that all devices draw alike, decides all.
+def sample_views(n: int, generator: torch.Generator, zoom_out: float = 0.0) -> Views:
+    """Sample the random values of n views.
 
-    zoom_out: the share of them that are shown smaller, on a ground that is not theirs.
+    Args:
+        n: the number of views.
+        generator: decides everything. It is on the CPU, so that all devices get the same views.
+        zoom_out: the share of views that show their window smaller, on a background of another
+            origin.
     """
     area = _uniform((n,), AREA, generator)
     aspect = _uniform((n,), (math.log(ASPECT[0]), math.log(ASPECT[1])), generator).exp()
@@ -55,63 +69,76 @@ def draw(n: int, generator: torch.Generator, zoom_out: float = 0.0) -> Views:
     colours = _uniform((n, 3), (1 - COLOUR, 1 + COLOUR), generator)
     if zoom_out == 0:
         return Views(scale, shift, colours, torch.ones(n), torch.zeros(n, 2), torch.zeros(n, 3))
-    smaller = torch.rand(n, generator=generator) < zoom_out
-    zoomed = torch.where(smaller, _uniform((n,), ZOOMED, generator), 1.0)
-    place = torch.rand((n, 2), generator=generator)
-    ground = _uniform((n, 3), (0, 255), generator)
-    ground[torch.rand(n, generator=generator) < 0.5] = torch.nan
-    return Views(scale, shift, colours, zoomed, place, ground)
+    is_smaller = torch.rand(n, generator=generator) < zoom_out
+    zoom = torch.where(is_smaller, _uniform((n,), ZOOM, generator), 1.0)
+    position = torch.rand((n, 2), generator=generator)
+    background = _uniform((n, 3), (0, 255), generator)
+    background[torch.rand(n, generator=generator) < 0.5] = torch.nan
+    return Views(scale, shift, colours, zoom, position, background)
 
 
 def augment(pixels: Tensor, views: Views, size_px: int) -> Tensor:
-    """One view of every image: cropped and stretched to a square, mirrored or not, its colours
-    changed a little; some shown smaller, on a plain ground or on the view before, blurred. Before
-    the first comes the last of `pixels`, so that what is shown depends on what is shown together.
+    """Compute one view of every image.
 
-    pixels: (N, S, S, 3) uint8. views: N of them.
-    size_px: side T of the views.
+    An image is cropped and stretched to a square, may be mirrored, and its colours change a
+    little. Some views are then made smaller, on a background of one colour, or on the view of the
+    image before it in the batch, blurred. The last image counts as the one before the first.
 
-    Returns network input (N, 3, T, T) float32, normalised as by `classifier.prepare`,
-    channels_last.
+    Args:
+        pixels: (N, S, S, 3) uint8.
+        views: N views.
+        size_px: side T of the views.
+
+    Returns:
+        Network input (N, 3, T, T) float32, normalised as by `classifier.prepare`, in memory
+        format channels_last.
     """
     planes = pixels.permute(0, 3, 1, 2).float()
     grid = sampling_grid(views.scale.to(pixels.device), views.shift.to(pixels.device), size_px)
-    shown = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
-    changed = change_colours(shown, views.colours.to(pixels.device))
-    _zoom_out(changed, views)
-    return changed.contiguous(memory_format=torch.channels_last)
+    windows = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
+    x = change_colours(windows, views.colours.to(pixels.device))
+    _zoom_out(x, views)
+    return x.contiguous(memory_format=torch.channels_last)
 
 
-def _zoom_out(shown: Tensor, views: Views) -> None:
-    """Show those of network input (N, 3, T, T) smaller that are to be, in place.
+def _zoom_out(x: Tensor, views: Views) -> None:
+    """Make the windows of network input (N, 3, T, T) smaller as `views.zoom` says, in place.
 
-    A network that has seen objects fill the image does not know small ones (Touvron et al. 2019,
-    arXiv 1906.06423), and what it sees around them must not matter.
+    A network that was trained on large objects alone does not recognise small ones (Touvron et
+    al. 2019, arXiv 1906.06423). Random backgrounds teach it to ignore what surrounds an object.
     """
-    if (views.zoomed == 1).all():
+    if (views.zoom == 1).all():
         return
-    size_px = shown.shape[-1]
-    before = shown.roll(1, dims=0).float()  # from bfloat16 there is no antialiasing
-    plain = (views.ground / 255 - torch.tensor(MEAN)) / torch.tensor(STD)  # (N, 3)
-    for i in torch.nonzero(views.zoomed < 1).flatten().tolist():
-        side = max(1, round(size_px * float(views.zoomed[i])))
-        left, top = ((size_px - side) * views.place[i]).round().int().tolist()
-        whole = shown[i : i + 1].float()
-        smaller = F.interpolate(whole, (side, side), mode="bilinear", antialias=True)
-        if plain[i].isnan().any():
-            # On the CPU: not every device averages over areas of any size.
-            cells = F.adaptive_avg_pool2d(before[i : i + 1].cpu(), GROUND_CELLS).to(before.device)
-            shown[i] = F.interpolate(cells, (size_px, size_px), mode="bilinear")[0]
+    size_px = x.shape[-1]
+    previous = x.roll(1, dims=0).float()  # bfloat16 cannot be resized with antialiasing
+    colours = (views.background / 255 - torch.tensor(MEAN)) / torch.tensor(STD)  # (N, 3)
+    for i in torch.nonzero(views.zoom < 1).flatten().tolist():
+        side = max(1, round(size_px * float(views.zoom[i])))
+        left, top = ((size_px - side) * views.position[i]).round().int().tolist()
+        window = x[i : i + 1].float()
+        smaller = F.interpolate(window, (side, side), mode="bilinear", antialias=True)
+        if colours[i].isnan().any():
+            # On the CPU, because not every device can average over areas of any size.
+            cells = F.adaptive_avg_pool2d(previous[i : i + 1].cpu(), BACKGROUND_CELLS)
+            x[i] = F.interpolate(cells.to(x.device), (size_px, size_px), mode="bilinear")[0]
         else:
-            shown[i] = plain[i, :, None, None].to(shown)
-        shown[i, :, top : top + side, left : left + side] = smaller[0]
+            x[i] = colours[i, :, None, None].to(x)
+        x[i, :, top : top + side, left : left + side] = smaller[0]
 
 
 def sampling_grid(scale: Tensor, shift: Tensor, size_px: int) -> Tensor:
-    """Where in its image each of T × T pixels of a view lies: (n, T, T, 2), x before y.
+    """Return the point of its image that each of the T × T pixels of a view shows.
 
-    What `affine_grid` gives, without its matrix product over every pixel, which cost as much as
-    sampling does.
+    It equals `torch.nn.functional.affine_grid`, but needs no matrix product for every pixel, which
+    took as long as the sampling itself.
+
+    Args:
+        scale: (n, 2), as in `Views`.
+        shift: (n, 2), as in `Views`.
+        size_px: T.
+
+    Returns:
+        (n, T, T, 2), x before y.
     """
     centres = (torch.arange(size_px, device=scale.device) * 2 + 1) / size_px - 1  # (T,)
     x, y = (centres * scale[:, :, None] + shift[:, :, None]).unbind(dim=1)  # (n, T) each
@@ -122,14 +149,18 @@ def sampling_grid(scale: Tensor, shift: Tensor, size_px: int) -> Tensor:
 
 
 def change_colours(planes: Tensor, factors: Tensor) -> Tensor:
-    """Other saturation, contrast and brightness, then normalisation.
+    """Change saturation, contrast and brightness, then normalise as `classifier.prepare` does.
 
-    planes: (N, 3, T, T) float in [0, 255]; the result is not clipped to that range.
-    factors: (N, 3), of saturation, contrast and brightness.
+    Saturation mixes each pixel with its grey, contrast moves it away from the mean grey of the
+    image, and brightness multiplies it. All steps are linear, so together they are one 3 × 3
+    matrix and one offset for each image.
 
-    All of it is linear, so it is one 3 × 3 matrix and one offset an image:
-    saturation mixes each pixel with its grey, contrast moves it from the image's mean grey,
-    brightness multiplies.
+    Args:
+        planes: (N, 3, T, T) float in [0, 255]. Changed colours are not clipped to this range.
+        factors: (N, 3), of saturation, contrast and brightness.
+
+    Returns:
+        (N, 3, T, T) float32.
     """
     device = planes.device
     saturation, contrast, brightness = factors[:, :, None, None].unbind(dim=1)  # (N, 1, 1) each

@@ -1,4 +1,4 @@
-"""Small convex fits on top of a network: its last layer, and how sure it is."""
+"""Two small convex fits: the last layer of a network, and the temperature of its logits."""
 
 import math
 
@@ -7,19 +7,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import LBFGS
 
-LEAST_SPREAD = 0.2  # the least spread of an input to it that counts as such, of the mean spread
-SCALES = (0.1, 10.0)  # of the logits, in `confidence_scale`
-RIDGE = 0.05  # pull towards 0 on the weights of the last layer while it is fitted alone
+LEAST_SPREAD = 0.2  # least standard deviation of an input, as a fraction of the mean over inputs
+SCALES = (0.1, 10.0)  # limits of `confidence_scale`
+RIDGE = 0.05  # factor of the quadratic penalty on the weights of the last layer
 
 
 def fit_linear(layer: nn.Linear, x: Tensor, labels: Tensor, loss: nn.Module) -> None:
-    """Set `layer` to the logistic regression of labels (N,) on its inputs x (N, K).
+    """Fit a linear layer by logistic regression, in place.
 
-    Minimises loss + RIDGE / 2 · ‖W‖² over standardised inputs, then folds the standardisation
-    into the layer.
+    It minimises loss + RIDGE / 2 · ‖W‖² over standardised inputs. The standardisation then becomes
+    a part of weights and bias.
+
+    Args:
+        layer: K inputs, C outputs.
+        x: (N, K), its inputs.
+        labels: (N,) int, the class index of each.
+        loss: (logits (N, C), labels) → mean loss.
     """
     std, mean = torch.std_mean(x, dim=0, correction=0)
-    # An input that hardly varies must not get the enormous weight that makes it count.
+    # Without a limit, an input that hardly varies could get an enormous weight.
     std = std.clamp(min=LEAST_SPREAD * std.mean() + 1e-6)
     z = (x - mean) / std
     W = torch.zeros_like(layer.weight, requires_grad=True)
@@ -39,10 +45,18 @@ def fit_linear(layer: nn.Linear, x: Tensor, labels: Tensor, loss: nn.Module) -> 
 
 
 def confidence_scale(logits: Tensor, labels: Tensor) -> float:
-    """What to multiply logits (N, C) by so that labels (N,) are most probable: 1 / temperature.
+    """Return the factor of the logits at which the labels are most probable: 1 / temperature.
 
-    Guo et al. 2017, arXiv 1706.04599, §4.2; with Platt's targets (1999), 1 / (N + 2) short of
-    certainty for N images, so that labels without a single error do not ask for infinite logits.
+    This is temperature scaling (Guo et al. 2017, arXiv 1706.04599, §4.2) with Platt's targets
+    (1999): the labels are smoothed by 1 / (N + 2). Without that, logits without a single
+    misclassified image would get an infinite factor.
+
+    Args:
+        logits: (N, C).
+        labels: (N,) int, the class index of each image.
+
+    Returns:
+        The factor, within `SCALES`.
     """
     smoothing = 1 / (len(labels) + 2)
     log_scale = torch.zeros((), device=logits.device, requires_grad=True)

@@ -31,7 +31,8 @@ class Recipe(Settings):
             `schedule.rate_multiplier` changes it for other networks.
         weight_decay: of AdamW.
         label_smoothing: the probability that the target leaves to the other classes.
-        zoom_out: the share of views that show their image smaller, as in `augmentation.draw`.
+        zoom_out: the share of views that show their image smaller, as in
+            `augmentation.sample_views`.
         seed: decides everything random in training.
     """
 

@@ -20,7 +20,7 @@ from pokecam.networks.classifier import Classifier
 from pokecam.networks.device import image_reader, is_out_of_memory, mixed_precision
 from pokecam.networks.distributed import Team
 from pokecam.training import freezing
-from pokecam.training.augmentation import Views, augment, draw
+from pokecam.training.augmentation import Views, augment, sample_views
 from pokecam.training.checkpoints import Checkpoint
 from pokecam.training.last_layer import fit_linear
 from pokecam.training.schedule import (
@@ -276,7 +276,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         seeds = rng.integers(2**63, size=self.steps).tolist()
         order = rng.permutation(len(self.train))
-        views = draw(len(order), generator, self.recipe.zoom_out)
+        views = sample_views(len(order), generator, self.recipe.zoom_out)
         ends = [len(order) * step // self.steps for step in range(self.steps + 1)]
         spans = [slice(start, end) for start, end in pairwise(ends)]
         return [(order[span], views[span], seed) for span, seed in zip(spans, seeds, strict=True)]

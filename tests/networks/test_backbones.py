@@ -1,4 +1,4 @@
-"""Every network of the table against torchvision's own."""
+"""The table of backbones, compared with torchvision."""
 
 import pytest
 import torch
@@ -14,17 +14,18 @@ N_CLASSES = 3
 
 @pytest.fixture(scope="module", params=each())
 def network(request):
-    """(name, torchvision's network in evaluation mode, a batch of two images)."""
+    """A backbone's name, the network of torchvision in evaluation mode, and two images."""
     torch.manual_seed(0)
     family = BACKBONES[request.param]
-    built = torchvision.models.get_model(
+    original = torchvision.models.get_model(
         request.param, weights=None, num_classes=N_CLASSES, **family.options
     )
-    nn.init.normal_(built.get_submodule(family.last).weight)  # vision transformers have zeros
-    built = built.to(memory_format=torch.channels_last).eval()
+    # Vision transformers begin with zeros there.
+    nn.init.normal_(original.get_submodule(family.last).weight)
+    original = original.to(memory_format=torch.channels_last).eval()
     side = size_px(request.param)
     x = torch.randn(2, 3, side, side).to(memory_format=torch.channels_last)
-    return request.param, built, x
+    return request.param, original, x
 
 
 def test_every_classifier_of_torchvision_is_in_the_table():
@@ -35,34 +36,34 @@ def test_every_classifier_of_torchvision_is_in_the_table():
 
 @torch.no_grad()
 def test_body_and_head_are_the_whole_network_bit_for_bit(network):
-    name, built, x = network
-    body, head = BACKBONES[name].split(built)
-    assert torch.equal(head(body(x)), built(x))
+    name, original, x = network
+    body, head = BACKBONES[name].split(original)
+    assert torch.equal(head(body(x)), original(x))
     names = [*body.state_dict(), *head.state_dict()]
-    assert sorted(names) == sorted(built.state_dict())
+    assert sorted(names) == sorted(original.state_dict())
 
 
 @torch.no_grad()
-def test_the_head_leaves_the_activations_alone(network):
-    name, built, x = network
-    body, head = BACKBONES[name].split(built)
+def test_the_head_does_not_change_the_activations(network):
+    name, original, x = network
+    body, head = BACKBONES[name].split(original)
     A = body(x)
     before = A.clone()
-    first = head(A)
+    logits = head(A)
     assert torch.equal(A, before)
-    assert torch.equal(head(A), first)
+    assert torch.equal(head(A), logits)
 
 
-# The lowest value of what the last activation function of a family gives; None where the body
-# ends in something else, a normalisation or a sum.
+# The lowest value of the activation function that the body of a family ends in; it is 0 (ReLU) for
+# the families without an entry. The bodies of `UNBOUNDED` end in a normalisation or a sum.
 LOWEST = {"mobilenet_v3": -0.375, "efficientnet": -0.2785}
 UNBOUNDED = ("convnext", "maxvit", "swin", "vit")
 
 
 def test_activations_come_after_the_activation_function(network):
-    """ReLU gives no negative value, hard-swish none below -3/8, SiLU none below -0.2785."""
-    name, built, x = network
-    body, _ = BACKBONES[name].split(built)
+    """ReLU has no negative values, hard-swish none below -3/8, SiLU none below -0.2785."""
+    name, original, x = network
+    body, _ = BACKBONES[name].split(original)
     with torch.no_grad():
         A = backbones.grid(name, body(x))
     assert A.ndim == 4
@@ -73,10 +74,10 @@ def test_activations_come_after_the_activation_function(network):
 
 @torch.no_grad()
 def test_the_grid_of_a_transformer_is_where_its_patches_are():
-    """Whatever happens in one corner of the image changes the token of that corner first."""
+    """A change in one patch of the image changes the token of this patch alone."""
     torch.manual_seed(0)
     body, _ = backbones.split("vit_b_32", N_CLASSES)
-    body.encoder.layers = nn.Sequential()  # patches alone: each sees its own 32 pixels
+    body.encoder.layers = nn.Sequential()  # without blocks, a token depends on its patch alone
     x = torch.zeros(1, 3, 224, 224)
     x[..., 32:64, 96:128] = 1
     changed = backbones.grid("vit_b_32", body(x)) != backbones.grid(
@@ -86,18 +87,18 @@ def test_the_grid_of_a_transformer_is_where_its_patches_are():
 
 
 @torch.no_grad()
-def test_a_pooled_transformer_is_torchvisions_encoder_whole():
+def test_a_pooled_transformer_is_the_whole_encoder_of_torchvision():
     torch.manual_seed(0)
     network = torchvision.models.vit_b_32(num_classes=N_CLASSES).eval()
-    whole = BACKBONES["vit_b_32"].pooled(network)
+    body = BACKBONES["vit_b_32"].pooled_body(network)
     x = torch.randn(1, 3, 224, 224)
     tokens = torch.cat([network.class_token, network._process_input(x)], dim=1)
-    assert torch.equal(whole(x), network.encoder(tokens))
+    assert torch.equal(body(x), network.encoder(tokens))
 
 
-def test_the_last_layer_is_the_one_that_scores_classes(network):
-    name, built, _ = network
-    last = built.get_submodule(BACKBONES[name].last)
+def test_the_last_layer_has_one_output_per_class(network):
+    name, original, _ = network
+    last = original.get_submodule(BACKBONES[name].last)
     assert isinstance(last, nn.Linear | nn.Conv2d)
     assert len(last.weight) == N_CLASSES
     assert last.bias is None or len(last.bias) == N_CLASSES
@@ -111,7 +112,7 @@ def test_the_last_max_pooling_belongs_to_the_head(name):
     assert isinstance(head.maxpool, nn.MaxPool2d)
 
 
-def test_batch_norm_arrives_in_short_trainings():
+def test_running_statistics_converge_in_short_trainings():
     with torch.device("meta"):
         body, _ = backbones.split("mobilenet_v3_small", N_CLASSES)
     norms = [module for module in body.modules() if isinstance(module, nn.BatchNorm2d)]

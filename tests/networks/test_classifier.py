@@ -22,7 +22,7 @@ def build(backbone=SMALL, head="gap", seed=0):
     return classifier.build_classifier(backbone, head, CLASSES, SIZE_PX)
 
 
-def some_pixels(n=2, seed=0):
+def random_pixels(n=2, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (n, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
 
 
@@ -30,13 +30,13 @@ def some_pixels(n=2, seed=0):
 @torch.no_grad()
 def test_gap_logits_are_the_mean_activations_times_the_weights(backbone):
     model = build(backbone).eval()
-    A = model.body(classifier.prepare(torch.from_numpy(some_pixels())))
+    A = model.body(classifier.prepare(torch.from_numpy(random_pixels())))
     expected = A.double().mean(dim=(2, 3)) @ model.linear.weight.double().T + model.linear.bias
     assert torch.allclose(model.head(A).double(), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("backbone", "head", "only_linear"),
+    ("backbone", "head", "has_linear"),
     [
         ("resnet18", "native", True),
         ("mobilenet_v2", "native", True),
@@ -46,12 +46,10 @@ def test_gap_logits_are_the_mean_activations_times_the_weights(backbone):
         ("alexnet", "gap", True),
     ],
 )
-def test_linear_is_there_where_the_head_is_pooling_and_one_linear_layer(
-    backbone, head, only_linear
-):
+def test_linear_is_the_layer_of_a_head_of_pooling_and_one_linear_layer(backbone, head, has_linear):
     with torch.device("meta"):
         model = classifier.build_classifier(backbone, head, CLASSES, SIZE_PX)
-    assert (model.linear is not None) == only_linear
+    assert (model.linear is not None) == has_linear
 
 
 @pytest.mark.parametrize("backbone", each())
@@ -62,10 +60,10 @@ def test_the_last_layer_has_one_output_per_class(backbone, head):
     assert len(model.last_layer.weight) == len(CLASSES)
 
 
-def test_activations_can_be_differentiated_whatever_the_head_does_after():
+def test_activations_can_be_differentiated_whatever_the_head_does_to_them():
     """An in-place operation on A would raise here, or change the gradient silently."""
     model = build("mobilenet_v3_small", "native").eval()
-    A = model.body(classifier.prepare(torch.from_numpy(some_pixels()))).detach().requires_grad_()
+    A = model.body(classifier.prepare(torch.from_numpy(random_pixels()))).detach().requires_grad_()
     (first,) = torch.autograd.grad(model.head(A)[:, 0].sum(), A)
     (second,) = torch.autograd.grad(model.head(A)[:, 0].sum(), A)
     assert torch.equal(first, second)
@@ -75,17 +73,17 @@ def test_activations_can_be_differentiated_whatever_the_head_does_after():
 def test_prepare_normalises_every_channel():
     pixels = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 1, 1, 3)
     prepared = classifier.prepare(pixels).flatten().tolist()
-    by_hand = [
+    expected = [
         (value / 255 - mean) / std
         for value, mean, std in zip(
             (0, 128, 255), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True
         )
     ]
-    assert prepared == pytest.approx(by_hand, abs=1e-6)
+    assert prepared == pytest.approx(expected, abs=1e-6)
 
 
-def test_prepare_gives_channels_last_and_leaves_the_pixels_alone():
-    pixels = torch.from_numpy(some_pixels())
+def test_prepare_gives_channels_last_and_does_not_change_the_pixels():
+    pixels = torch.from_numpy(random_pixels())
     before = pixels.clone()
     prepared = classifier.prepare(pixels)
     assert prepared.shape == (2, 3, SIZE_PX, SIZE_PX)
@@ -93,14 +91,14 @@ def test_prepare_gives_channels_last_and_leaves_the_pixels_alone():
     assert torch.equal(pixels, before)
 
 
-def test_predict_in_batches_is_one_by_one_in_the_order_asked_for(monkeypatch):
-    model, pixels = build(), some_pixels(5)
+def test_predict_in_batches_gives_the_logits_of_single_images_in_the_order_of_the_rows(monkeypatch):
+    model, pixels = build(), random_pixels(5)
     rows = np.array([4, 0, 2])
-    whole = classifier.predict(model, pixels, rows)
+    expected = classifier.predict(model, pixels, rows)
     monkeypatch.setitem(classifier.BATCH, "cpu", 2)
-    assert torch.allclose(classifier.predict(model, pixels, rows), whole, atol=1e-6)
-    alone = [classifier.predict(model, pixels, np.array([row])) for row in rows]
-    assert torch.allclose(torch.cat(alone), whole, atol=1e-6)
+    assert torch.allclose(classifier.predict(model, pixels, rows), expected, atol=1e-6)
+    single = [classifier.predict(model, pixels, np.array([row])) for row in rows]
+    assert torch.allclose(torch.cat(single), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("head", classifier.HEADS)
@@ -115,7 +113,7 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, head):
     assert loaded.classes == CLASSES
     assert loaded.image_size == SIZE_PX
     assert not loaded.training
-    pixels, rows = some_pixels(), np.arange(2)
+    pixels, rows = random_pixels(), np.arange(2)
     assert torch.equal(
         classifier.predict(loaded, pixels, rows), classifier.predict(model, pixels, rows)
     )
@@ -142,7 +140,7 @@ def test_the_file_says_all_that_another_program_needs(tmp_path):
 
 
 def test_metadata_are_written_in_one_order(tmp_path):
-    """safetensors writes them in the random order of a hash table."""
+    """By itself safetensors writes them in the random order of a hash table."""
     metadata = {name: name * 3 for name in "zyxwvutsrqponmlkjihgfedcba"}
     path = tmp_path / "file.safetensors"
     safetensors_file.write_safetensors(path, {"b": torch.ones(2), "a": torch.zeros(1, 3)}, metadata)
@@ -162,23 +160,23 @@ def test_files_that_are_no_classifier_are_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         classifier.load_classifier(path)
     safetensors_file.write_safetensors(path, {"a": torch.ones(1)}, {"backbone": "resnet18"})
-    with pytest.raises(InputError, match="does not say its head, classes, image_size"):
+    with pytest.raises(InputError, match="its metadata lack head, classes, image_size"):
         classifier.load_classifier(path)
     path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(InputError, match="is no safetensors file, or not a whole one"):
+    with pytest.raises(InputError, match="is not a safetensors file, or not a whole one"):
         classifier.load_classifier(path)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbone": "resnet999"}, "does not know: backbone resnet999"),
-        ({"head": "mlp"}, "does not know: head mlp"),
-        ({"classes": "Ant"}, "does not know: Expecting value"),
-        ({"classes": "3"}, "does not know: classes 3"),
+        ({"backbone": "resnet999"}, "does not support: backbone resnet999"),
+        ({"head": "mlp"}, "does not support: head mlp"),
+        ({"classes": "Ant"}, "does not support: Expecting value"),
+        ({"classes": "3"}, "does not support: classes 3"),
         ({"preprocessing": '{"fit": "crop"}'}, "preprocessing {'fit': 'crop'}"),
-        ({"backbone": "squeezenet1_0"}, "says that it is a squeezenet1_0, but its tensors are not"),
-        ({"classes": '["Ant"]'}, "but its tensors are not"),
+        ({"backbone": "squeezenet1_0"}, "a squeezenet1_0 with 3 classes, but the tensors are of"),
+        ({"classes": '["Ant"]'}, "1 classes, but the tensors are of another network"),
     ],
 )
 def test_files_of_another_network_are_refused_in_one_line(tmp_path, changes, message):
@@ -186,12 +184,12 @@ def test_files_of_another_network_are_refused_in_one_line(tmp_path, changes, mes
     classifier.save_classifier(build(), path, weights="none")
     state, metadata = safetensors_file.read_safetensors(path)
     safetensors_file.write_safetensors(path, state, metadata | changes)
-    with pytest.raises(InputError, match=re.escape(message)) as refusal:
+    with pytest.raises(InputError, match=re.escape(message)) as error:
         classifier.load_classifier(path)
-    assert "\n" not in str(refusal.value)
+    assert "\n" not in str(error.value)
 
 
-def test_a_file_from_before_preprocessing_was_named_is_read(tmp_path):
+def test_an_old_file_without_preprocessing_is_read(tmp_path):
     path = tmp_path / "classifier.safetensors"
     classifier.save_classifier(build(), path, weights="none")
     state, metadata = safetensors_file.read_safetensors(path)
@@ -208,7 +206,7 @@ def test_global_average_is_the_mean():
 
 @pytest.mark.parametrize("backbone", each())
 def test_every_backbone_comes_back_from_its_file(backbone, tmp_path):
-    """What is built without content must have everything that is not in the file, too."""
+    """A file holds no attributes of modules: the network that is built for it must have them."""
     torch.manual_seed(0)
     side = size_px(backbone)
     model = classifier.build_classifier(backbone, "native", CLASSES, side).eval()

@@ -1,4 +1,4 @@
-"""Which device, and what it computes in."""
+"""The choice of the device, and the types it computes in."""
 
 from threading import Barrier, get_ident
 
@@ -14,14 +14,14 @@ DENSE = nn.Conv2d(4, 4, 3)
 GROUPED = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, groups=4))
 
 
-def test_auto_takes_what_is_there():
+def test_auto_takes_a_device_of_this_machine():
     assert device.pick_device("auto").type in ("cuda", "mps", "cpu")
     assert device.pick_device("cpu") == torch.device("cpu")
 
 
-def test_a_device_that_is_not_there_is_refused(monkeypatch):
+def test_a_device_that_this_machine_lacks_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match=r"^device: cuda is not available here; available: auto, "):
+    with pytest.raises(InputError, match=r"^device: cuda is not available on this machine; set"):
         device.pick_device("cuda")
 
 
@@ -42,7 +42,7 @@ def test_training_in_bfloat16_where_it_is_faster(unit, network, expected, monkey
 
 
 @pytest.mark.parametrize("free_bytes", [0, 2**30])
-def test_images_are_the_same_kept_on_the_device_or_not(free_bytes, monkeypatch):
+def test_images_are_the_same_whether_they_stay_on_the_device_or_not(free_bytes, monkeypatch):
     monkeypatch.setattr(device, "_free_bytes", lambda _: free_bytes)
     pixels = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 3), dtype=np.uint8)
     rows = np.array([8, 2, 3, 5])
@@ -50,8 +50,8 @@ def test_images_are_the_same_kept_on_the_device_or_not(free_bytes, monkeypatch):
     assert np.array_equal(read(np.array([3, 0])).numpy(), pixels[[5, 8]])
     before = pixels[5, 0, 0, 0]
     pixels[:] = 0
-    kept = read(np.array([3]))[0, 0, 0, 0]
-    assert kept == (before if free_bytes else 0)
+    after = read(np.array([3]))[0, 0, 0, 0]
+    assert after == (before if free_bytes else 0)
 
 
 @pytest.fixture
@@ -70,20 +70,20 @@ def test_on_cuda_algorithms_are_deterministic(monkeypatch):
     assert torch.is_deterministic_algorithms_warn_only_enabled()
 
 
-def test_maps_are_exact_but_on_cuda():
+def test_maps_are_computed_in_float16_on_cuda_only():
     assert device.inference_precision(torch.device("cpu")) == torch.float32
     assert device.inference_precision(torch.device("cuda")) == torch.float16
 
 
-def test_shared_out_tasks_have_a_core_each():
+def test_parallel_tasks_have_one_core_each():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         with device.thread_pool(torch.device("cpu")) as pool:
-            meet = Barrier(2, timeout=60)  # both run at once, or neither goes on
+            barrier = Barrier(2, timeout=60)  # neither task continues before both run
 
             def task(_):
-                meet.wait()
+                barrier.wait()
                 return torch.get_num_threads()
 
             assert list(pool.map(task, range(2))) == [1, 1]

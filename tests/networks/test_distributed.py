@@ -1,4 +1,4 @@
-"""Sharing work: what each process gets, and that one alone gets all."""
+"""The shares of several processes, and the single process that does everything."""
 
 import pytest
 import torch
@@ -9,13 +9,13 @@ from pokecam.networks.distributed import SINGLE_PROCESS, Team
 @pytest.mark.parametrize(("n", "count"), [(10, 3), (2, 4), (0, 2), (7, 1)])
 def test_shares_cover_everything_once_and_differ_by_one_at_most(n, count):
     shares = [Team(index, count).share(n) for index in range(count)]
-    things = list(range(n))
-    assert [thing for share in shares for thing in things[share]] == things
+    items = list(range(n))
+    assert [item for share in shares for item in items[share]] == items
     sizes = [share.stop - share.start for share in shares]
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_one_alone_talks_to_nobody():
+def test_a_single_process_does_not_communicate():
     x = torch.arange(3.0)
     assert SINGLE_PROCESS.is_main
     assert SINGLE_PROCESS.all_gather(x, 3) is x

@@ -1,4 +1,4 @@
-"""Maps of an earlier layer."""
+"""The layers of a network, and maps of a layer other than the last."""
 
 import pytest
 import torch
@@ -17,18 +17,19 @@ def network(backbone="resnet18", head="gap"):
 
 
 @pytest.mark.parametrize("layer", ["layer3", "layer3.0", "conv1", "layer4.0"])
-def test_grad_cam_of_an_earlier_layer_is_plain_autograd_there(layer):
+def test_grad_cam_of_an_earlier_layer_is_that_of_plain_autograd(layer):
     model = network().double()
     x = torch.randn(2, 3, SIZE_PX, SIZE_PX).double()
-    kept = []
+    outputs = []
     module = model.body.get_submodule(layer)
-    hook = module.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    hook = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     logits = model(x)
     hook.remove()
+    (A,) = outputs
     expected = []
     for label in range(2):
-        (g,) = torch.autograd.grad(logits[:, label].sum(), kept[0], retain_graph=True)
-        expected.append((g.mean(dim=(2, 3), keepdim=True) * kept[0]).sum(dim=1).detach())
+        (g,) = torch.autograd.grad(logits[:, label].sum(), A, retain_graph=True)
+        expected.append((g.mean(dim=(2, 3), keepdim=True) * A).sum(dim=1).detach())
     captured = capture(layers.at(model, layer), x)
     torch.testing.assert_close(compute_maps(captured, "grad_cam"), torch.stack(expected, dim=1))
     torch.testing.assert_close(captured.logits, logits)
@@ -40,17 +41,17 @@ def test_the_default_is_the_network_itself():
     assert layers.at(model, model.cam_layer) is model
 
 
-def test_layers_that_there_are_not_are_refused():
-    with pytest.raises(InputError, match=r"no layer layer5.*Its layers: conv1, bn1"):
+def test_layers_that_the_network_lacks_are_refused():
+    with pytest.raises(InputError, match=r"no layer layer5.*one of its layers: conv1, bn1"):
         layers.at(network(), "layer5")
     with pytest.raises(InputError, match="cam needs nothing but average pooling"):
         compute_maps(capture(layers.at(network(), "layer2"), torch.zeros(1, 3, 64, 64)), "cam")
 
 
-def test_a_transformer_has_one_layer_to_use():
+def test_only_one_layer_of_a_transformer_can_be_used():
     torch.manual_seed(0)
     model = build_classifier("swin_t", "gap", ["a", "b"], 224)
-    with pytest.raises(InputError, match="of swin_t only permute can be used"):
+    with pytest.raises(InputError, match="only the activations of permute form a grid in swin_t"):
         layers.at(model, "features.3")
 
 
@@ -58,7 +59,7 @@ def test_a_transformer_has_one_layer_to_use():
     ("head", "layer"), [("native", "encoder.layers.encoder_layer_10"), ("gap", "encoder.ln")]
 )
 def test_the_layer_of_a_vision_transformer_has_its_name(head, layer):
-    """What goes into the last of 12 blocks for the native head, what comes out for the other."""
+    """It is the input of the last of 12 blocks for the native head, its output for the other."""
     assert build_classifier("vit_b_32", head, ["a", "b"], 224).cam_layer == layer
 
 

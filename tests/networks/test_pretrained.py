@@ -1,4 +1,4 @@
-"""Where weights come from, and what is said of those that do not fit."""
+"""Where pretrained weights come from, and the errors for those that do not fit."""
 
 import hashlib
 import os
@@ -35,12 +35,9 @@ def build(backbone, head="gap"):
 
 def test_none_is_an_empty_state_and_changes_nothing():
     assert pretrained.fetch_weights("none", SMALL) == {}
-    model, same = build(SMALL), build(SMALL)
+    model, unchanged = build(SMALL), build(SMALL)
     pretrained.apply_weights({}, model)
-    assert all(
-        torch.equal(ours, theirs)
-        for ours, theirs in zip(model.parameters(), same.parameters(), strict=True)
-    )
+    assert all(map(torch.equal, model.parameters(), unchanged.parameters()))
 
 
 @pytest.mark.parametrize("head", classifier.HEADS)
@@ -50,13 +47,13 @@ def test_a_file_gives_the_body_and_never_the_last_layer(tmp_path, head):
     fetched = pretrained.fetch_weights(saved(tmp_path, state), "mobilenet_v3_small")
     assert state.keys() - fetched.keys() == {"classifier.3.weight", "classifier.3.bias"}
     model = build("mobilenet_v3_small", head)
-    fresh = model.last_layer.weight.clone()
+    last = model.last_layer.weight.clone()
     pretrained.apply_weights(fetched, model)
     original = torchvision.models.get_model("mobilenet_v3_small", num_classes=7).eval()
     original.load_state_dict(state)
     x = torch.randn(1, 3, 64, 64)
     assert torch.allclose(model.eval().body(x), original.features(x), atol=1e-6)
-    assert torch.equal(model.last_layer.weight, fresh)
+    assert torch.equal(model.last_layer.weight, last)
     if head == "native":
         assert torch.equal(model.head.classifier[0].weight, state["classifier.0.weight"])
 
@@ -77,7 +74,7 @@ def test_safetensors_without_batch_counters_and_in_half_precision(tmp_path):
     pretrained.apply_weights(fetched, build("resnet18"))
 
 
-def test_a_state_kept_under_a_key_of_a_checkpoint(tmp_path):
+def test_a_state_nested_in_a_checkpoint(tmp_path):
     state = torchvision_state(SMALL)
     path = saved(tmp_path, {"state_dict": state, "epoch": 3})
     assert pretrained.fetch_weights(path, SMALL).keys() < state.keys()
@@ -90,24 +87,24 @@ def test_missing_superfluous_and_misshapen_tensors_are_named(tmp_path):
     state["features.0.bias"] = torch.zeros(3)
     with pytest.raises(InputError) as error:
         pretrained.fetch_weights(saved(tmp_path, state), SMALL)
-    assert "1 tensors missing: features.0.weight" in str(error.value)
-    assert "1 tensors superfluous: extra.weight" in str(error.value)
-    assert "1 tensors of another shape: features.0.bias" in str(error.value)
+    assert "1 missing tensors (features.0.weight)" in str(error.value)
+    assert "1 superfluous tensors (extra.weight)" in str(error.value)
+    assert "1 tensors of another shape (features.0.bias)" in str(error.value)
 
 
 def test_many_names_are_cut_short_and_counted(tmp_path):
     state = {f"layer.{i}": torch.zeros(1) for i in range(30)}
-    with pytest.raises(InputError, match=r"30 tensors superfluous: layer\.0.* and 26 more"):
+    with pytest.raises(InputError, match=r"30 superfluous tensors \(layer\.0.* and 26 more\)"):
         pretrained.fetch_weights(saved(tmp_path, state), SMALL)
 
 
-@pytest.mark.parametrize(("file", "asked"), [("resnet18", "resnet50"), (SMALL, "alexnet")])
-def test_a_file_of_another_backbone_says_which(tmp_path, file, asked):
-    with pytest.raises(InputError, match=f"looks like {file}"):
-        pretrained.fetch_weights(saved(tmp_path, torchvision_state(file)), asked)
+@pytest.mark.parametrize(("file", "backbone"), [("resnet18", "resnet50"), (SMALL, "alexnet")])
+def test_the_error_for_weights_of_another_backbone_names_it(tmp_path, file, backbone):
+    with pytest.raises(InputError, match=f"does not fit {backbone}: .* It fits {file}: set"):
+        pretrained.fetch_weights(saved(tmp_path, torchvision_state(file)), backbone)
 
 
-def test_hidden_layers_of_another_head_are_left_out_and_mentioned(tmp_path, caplog):
+def test_hidden_layers_of_another_shape_are_left_out_with_a_warning(tmp_path, caplog):
     state = torchvision_state("mobilenet_v3_small")
     state["classifier.0.weight"] = torch.zeros(5, 576)
     fetched = pretrained.fetch_weights(saved(tmp_path, state), "mobilenet_v3_small")
@@ -140,7 +137,7 @@ def test_code_in_a_file_is_not_run(tmp_path, form, recwarn):
         path.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=form == "zip")
-    with pytest.raises(InputError, match="needed is a state of tensors"):
+    with pytest.raises(InputError, match="give a state dict"):
         pretrained.fetch_weights(str(path), SMALL)
     assert not witness.exists()
     assert not recwarn.list
@@ -172,7 +169,7 @@ def test_files_without_a_state_are_refused(tmp_path, content):
         pretrained.fetch_weights(saved(tmp_path, content), SMALL)
 
 
-def test_a_misspelt_word_is_no_file():
+def test_a_misspelt_name_is_no_file():
     with pytest.raises(InputError, match="Did you mean imagenet"):
         pretrained.fetch_weights("imagnet", SMALL)
 
@@ -181,17 +178,17 @@ def test_drawn_weights_come_from_the_shipped_file(tmp_path):
     state = torchvision_state(SMALL)
     body = {name: tensor for name, tensor in state.items() if not name.startswith("classifier")}
     quantised.save_quantised(body, tmp_path / f"{SMALL}.safetensors", {})
-    fetched = pretrained.fetch_weights("drawn", SMALL, shipped=tmp_path)
+    fetched = pretrained.fetch_weights("drawn", SMALL, tmp_path)
     assert fetched.keys() == body.keys()
     error = (fetched["features.0.weight"] - body["features.0.weight"]).abs().max()
     assert error <= body["features.0.weight"].abs().max() / 127 / 2 * 1.001
 
 
-def test_a_backbone_without_drawn_weights_names_those_that_have_them(tmp_path):
+def test_the_error_for_missing_drawn_weights_names_the_backbones_that_have_them(tmp_path):
     for name in ("resnet18", "mobilenet_v3_small"):
         (tmp_path / f"{name}.safetensors").touch()
     with pytest.raises(InputError, match=r"vgg16.*mobilenet_v3_small, resnet18.*imagenet, none"):
-        pretrained.fetch_weights("drawn", "vgg16", shipped=tmp_path)
+        pretrained.fetch_weights("drawn", "vgg16", tmp_path)
 
 
 @pytest.fixture
@@ -209,8 +206,10 @@ def hub(tmp_path, monkeypatch):
 
 
 def publish(monkeypatch, folder, state, digest=None):
-    """Make `state` the official weights of every backbone, to be fetched from a file in `folder`
-    that is named after its hash, or after `digest`."""
+    """Make `state` the official weights of every backbone.
+
+    Their URL is that of a file in `folder`, which is named after its hash, or after `digest`.
+    """
     file = folder / "new.pth"
     torch.save(state, file)
     digest = digest or hashlib.sha256(file.read_bytes()).hexdigest()[:8]
@@ -228,9 +227,9 @@ def test_official_weights_are_downloaded_once(hub, tmp_path, monkeypatch):
     publish(monkeypatch, tmp_path, state)
     first = pretrained.fetch_weights("imagenet", SMALL)
     monkeypatch.delattr(torch.hub, "urlopen")
-    again = pretrained.fetch_weights("imagenet", SMALL)
+    second = pretrained.fetch_weights("imagenet", SMALL)
     assert torch.equal(first["features.0.weight"], state["features.0.weight"])
-    assert torch.equal(again["features.0.weight"], state["features.0.weight"])
+    assert torch.equal(second["features.0.weight"], state["features.0.weight"])
 
 
 def test_a_download_with_another_hash_is_refused(hub, tmp_path, monkeypatch):
@@ -240,7 +239,7 @@ def test_a_download_with_another_hash_is_refused(hub, tmp_path, monkeypatch):
     assert not list(hub.glob("*.pth"))
 
 
-def test_unreachable_official_weights_say_which_file_to_put_where(hub):
+def test_the_error_for_unreachable_official_weights_says_which_file_to_put_where(hub):
     with pytest.raises(InputError) as error:
         pretrained.fetch_weights("imagenet", SMALL)
     url = backbones.imagenet_weights(SMALL).url
@@ -255,15 +254,17 @@ def test_a_file_put_into_the_cache_must_be_the_official_one(hub):
         pretrained.fetch_weights("imagenet", SMALL)
 
 
-def test_what_is_written_is_what_is_read(tmp_path):
-    state = pretrained.check_weights(torchvision_state(SMALL), SMALL, "here")
+def test_weights_are_read_as_they_were_written(tmp_path):
+    state = pretrained.check_weights(torchvision_state(SMALL), SMALL, "a test")
     path = tmp_path / "pretrained.safetensors"
     pretrained.write_weights(path, state, SMALL, str(tmp_path / "mine.pth"))
     read, origin = pretrained.read_weights(path, SMALL)
-    assert origin == "mine.pth"  # a name, not a path of this machine
+    assert origin == "mine.pth"  # without the folder
     assert read.keys() == state.keys()
     assert all(torch.equal(read[name], state[name]) for name in state)
-    with pytest.raises(InputError, match=r"holds weights of squeezenet1_1, backbone is resnet18"):
+    with pytest.raises(
+        InputError, match=r"holds weights of squeezenet1_1, but backbone is resnet18"
+    ):
         pretrained.read_weights(path, "resnet18")
 
 
@@ -271,5 +272,5 @@ def test_the_real_weights_fit(shared):
     path = shared / "weights" / "mobilenet_v2-from-tf2-int8.pth"
     state = pretrained.fetch_weights(str(path), "mobilenet_v2")
     assert len(state) == 312
-    with pytest.raises(InputError, match="looks like mobilenet_v2"):
+    with pytest.raises(InputError, match="It fits mobilenet_v2"):
         pretrained.fetch_weights(str(path), "mobilenet_v3_small")

@@ -1,4 +1,4 @@
-"""Weights stored small: what comes back, how far off, and what a bad file is answered with."""
+"""Quantised weights: their error, their files, and the errors for bad files."""
 
 import pytest
 import torch
@@ -14,8 +14,8 @@ def path(tmp_path):
 
 
 def test_values_on_the_grid_come_back_exactly(path):
-    rows = torch.tensor([[127.0, -3, 0], [-127, 64, 1]])
-    weight = rows * torch.tensor([[0.5], [0.25]])  # scales are powers of two: no rounding
+    steps = torch.tensor([[127.0, -3, 0], [-127, 64, 1]])
+    weight = steps * torch.tensor([[0.5], [0.25]])  # scales are powers of two: no rounding
     quantised.save_quantised({"w": weight}, path, {})
     assert torch.equal(quantised.load_quantised(path)["w"], weight)
 
@@ -27,26 +27,26 @@ def test_the_error_is_at_most_half_a_step_of_the_channel(path):
     error = (quantised.load_quantised(path)["w"] - weight).abs().flatten(1).amax(dim=1)
     step = weight.abs().flatten(1).amax(dim=1) / 127
     assert (error <= step / 2 * (1 + 1e-5)).all()
-    assert (error > step / 4).all()  # it is quantised, not merely stored
+    assert (error > step / 4).all()  # it is really quantised
 
 
-def test_float16_is_off_by_at_most_one_part_in_2048(path):
+def test_the_relative_error_of_float16_is_at_most_1_in_2048(path):
     weight = torch.randn(64, 9, generator=torch.Generator().manual_seed(0))
     quantised.save_quantised({"w": weight}, path, {}, "float16")
     error = (quantised.load_quantised(path)["w"] - weight).abs()
     assert (error <= weight.abs() / 2048 + 2**-25).all()
 
 
-def test_vectors_integers_and_metadata_are_kept(path):
+def test_vectors_integers_and_metadata_come_back_unchanged(path):
     state = {
         "bn.running_var": torch.tensor([1e-9, 1e9]),
         "bn.num_batches_tracked": torch.tensor(7),
         "w": torch.zeros(2, 2),
     }
     quantised.save_quantised(state, path, {"backbone": "tiny"})
-    back = quantised.load_quantised(path)
-    assert all(torch.equal(back[name], state[name]) for name in state)
-    assert list(back) == sorted(state)
+    loaded = quantised.load_quantised(path)
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+    assert list(loaded) == sorted(state)
     assert safetensors_file.read_safetensors(path)[1]["backbone"] == "tiny"
 
 
@@ -58,12 +58,12 @@ def test_int8_is_a_quarter_as_large(path):
 def test_the_same_state_gives_the_same_bytes(path, tmp_path):
     state = {"b": torch.randn(4, 4), "a": torch.randn(3)}
     quantised.save_quantised(state, path, {"x": "1", "y": "2"})
-    quantised.save_quantised(state, tmp_path / "again", {"y": "2", "x": "1"})
-    assert path.read_bytes() == (tmp_path / "again").read_bytes()
+    quantised.save_quantised(state, tmp_path / "second", {"y": "2", "x": "1"})
+    assert path.read_bytes() == (tmp_path / "second").read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("packed", "message"),
+    ("stored", "message"),
     [
         ({"w": torch.ones(2, 2, dtype=torch.int8)}, "has no w#scale"),
         ({"w#scale": torch.ones(2)}, "no tensor for w"),
@@ -81,8 +81,8 @@ def test_the_same_state_gives_the_same_bytes(path, tmp_path):
         ({"w": torch.ones(2, 2), "w#scale": torch.ones(2)}, "not int8"),
     ],
 )
-def test_scales_that_do_not_fit_are_refused(path, packed, message):
-    save_file(packed, path)
+def test_scales_that_do_not_fit_are_refused(path, stored, message):
+    save_file(stored, path)
     with pytest.raises(InputError, match=message):
         quantised.load_quantised(path)
 
@@ -92,7 +92,7 @@ def test_damaged_and_missing_files_are_refused(path):
         quantised.load_quantised(path)
     quantised.save_quantised({"w": torch.ones(8, 8)}, path, {})
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(InputError, match="no safetensors file, or not a whole one"):
+    with pytest.raises(InputError, match="is not a safetensors file, or not a whole one"):
         quantised.load_quantised(path)
 
 

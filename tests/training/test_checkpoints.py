@@ -1,4 +1,4 @@
-"""States on disk, and the names that keep trainings apart."""
+"""Checkpoints on disk, and their names."""
 
 import torch
 
@@ -12,7 +12,7 @@ from tests.stages.workplace import PARAMETERS
 RECIPE = Recipe(**{name: PARAMETERS[name] for name in Recipe.model_fields})
 
 
-def test_what_is_saved_comes_back_with_its_layout(tmp_path):
+def test_a_saved_state_comes_back_with_its_memory_format(tmp_path):
     checkpoint = Checkpoint(tmp_path / "new" / "state.pt")
     assert checkpoint.load() is None
     weight = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
@@ -40,16 +40,16 @@ def test_code_in_a_file_is_not_run(tmp_path, capsys, caplog):
     assert "code was run" not in capsys.readouterr().out
 
 
-def test_the_name_follows_from_all_that_decides_the_result(tmp_path, monkeypatch):
+def test_the_name_depends_on_everything_that_decides_the_result(tmp_path, monkeypatch):
     data = tmp_path / "data"
     data.write_text("images")
 
     def name(recipe=RECIPE, team=SINGLE_PROCESS):
         return checkpoints.checkpoint_of([recipe], [data], team, tmp_path).path
 
-    first = name()
-    assert name() == first
-    names = {first, name(RECIPE.model_copy(update={"seed": 2})), name(team=Team(0, 2))}
+    default = name()
+    assert name() == default
+    names = {default, name(RECIPE.model_copy(update={"seed": 2})), name(team=Team(0, 2))}
     with monkeypatch.context() as patch:
         patch.setattr(torch, "get_num_threads", lambda: 999)
         names.add(name())
@@ -64,6 +64,6 @@ def test_the_name_follows_from_all_that_decides_the_result(tmp_path, monkeypatch
     assert len(names) == 7
 
 
-def test_our_code_is_part_of_it():
+def test_the_name_depends_on_the_code_of_the_project():
     files = {path.name for path in checkpoint_key._own_code()}
-    assert {"checkpoints.py", "training.py", "classifier.py"} <= files
+    assert {"checkpoints.py", "settings.py", "classifier.py"} <= files
