@@ -22,7 +22,7 @@ from PIL import Image
 from pokecam.common.errors import InputError
 from pokecam.data.packed.letterbox import fit
 from pokecam.data.packing.decode import UnusableError, decode
-from pokecam.data.packing.pack import _mask
+from pokecam.data.packing.pack import _pack_mask
 from pokecam.data.packing.tables import PackedRow
 from tests.support.images import encoded, patches
 from tests.support.memory import peak_bytes
@@ -330,7 +330,7 @@ def judged_mask(data: bytes) -> str:
     """ "used", or why a mask stops the run."""
     row = PackedRow("a.png", WIDTH, HEIGHT, fit(WIDTH, HEIGHT, 32), None)
     try:
-        mask = _mask(data, row)
+        mask = _pack_mask(data, row)
     except InputError as error:
         return str(error)
     assert mask.shape == (32, 32)
