@@ -14,9 +14,8 @@ from pokecam.data.drawn import species
 from pokecam.data.drawn.species import Colour, Point
 
 Outline = tuple[np.ndarray, np.ndarray]  # vertices (n, 2) and codes (n,)
-Piece = tuple[
-    Outline, float, Colour
-]  # outline, its shorter side as a multiple of the radius, colour
+# A piece of a figure: outline, its shorter side as a multiple of the radius of the figure, colour.
+Piece = tuple[Outline, float, Colour]
 
 
 def random_colour(rng: random.Random, max_saturation: float = 0.9) -> Colour:

@@ -55,8 +55,8 @@ def _frequencies_of(*names: str) -> AfterValidator:
 class DrawnSettings(Settings):
     """How scenes vary.
 
-    Ranges are [lowest, highest]. For a single number x, values reach from −x to x, except those of
-    `cut` and `light`, which are described below.
+    Ranges are [lowest, highest]. A single number x stands for the range from −x to x, except for
+    `image_px`, `cut` and `light`, which are described below.
 
     Attributes:
         catalogue: the folder of the species, relative to the folder of the settings file.

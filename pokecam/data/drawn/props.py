@@ -7,7 +7,7 @@ from pokecam.data.drawn import figures, species
 from pokecam.data.drawn.pencil import CANVAS, Item, Pencil
 from pokecam.data.drawn.species import Point
 
-# Letters as strokes on a grid 2 wide and 4 high. A point is two digits, x y; spaces separate strokes.
+# Letters as strokes on a grid 2 wide and 4 high. Spaces separate strokes; two digits are a point.
 _LETTERS = {
     "A": "0410 1024 0323",
     "B": "0004 001122 0223 2304 0212",

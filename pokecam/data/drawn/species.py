@@ -220,67 +220,71 @@ def parse(text: str, name: str) -> Species:
 
 def _read_part(group: ElementTree.Element, species: str) -> Part:
     name = group.get("id", "")
-    where = f"{species}, part {name!r}"
+    location = f"{species}, part {name!r}"
     if group.tag != f"{_SVG}g" or not _NAME.fullmatch(name):
-        raise InputError(f"{where}: <g id=…> expected, the id in lower-case words with hyphens")
-    _check_attributes(group, ("id", "data-joint", "data-swing", "data-parent"), where)
-    joint = _read_numbers(group.get("data-joint", "").replace(",", " "), where, "data-joint")
+        raise InputError(f"{location}: <g id=…> expected, the id in lower-case words with hyphens")
+    _check_attributes(group, ("id", "data-joint", "data-swing", "data-parent"), location)
+    joint = _read_numbers(group.get("data-joint", "").replace(",", " "), location, "data-joint")
     if len(joint) != 2:
-        raise InputError(f'{where}: data-joint="x,y" expected')
-    swing = _read_numbers(group.get("data-swing", "0"), where, "data-swing")
+        raise InputError(f'{location}: data-joint="x,y" expected')
+    swing = _read_numbers(group.get("data-swing", "0"), location, "data-swing")
     if len(swing) != 1 or not 0 <= swing[0] <= 180:
-        raise InputError(f"{where}: data-swing must be one number of degrees from 0 to 180")
-    shapes = tuple(_read_shape(element, where) for element in group)
+        raise InputError(f"{location}: data-swing must be one number of degrees from 0 to 180")
+    shapes = tuple(_read_shape(element, location) for element in group)
     if not shapes:
-        raise InputError(f"{where}: there is no shape; a part needs at least one")
+        raise InputError(f"{location}: there is no shape; a part needs at least one")
     parent = None if name == "body" else group.get("data-parent", "body")
     return Part(name, shapes, (joint[0], joint[1]), swing[0], parent)
 
 
-def _read_shape(element: ElementTree.Element, where: str) -> Shape:
+def _read_shape(element: ElementTree.Element, location: str) -> Shape:
     kind = element.tag.removeprefix(_SVG)
     if kind not in _GEOMETRY or len(element):
-        raise InputError(f"{where}: <{kind}> is not a shape; allowed are {', '.join(_GEOMETRY)}")
+        raise InputError(f"{location}: <{kind}> is not a shape; allowed are {', '.join(_GEOMETRY)}")
     attributes = {*_GEOMETRY[kind], *_OPTIONAL.get(kind, ()), *_PAINT}
-    _check_attributes(element, attributes, f"{where}, <{kind}>")
-    fill = _read_colour(element.get("fill"), f"{where}, <{kind}>: fill")
-    line = _read_colour(element.get("stroke", "none"), f"{where}, <{kind}>: stroke")
+    _check_attributes(element, attributes, f"{location}, <{kind}>")
+    fill = _read_colour(element.get("fill"), f"{location}, <{kind}>: fill")
+    line = _read_colour(element.get("stroke", "none"), f"{location}, <{kind}>: stroke")
     if fill is None and line is None:
-        raise InputError(f"{where}, <{kind}>: neither fill nor stroke; a shape needs one of them")
+        raise InputError(
+            f"{location}, <{kind}>: neither fill nor stroke; a shape needs one of them"
+        )
     width = 0.0
     if line is not None:
-        widths = _read_numbers(element.get("stroke-width", "1"), where, "stroke-width")
+        widths = _read_numbers(element.get("stroke-width", "1"), location, "stroke-width")
         if len(widths) != 1 or widths[0] <= 0:
-            raise InputError(f"{where}, <{kind}>: stroke-width must be one number above 0")
+            raise InputError(f"{location}, <{kind}>: stroke-width must be one number above 0")
         width = widths[0]
     cap = element.get("stroke-linecap", "butt")
     if cap not in _CAPS:
-        raise InputError(f"{where}, <{kind}>: stroke-linecap {cap!r}; allowed: {', '.join(_CAPS)}")
+        raise InputError(
+            f"{location}, <{kind}>: stroke-linecap {cap!r}; allowed: {', '.join(_CAPS)}"
+        )
     if element.get("stroke-linejoin", "round") != "round":
-        raise InputError(f'{where}, <{kind}>: stroke-linejoin can only be "round"')
-    vertices, codes = _read_outline(kind, element, where)
+        raise InputError(f'{location}, <{kind}>: stroke-linejoin can only be "round"')
+    vertices, codes = _read_outline(kind, element, location)
     if np.abs(vertices).max() > HALF:
-        raise InputError(f"{where}, <{kind}>: reaches outside the square of -128 to 128")
+        raise InputError(f"{location}, <{kind}>: reaches outside the square of -128 to 128")
     return Shape(vertices, codes, fill, line, width, _CAPS[cap])
 
 
 def _read_outline(
-    kind: str, element: ElementTree.Element, where: str
+    kind: str, element: ElementTree.Element, location: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return vertices and codes of one shape element."""
     if kind == "path":
-        return flatten(_read_commands(element.get("d", ""), where))
+        return flatten(_read_commands(element.get("d", ""), location))
     if kind == "polygon":
-        numbers = _read_numbers(element.get("points", "").replace(",", " "), where, "points")
+        numbers = _read_numbers(element.get("points", "").replace(",", " "), location, "points")
         if len(numbers) < 6 or len(numbers) % 2:
-            raise InputError(f"{where}, <polygon>: at least three points x,y expected")
+            raise InputError(f"{location}, <polygon>: at least three points x,y expected")
         return polygon(list(zip(numbers[::2], numbers[1::2], strict=True)))
     values = {}
     optional = (key for key in _OPTIONAL.get(kind, ()) if key in element.attrib)
     for key in (*_GEOMETRY[kind], *optional):
-        numbers = _read_numbers(element.get(key, ""), where, key)
+        numbers = _read_numbers(element.get(key, ""), location, key)
         if len(numbers) != 1 or (key[0] in "rwh" and numbers[0] <= 0):
-            raise InputError(f"{where}, <{kind}>: {key} must be one number (sizes above 0)")
+            raise InputError(f"{location}, <{kind}>: {key} must be one number (sizes above 0)")
         values[key] = numbers[0]
     if kind == "rect":
         x, y, width, height = (values[key] for key in _GEOMETRY["rect"])
@@ -395,7 +399,7 @@ def _bernstein(degree: int, n_points: int) -> list[list[float]]:
     ]
 
 
-def _read_commands(d: str, where: str) -> list[tuple[str, tuple[float, ...]]]:
+def _read_commands(d: str, location: str) -> list[tuple[str, tuple[float, ...]]]:
     """Return the commands of a path. Several sets of coordinates may follow one letter."""
     commands: list[tuple[str, tuple[float, ...]]] = []
     tokens = _TOKEN.findall(d)
@@ -404,17 +408,17 @@ def _read_commands(d: str, where: str) -> list[tuple[str, tuple[float, ...]]]:
         letter = tokens[i]
         if letter not in _POINTS_PER_COMMAND or (letter == "M") < (not commands):
             raise InputError(
-                f"{where}, <path>: {letter!r} is not expected there; a path starts with M and has "
-                "only the absolute commands M L C Q Z"
+                f"{location}, <path>: {letter!r} is not expected there; a path starts with M and "
+                "has only the absolute commands M L C Q Z"
             )
         count = 2 * _POINTS_PER_COMMAND[letter]
         end = i + 1
         while end < len(tokens) and not tokens[end].isalpha():
             end += 1
-        numbers = _read_numbers(" ".join(tokens[i + 1 : end]), where, f"path command {letter}")
+        numbers = _read_numbers(" ".join(tokens[i + 1 : end]), location, f"path command {letter}")
         if (len(numbers) != 0) if count == 0 else (not numbers or len(numbers) % count):
             raise InputError(
-                f"{where}, <path>: {len(numbers)} coordinates after {letter}, {count} expected"
+                f"{location}, <path>: {len(numbers)} coordinates after {letter}, {count} expected"
             )
         commands += (
             [(letter, tuple(numbers[k : k + count])) for k in range(0, len(numbers), count)]
@@ -423,31 +427,32 @@ def _read_commands(d: str, where: str) -> list[tuple[str, tuple[float, ...]]]:
         )
         i = end
     if len(commands) < 2:
-        raise InputError(f"{where}, <path>: d={d!r} draws nothing")
+        raise InputError(
+            f"{location}, <path>: d={d!r} draws nothing; at least two commands are needed"
+        )
     return commands
 
 
-def _read_numbers(text: str, where: str, attribute: str) -> list[float]:
+def _read_numbers(text: str, location: str, attribute: str) -> list[float]:
     """Return the numbers in a text, which spaces separate; each has at most one decimal."""
     for word in text.split():
         if not _NUMBER.fullmatch(word):
             raise InputError(
-                f"{where}: {attribute}: {word!r} is not a number with at most one decimal"
+                f"{location}: {attribute}: {word!r} is not a number with at most one decimal"
             )
     return [float(word) for word in text.split()]
 
 
-def _read_colour(text: str | None, where: str) -> Colour | None:
+def _read_colour(text: str | None, location: str) -> Colour | None:
     if text == "none":
         return None
     if text is None or not _COLOUR.fullmatch(text):
-        raise InputError(f'{where}: {text!r} given, "#rrggbb" or "none" expected')
+        raise InputError(f'{location}: {text!r} was given, "#rrggbb" or "none" is expected')
     return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
 
 
-def _check_attributes(element: ElementTree.Element, allowed: Iterable[str], where: str) -> None:
+def _check_attributes(element: ElementTree.Element, allowed: Iterable[str], location: str) -> None:
     for key in element.attrib:
         if key not in allowed:
-            raise InputError(
-                f"{where}: attribute {key!r} is not allowed; allowed: {', '.join(sorted(allowed))}"
-            )
+            names = ", ".join(sorted(allowed))
+            raise InputError(f"{location}: attribute {key!r} is not allowed; allowed: {names}")

@@ -132,11 +132,11 @@ def packed_boxes(
         }
     )
     joined = boxes.merge(placements, on="image").drop_duplicates()
-    for low, high, side in (("xmin", "xmax", "width"), ("ymin", "ymax", "height")):
-        is_outside = (joined[high] <= 0) | (joined[low] >= joined[side])
+    for lower, upper, side in (("xmin", "xmax", "width"), ("ymin", "ymax", "height")):
+        is_outside = (joined[upper] <= 0) | (joined[lower] >= joined[side])
         if is_outside.any():
             raise InputError(_outside_message(joined[is_outside].iloc[0]))
-        for corner in (low, high):
+        for corner in (lower, upper):
             offset = joined.left if side == "width" else joined.top
             joined[corner] = joined[corner].clip(0, joined[side]) * joined.scale + offset
     return joined[["image", "label", *_CORNERS]]

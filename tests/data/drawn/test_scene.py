@@ -84,8 +84,8 @@ def test_colours_are_those_of_the_drawing_unless_settings_change_them():
     assert round(grey[0] * 255) == 101
     dark = sample(square(), 1, still(brightness=(0.5, 0.5))).parts[0].items[0].fill
     assert round(dark[0] * 255) == 64
-    turned = sample(square(), 1, still(hue_deg=60.0)).parts[1].items[0].fill
-    assert turned != scene.parts[1].items[0].fill
+    green = sample(square(), 1, still(hue_deg=60.0)).parts[1].items[0].fill
+    assert green != scene.parts[1].items[0].fill
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -247,10 +247,10 @@ def _position(rng: np.random.Generator, data: bytes) -> int:
 
 
 def _flip_bits(rng, data, other):
-    changed = bytearray(data)
+    result = bytearray(data)
     for _ in range(rng.integers(1, 17)):
-        changed[_position(rng, data)] ^= 1 << rng.integers(8)
-    return bytes(changed)
+        result[_position(rng, data)] ^= 1 << rng.integers(8)
+    return bytes(result)
 
 
 def _cut(rng, data, other):

@@ -57,15 +57,15 @@ def test_exif_orientation_turns_the_image(orientation, corner, kind):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     image, width, height = decode(encoded(LEFT_RED, kind, exif=exif), 224)
-    turned = np.asarray(image)
+    upright = np.asarray(image)
     assert (width, height) == ((48, 64) if orientation > 4 else (64, 48))
-    assert turned.shape == (height, width, 3)
+    assert upright.shape == (height, width, 3)
     h, w = height // 2, width // 2
     sides = {
-        "left": turned[:, : w - 4],
-        "right": turned[:, w + 4 :],
-        "top": turned[: h - 4],
-        "bottom": turned[h + 4 :],
+        "left": upright[:, : w - 4],
+        "right": upright[:, w + 4 :],
+        "top": upright[: h - 4],
+        "bottom": upright[h + 4 :],
     }
     redness = {side: int(half[..., 0].mean()) for side, half in sides.items()}
     assert max(redness, key=redness.get) == corner

@@ -36,15 +36,15 @@ def judge_all(kind: str, argument: str = "") -> dict[str, dict]:
             begun = line["begun"]
         else:
             results[begun] = line
-    where = f"{kind} {argument}, case {begun}"
-    assert process.returncode == 0, f"{where}: exit {process.returncode}\n{process.stderr}"
-    assert process.stderr == "", f"{where} or before: {process.stderr}"
+    case = f"{kind} {argument}, case {begun}"
+    assert process.returncode == 0, f"{case}: exit {process.returncode}\n{process.stderr}"
+    assert process.stderr == "", f"{case} or before: {process.stderr}"
     for name, result in results.items():
-        where = f"{kind} {argument}, case {name}: {result}"
-        assert result["peak"] < fuzz.MAX_BYTES, where
-        assert result["seconds"] < fuzz.MAX_SECONDS, where
-        assert len(result["outcome"].splitlines()) == 1, where
-        assert " at 0x" not in result["outcome"], where
+        case = f"{kind} {argument}, case {name}: {result}"
+        assert result["peak"] < fuzz.MAX_BYTES, case
+        assert result["seconds"] < fuzz.MAX_SECONDS, case
+        assert len(result["outcome"].splitlines()) == 1, case
+        assert " at 0x" not in result["outcome"], case
     return results
 
 

@@ -380,7 +380,7 @@ def test_the_awkward_images_of_the_real_world(tmp_path, shared):
         assert (corner == 255).all(), name
     grey = images.pixels[row["Ant/seadra_gray.jpg"]]
     assert (grey[..., 0] == grey[..., 1]).all()
-    turned = Image.open(io.BytesIO(awkward["mewtwo_exif6.jpg"])).rotate(-90, expand=True)
-    expected = np.asarray(turned.convert("RGB").resize((SIZE_PX, 48), Image.Resampling.BICUBIC))
+    upright = Image.open(io.BytesIO(awkward["mewtwo_exif6.jpg"])).rotate(-90, expand=True)
+    expected = np.asarray(upright.convert("RGB").resize((SIZE_PX, 48), Image.Resampling.BICUBIC))
     actual = images.pixels[row["Ant/mewtwo_exif6.jpg"]][8:56]
     assert np.abs(actual.astype(int) - expected).mean() < 3
