@@ -1,17 +1,18 @@
-"""A scene: one creature in one image, everything in it decided by one seed.
+"""A scene: the sampled values of one drawn image, with one creature in it. One seed decides all.
 
     from pathlib import Path
     from pokecam.data.drawn import nuisances, render, scene, species
 
     settings = nuisances.read_settings(Path("datasets/drawn.yaml"))
     pikachu = species.catalogue()["Pikachu"]  # or species.parse(svg_text, "name")
-    one = scene.sample(pikachu, seed=7, settings=settings)
-    pixels = render.image(one, 256)    # uint8 (256, 256, 3)
-    no_tail = render.image(one, 256, without=frozenset({"tail"}))
-    labels = render.mask(one, 256)       # uint8 (256, 256), 1 = first part, 0 none
-    jpeg = render.finish(pixels, one)    # bytes, with noise
+    drawing = scene.sample(pikachu, seed=7, settings=settings)
+    pixels = render.image(drawing, 256)      # uint8 (256, 256, 3)
+    no_tail = render.image(drawing, 256, without=frozenset({"tail"}))
+    labels = render.mask(drawing, 256)       # uint8 (256, 256), 1 = first part, 0 = no part
+    jpeg = render.finish(pixels, drawing)    # bytes, with noise
 
-`one.nuisances` has the values behind it. Without its parts, a scene is the same for every species.
+`drawing.nuisances` holds the values it was made from. Without its creature, the scene of a seed is
+the same for every species.
 """
 
 import math
@@ -33,7 +34,13 @@ Affine = tuple[float, float, float, float, float, float]  # x' = a x + b y + c, 
 
 @dataclass(frozen=True, eq=False)
 class PartDrawing:
-    """A part as it is painted, and the box around everything it paints."""
+    """A part of the creature in a scene.
+
+    Attributes:
+        name: of the part.
+        items: what is painted, in this order.
+        box: around all items, lines included.
+    """
 
     name: str
     items: tuple[Item, ...]
@@ -42,8 +49,14 @@ class PartDrawing:
 
 @dataclass(frozen=True)
 class Light:
-    """Coloured light: factors for red, green and blue (128 is neutral), times
-    1 + across x + down y at the place (x, y) of the image, both from −1 to 1."""
+    """Coloured light, which may be brighter on one side of the image.
+
+    Attributes:
+        tones: factors of red, green and blue; 128 is neutral.
+        across: the brightness at (x, y) is 1 + across x + down y, where x and y reach from −1 to 1
+            over the image.
+        down: see `across`.
+    """
 
     tones: tuple[int, ...] = (128, 128, 128)
     across: float = 0.0
@@ -52,7 +65,17 @@ class Light:
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """How parts catch the light: see `render`."""
+    """The volume and texture of parts; `render` holds the equation of their brightness.
+
+    Attributes:
+        light_x: the direction to the light, (light_x, light_y) of length 1.
+        light_y: see `light_x`.
+        slope: how much brighter the side towards the light is.
+        rim: how much darker the rim is.
+        steps: two levels of brightness instead of smooth changes.
+        hatch: hatching where it is dark, instead of smooth changes.
+        texture: float32 (64, 64), added to the brightness.
+    """
 
     light_x: float
     light_y: float
@@ -60,20 +83,22 @@ class Surface:
     rim: float
     steps: bool = False
     hatch: bool = False
-    texture: np.ndarray | None = None  # float32 (64, 64), added to the brightness
+    texture: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
     """All that `render` needs.
 
-    base    uint8 (k, k, 3): coarse colours of the ground, stretched over the image
-    behind  items behind the creature
-    parts   the creature's, in painter's order
-    front   items before it: what occludes it, distractors, a frame
-    light   on everything
-    surface volume and texture of the parts, or None for flat ones
-    blocks  side of the image in visible pixels, or None for a smooth image
+    Attributes:
+        nuisances: the values that the scene was made from.
+        base: uint8 (k, k, 3), coarse colours of the background, upsampled to the image.
+        behind: items behind the creature.
+        parts: of the creature, in painter's order: later parts cover earlier ones.
+        front: items in front of the creature: covers, distractors, a frame.
+        light: the light on the whole image.
+        surface: the volume and texture of the parts, or None for flat parts.
+        blocks: the side of the image in visible pixels, or None for a smooth image.
     """
 
     nuisances: Nuisances
@@ -87,45 +112,51 @@ class Scene:
 
 
 def sample(species: Species, seed: int, settings: DrawnSettings) -> Scene:
-    """Place `species` in the scene that belongs to `seed`."""
+    """Sample the scene of a seed with a creature in it.
+
+    Args:
+        species: the creature.
+        seed: decides everything random.
+        settings: how scenes vary.
+    """
     nuisances = sample_nuisances(seed, settings)
-    ground = backdrop.sample(nuisances)
+    surroundings = backdrop.sample(nuisances)
     return Scene(
         nuisances=nuisances,
-        base=ground.base,
-        behind=ground.behind,
-        parts=_creature(species, nuisances, settings),
-        front=ground.front,
+        base=surroundings.base,
+        behind=surroundings.behind,
+        parts=_draw_creature(species, nuisances, settings),
+        front=surroundings.front,
         light=_light(nuisances),
-        surface=_surface(nuisances),
+        surface=_sample_surface(nuisances),
         blocks=round(88 - 32 * nuisances.stroke) if nuisances.style == "pixelated" else None,
     )
 
 
-def _creature(
+def _draw_creature(
     species: Species, nuisances: Nuisances, settings: DrawnSettings
 ) -> tuple[PartDrawing, ...]:
-    """The parts, posed, coloured and seen from the scene's viewpoint."""
+    """Draw the parts in the pose, the colours and the viewpoint of a scene."""
     rng = stream(nuisances.seed, "pose")
     pencil = Pencil(nuisances, nuisances.size, "creature")
     recolour = _recolouring(nuisances)
     project = _projection(nuisances, settings)
-    poses = _poses(species, settings, rng)
-    seen = project(species.vertices, np.array(poses)[species.part_of_vertex])
-    traces = pencil.trace(seen)
-    first_vertex = np.searchsorted(species.part_of_vertex, np.arange(len(species.parts)))
-    low = np.min([np.minimum.reduceat(trace, first_vertex) for trace in traces], axis=0)
-    high = np.max([np.maximum.reduceat(trace, first_vertex) for trace in traces], axis=0)
+    poses = _sample_poses(species, settings, rng)
+    vertices = project(species.vertices, np.array(poses)[species.part_of_vertex])
+    traces = pencil.trace(vertices)
+    first_vertices = np.searchsorted(species.part_of_vertex, np.arange(len(species.parts)))
+    minima = np.min([np.minimum.reduceat(trace, first_vertices) for trace in traces], axis=0)
+    maxima = np.max([np.maximum.reduceat(trace, first_vertices) for trace in traces], axis=0)
     parts = []
     start = 0
     for i, part in enumerate(species.parts):
-        shift = [rng.uniform(-1, 1) * settings.part_colour * 255 for _ in range(3)]
+        shifts = [rng.uniform(-1, 1) * settings.part_colour * 255 for _ in range(3)]
         items: list[Item] = []
         for shape in part.shapes:
             end = start + len(shape.vertices)
-            fill = shape.fill and recolour(shape.fill, shift)
-            line = shape.line and recolour(shape.line, shift)
-            items += pencil.draw_traced(
+            fill = shape.fill and recolour(shape.fill, shifts)
+            line = shape.line and recolour(shape.line, shifts)
+            items += pencil.draw_traces(
                 [trace[start:end] for trace in traces],
                 shape.codes,
                 shape.extent,
@@ -136,44 +167,48 @@ def _creature(
             )
             start = end
         border = max(item.width for item in items)
-        (left, top), (right, bottom) = (low[i] - border).tolist(), (high[i] + border).tolist()
+        left, top = (minima[i] - border).tolist()
+        right, bottom = (maxima[i] + border).tolist()
         parts.append(PartDrawing(part.name, tuple(items), (left, top, right, bottom)))
     return tuple(parts)
 
 
-def _poses(species: Species, settings: DrawnSettings, rng: random.Random) -> list[Affine]:
-    """How each part moves within the drawing's square: by itself, then as its parent does."""
-    own = [
-        _about(
+def _sample_poses(species: Species, settings: DrawnSettings, rng: random.Random) -> list[Affine]:
+    """Sample the motion of each part within the square of the drawing.
+
+    A part moves about its own joint first, then as its parent does.
+    """
+    motions = [
+        _rotation_about(
             part.joint,
             math.radians(rng.uniform(-1, 1) * part.swing_deg * settings.swing),
             1 + rng.uniform(-1, 1) * settings.growth,
         )
         for part in species.parts
     ]
-    place = {part.name: i for i, part in enumerate(species.parts)}
-    moved = list(own)
+    indices = {part.name: i for i, part in enumerate(species.parts)}
+    poses = list(motions)
     for i in species.motion_order:
         parent = species.parts[i].parent
         if parent is not None:
-            moved[i] = _after(moved[place[parent]], own[i])
-    return moved
+            poses[i] = _compose(poses[indices[parent]], motions[i])
+    return poses
 
 
 def _projection(
     nuisances: Nuisances, settings: DrawnSettings
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """The viewpoint: a function from vertices (n, 2) and their poses (n, 6) to the canvas.
+    """Return a function that maps vertices (n, 2) in their poses (n, 6) to the canvas, (n, 2).
 
-    Flip, stretch, shear and turn, then perspective (division by 1 + tilt_x x + tilt_y y, the
-    square reaching from −1 to 1), size and place.
+    It flips, stretches, shears and rotates the square of the drawing, which reaches from −1 to 1.
+    Then it divides by 1 + tilt_x x + tilt_y y for the perspective, scales and translates.
     """
-    turn = math.radians(nuisances.turn_deg)
-    cos, sin = round(math.cos(turn), 6), round(math.sin(turn), 6)
-    wide = (-1 if nuisances.flip else 1) * (1 + nuisances.stretch) / HALF
-    high = (1 - nuisances.stretch) / HALF
-    lean = nuisances.shear / HALF
-    view = (cos * wide, cos * lean - sin * high, sin * wide, sin * lean + cos * high)
+    angle = math.radians(nuisances.turn_deg)
+    cos, sin = round(math.cos(angle), 6), round(math.sin(angle), 6)
+    x_scale = (-1 if nuisances.flip else 1) * (1 + nuisances.stretch) / HALF
+    y_scale = (1 - nuisances.stretch) / HALF
+    shear = nuisances.shear / HALF
+    view = (cos * x_scale, cos * shear - sin * y_scale, sin * x_scale, sin * shear + cos * y_scale)
     half = nuisances.size * CANVAS / 2
     reach = max(0.0, CANVAS / 2 - half) + settings.cut * 2 * half
     centre_x = CANVAS / 2 + reach * nuisances.left
@@ -185,20 +220,21 @@ def _projection(
         x, y = a * x + b * y + c, d * x + e * y + f
         across, down = view[0] * x + view[1] * y, view[2] * x + view[3] * y
         nearness = half / (1 + nuisances.tilt_x * across + nuisances.tilt_y * down)
-        seen = np.stack([centre_x + across * nearness, centre_y + down * nearness], axis=1)
-        return seen.round(2)
+        projected = np.stack([centre_x + across * nearness, centre_y + down * nearness], axis=1)
+        return projected.round(2)
 
     return project
 
 
 def _recolouring(nuisances: Nuisances) -> Callable[[Colour, list[float]], Colour]:
-    """A function from a colour of the drawing and a part's own shift to the scene's colour.
+    """Return a function from a colour of the drawing to the colour in the scene.
 
-    Turns the hue and changes the saturation around the luminance, then the brightness.
+    It rotates the hue, scales the saturation at constant luminance, scales the brightness, and adds
+    the shifts of a part, one for each channel.
     """
-    turn = math.radians(nuisances.hue_deg)
-    cos = round(math.cos(turn), 6) * nuisances.saturation
-    sin = round(math.sin(turn), 6) * nuisances.saturation
+    angle = math.radians(nuisances.hue_deg)
+    cos = round(math.cos(angle), 6) * nuisances.saturation
+    sin = round(math.sin(angle), 6) * nuisances.saturation
     rows = (
         (
             0.213 + cos * 0.787 - sin * 0.213,
@@ -217,61 +253,54 @@ def _recolouring(nuisances: Nuisances) -> Callable[[Colour, list[float]], Colour
         ),
     )
 
-    def recolour(colour: Colour, shift: list[float]) -> Colour:
-        red, green, blue = (
-            min(
-                255,
-                max(
-                    0,
-                    round(
-                        nuisances.brightness * (r * colour[0] + g * colour[1] + b * colour[2]) + own
-                    ),
-                ),
-            )
-            for (r, g, b), own in zip(rows, shift, strict=True)
+    def recolour(colour: Colour, shifts: list[float]) -> Colour:
+        values = (
+            nuisances.brightness * (r * colour[0] + g * colour[1] + b * colour[2]) + shift
+            for (r, g, b), shift in zip(rows, shifts, strict=True)
         )
+        red, green, blue = (min(255, max(0, round(value))) for value in values)
         return red, green, blue
 
     return recolour
 
 
 def _light(nuisances: Nuisances) -> Light:
-    """The light's colour, and how much brighter it is on one side."""
-    turn = math.radians(nuisances.light_deg)
+    """Return the colour of the light and its change across the image."""
+    angle = math.radians(nuisances.light_deg)
     tones = (1 + nuisances.warmth, 1 + nuisances.tint, 1 - nuisances.warmth)
     return Light(
         tones=tuple(round(128 * tone) for tone in tones),
-        across=nuisances.light * round(math.cos(turn), 6) / 1.5,
-        down=nuisances.light * round(math.sin(turn), 6) / 1.5,
+        across=nuisances.light * round(math.cos(angle), 6) / 1.5,
+        down=nuisances.light * round(math.sin(angle), 6) / 1.5,
     )
 
 
-def _surface(nuisances: Nuisances) -> Surface | None:
-    """Volume and texture that belong to the style."""
+def _sample_surface(nuisances: Nuisances) -> Surface | None:
+    """Sample the volume and texture of parts in the style of a scene."""
     rng = stream(nuisances.seed, "surface")
-    turn = math.radians(nuisances.light_deg)
-    x, y = round(math.cos(turn), 6), round(math.sin(turn), 6)
+    angle = math.radians(nuisances.light_deg)
+    x, y = round(math.cos(angle), 6), round(math.sin(angle), 6)
     if nuisances.style == "shaded":
         steps = rng.random() < 0.4
         return Surface(x, y, slope=rng.uniform(0.2, 0.38), rim=0.16, steps=steps)
     if nuisances.style == "sketch" and rng.random() < 0.6:
         return Surface(x, y, slope=0.3, rim=0.05, hatch=True)
     if nuisances.style == "plush":
-        speckle = np.frombuffer(rng.randbytes(64 * 64), np.uint8).reshape(64, 64)
-        texture = (speckle.astype(np.float32) - 127.5) * np.float32(0.0009)
+        noise = np.frombuffer(rng.randbytes(64 * 64), np.uint8).reshape(64, 64)
+        texture = (noise.astype(np.float32) - 127.5) * np.float32(0.0009)
         return Surface(x, y, slope=0.18, rim=0.14, texture=texture)
     return None
 
 
-def _about(joint: tuple[float, float], turn: float, growth: float) -> Affine:
-    """Turn by `turn` (radians) and grow about `joint`."""
-    cos, sin = round(math.cos(turn), 6) * growth, round(math.sin(turn), 6) * growth
+def _rotation_about(joint: tuple[float, float], angle: float, scale: float) -> Affine:
+    """Return the rotation by `angle` (radians) and the scaling by `scale` about a joint."""
+    cos, sin = round(math.cos(angle), 6) * scale, round(math.sin(angle), 6) * scale
     x, y = joint
     return cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y
 
 
-def _after(second: Affine, first: Affine) -> Affine:
-    """The motion `first`, then `second`."""
+def _compose(second: Affine, first: Affine) -> Affine:
+    """Return the motion `first`, followed by `second`."""
     a, b, c, d, e, f = second
     p, q, r, s, t, u = first
     return (

@@ -1,15 +1,16 @@
-"""A species: a creature made of named parts, read from a small strict dialect of SVG.
+"""A species: a creature made of named parts, read from a small, strict dialect of SVG.
 
     <svg xmlns="http://www.w3.org/2000/svg" viewBox="-128 -128 256 256">
       <g id="body" data-joint="0,40" data-swing="4"> shapes </g>
       <g id="ear-left" data-joint="-30,-70" data-swing="15" data-parent="head"> shapes </g>
     </svg>
 
-Every part is one `<g>` right under the `<svg>`, in painter's order (later on top). It turns by up
-to `data-swing` degrees and scales about `data-joint`, and follows the motion of `data-parent`
-(default: body). Shapes are path (absolute M L C Q Z), ellipse, circle, rect and polygon, each with
-a literal `fill="#rrggbb"` (or `none`) and optionally stroke, stroke-width and stroke-linecap:
-nothing that a scene could not bend, light or draw in another style.
+Every part is one `<g>` directly in the `<svg>`, in painter's order: later parts cover earlier ones.
+A part rotates by up to `data-swing` degrees and scales about `data-joint`. It follows the motion of
+`data-parent`, by default that of the body. Shapes are path (absolute M L C Q Z), ellipse, circle,
+rect and polygon. Each has a literal `fill="#rrggbb"` (or `none`), and may have stroke, stroke-width
+and stroke-linecap. The dialect has nothing that a scene could not bend, illuminate or draw in
+another style.
 """
 
 import math
@@ -27,11 +28,11 @@ import numpy as np
 from pokecam.common.errors import InputError, did_you_mean
 
 FOLDER = Path(__file__).parent / "catalogue"
-HALF = 128.0  # the drawing's square reaches from -HALF to HALF in both directions
+HALF = 128.0  # the square of a drawing reaches from -HALF to HALF in both directions
 
-MOVE, LINE, CLOSE = 1, 2, 79  # vertex codes, as in matplotlib.path.Path
+MOVE, LINE, CLOSE = 1, 2, 79  # the codes of vertices, as in matplotlib.path.Path
 
-Cap = Literal["butt", "round", "projecting"]  # Matplotlib's names for the ends of lines
+Cap = Literal["butt", "round", "projecting"]  # the ends of lines, as in Matplotlib
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _NAME = re.compile(r"[a-z]+(-[a-z0-9]+)*")
@@ -56,12 +57,15 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """One closed or open outline, already broken into straight pieces.
+    """One closed or open outline of straight lines.
 
-    vertices   float64 (n, 2), units of the drawing's square, y downwards
-    codes      uint8 (n,), MOVE, LINE or CLOSE; the vertex of a CLOSE is ignored
-    fill, line colours 0–255, or None for no filling or no line
-    width      of the line, in the same units
+    Attributes:
+        vertices: float64 (n, 2), in units of the square of the drawing, y downwards.
+        codes: uint8 (n,), MOVE, LINE or CLOSE; the vertex of a CLOSE is ignored.
+        fill: colour of 0–255, or None for no filling.
+        line: colour of 0–255, or None for no line.
+        width: of the line, in the same units.
+        cap: the ends of the line.
     """
 
     vertices: np.ndarray
@@ -73,14 +77,22 @@ class Shape:
 
     @cached_property
     def extent(self) -> float:
-        """The shorter side of the box around the shape, its line not counted."""
+        """The shorter side of the box around the shape, without the width of its line."""
         size = self.vertices.max(axis=0) - self.vertices.min(axis=0)
         return float(size.min())
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A named group of shapes that moves as one about its joint."""
+    """A named group of shapes that move together about a joint.
+
+    Attributes:
+        name: lower-case words with hyphens.
+        shapes: in painter's order.
+        joint: in units of the square of the drawing.
+        swing_deg: how far the part rotates, either way.
+        parent: the name of the part whose motion it follows, or None.
+    """
 
     name: str
     shapes: tuple[Shape, ...]
@@ -91,7 +103,16 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Species:
-    """A creature: its parts in painter's order. Mask index of a part = place in `parts`, from 1."""
+    """A creature.
+
+    Attributes:
+        name: of the species.
+        parts: in painter's order. In masks they are numbered from 1 in this order.
+
+    Raises:
+        InputError: there is no part, two parts have one name, or a part follows one that does not
+            exist or that follows it.
+    """
 
     name: str
     parts: tuple[Part, ...]
@@ -99,16 +120,18 @@ class Species:
     def __post_init__(self) -> None:
         names = [part.name for part in self.parts]
         if not names:
-            raise InputError(f"{self.name}: no part; a species is one <g id=…> per body part")
+            raise InputError(
+                f"{self.name}: there is no part; a species needs one <g id=…> for each body part"
+            )
         for name in names:
             if names.count(name) > 1:
-                raise InputError(f"{self.name}: part {name!r} is there twice")
+                raise InputError(f"{self.name}: part {name!r} exists twice; rename one of them")
         for part in self.parts:
             if part.parent is not None and part.parent not in names:
                 hint = did_you_mean(part.parent, names)
                 raise InputError(
                     f"{self.name}: part {part.name!r} follows {part.parent!r}, "
-                    f"which is no part.{hint}"
+                    f"which is not a part.{hint}"
                 )
         _ = self.motion_order
 
@@ -119,58 +142,72 @@ class Species:
 
     @cached_property
     def part_of_vertex(self) -> np.ndarray:
-        """Place in `parts` of each of `vertices`, (n,)."""
+        """The index in `parts` of each vertex, (n,)."""
         counts = [sum(len(shape.vertices) for shape in part.shapes) for part in self.parts]
         return np.repeat(np.arange(len(self.parts)), counts)
 
     @cached_property
     def motion_order(self) -> tuple[int, ...]:
-        """Places in `parts`, every parent before its children; InputError on a circle."""
-        place = {part.name: i for i, part in enumerate(self.parts)}
+        """The indices of `parts` in an order in which parents come before their children."""
+        indices = {part.name: i for i, part in enumerate(self.parts)}
         order: list[int] = []
         for part in self.parts:
             chain: list[str] = []
             name: str | None = part.name
-            while name is not None and place[name] not in order:
+            while name is not None and indices[name] not in order:
                 if name in chain:
                     raise InputError(
                         f"{self.name}: parts follow one another in a circle: {' → '.join(chain)}"
                     )
                 chain.append(name)
-                name = self.parts[place[name]].parent
-            order += [place[link] for link in reversed(chain)]
+                name = self.parts[indices[name]].parent
+            order += [indices[link] for link in reversed(chain)]
         return tuple(order)
 
 
 def catalogue(folder: Path = FOLDER) -> dict[str, Species]:
-    """Read every species of `folder`, sorted by name.
+    """Read every species of a folder.
 
-    Raises `InputError` naming file, part and problem, or if there is no species at all.
+    Returns:
+        Name → species, sorted by name.
+
+    Raises:
+        InputError: there is no species, or a file is not in the dialect.
     """
     return {path.stem: read_species(path) for path in files(folder)}
 
 
 def files(folder: Path = FOLDER) -> list[Path]:
-    """Return the file of every species of `folder`, sorted by name.
+    """Return the file of every species of a folder, sorted by name.
 
     Raises:
-        InputError: there is no species at all.
+        InputError: there is no species.
     """
     paths = sorted(folder.glob("*.svg"))
     if not paths:
-        raise InputError(f"{folder} holds no species (*.svg)")
+        raise InputError(f"{folder} contains no species: *.svg files are expected")
     return paths
 
 
 def read_species(path: Path) -> Species:
-    """Read one species, named after its file. Raises `InputError` as `parse` does."""
+    """Read one species. Its name is that of the file without .svg.
+
+    Raises:
+        InputError: as in `parse`.
+    """
     return parse(path.read_text(encoding="utf-8"), path.stem)
 
 
 def parse(text: str, name: str) -> Species:
-    """Return the species drawn in `text`, in the dialect described at the top of this module.
+    """Read a species from the text of an SVG file.
 
-    Raises `InputError` that names the species, the part and the problem for anything outside it.
+    Args:
+        text: in the dialect that is described at the top of this module.
+        name: of the species.
+
+    Raises:
+        InputError: the text is not in the dialect; the message says the species, the part and the
+            reason.
     """
     try:
         root = ElementTree.fromstring(text)
@@ -178,82 +215,86 @@ def parse(text: str, name: str) -> Species:
         raise InputError(f"{name}: not well-formed XML: {error}") from None
     if root.tag != f"{_SVG}svg" or root.get("viewBox") != "-128 -128 256 256":
         raise InputError(f'{name}: <svg … viewBox="-128 -128 256 256"> expected at the top')
-    return Species(name, tuple(_part(group, name) for group in root))
+    return Species(name, tuple(_read_part(group, name) for group in root))
 
 
-def _part(group: ElementTree.Element, species: str) -> Part:
+def _read_part(group: ElementTree.Element, species: str) -> Part:
     name = group.get("id", "")
-    where = f"{species}, part {name!r}"
+    location = f"{species}, part {name!r}"
     if group.tag != f"{_SVG}g" or not _NAME.fullmatch(name):
-        raise InputError(f"{where}: <g id=…> expected, the id in lower-case words with hyphens")
-    known = ("id", "data-joint", "data-swing", "data-parent")
-    _no_others(group, known, where)
-    joint = _numbers(group.get("data-joint", "").replace(",", " "), where, "data-joint")
+        raise InputError(f"{location}: <g id=…> expected, the id in lower-case words with hyphens")
+    _check_attributes(group, ("id", "data-joint", "data-swing", "data-parent"), location)
+    joint = _read_numbers(group.get("data-joint", "").replace(",", " "), location, "data-joint")
     if len(joint) != 2:
-        raise InputError(f'{where}: data-joint="x,y" expected')
-    swing = _numbers(group.get("data-swing", "0"), where, "data-swing")
+        raise InputError(f'{location}: data-joint="x,y" expected')
+    swing = _read_numbers(group.get("data-swing", "0"), location, "data-swing")
     if len(swing) != 1 or not 0 <= swing[0] <= 180:
-        raise InputError(f"{where}: data-swing must be one number of degrees from 0 to 180")
-    shapes = tuple(_shape(element, where) for element in group)
+        raise InputError(f"{location}: data-swing must be one number of degrees from 0 to 180")
+    shapes = tuple(_read_shape(element, location) for element in group)
     if not shapes:
-        raise InputError(f"{where}: no shape in it")
+        raise InputError(f"{location}: there is no shape; a part needs at least one")
     parent = None if name == "body" else group.get("data-parent", "body")
     return Part(name, shapes, (joint[0], joint[1]), swing[0], parent)
 
 
-def _shape(element: ElementTree.Element, where: str) -> Shape:
+def _read_shape(element: ElementTree.Element, location: str) -> Shape:
     kind = element.tag.removeprefix(_SVG)
     if kind not in _GEOMETRY or len(element):
-        raise InputError(f"{where}: <{kind}> is no shape; allowed are {', '.join(_GEOMETRY)}")
-    known = {*_GEOMETRY[kind], *_OPTIONAL.get(kind, ()), *_PAINT}
-    _no_others(element, known, f"{where}, <{kind}>")
-    fill = _colour(element.get("fill"), f"{where}, <{kind}>: fill")
-    line = _colour(element.get("stroke", "none"), f"{where}, <{kind}>: stroke")
+        raise InputError(f"{location}: <{kind}> is not a shape; allowed are {', '.join(_GEOMETRY)}")
+    attributes = {*_GEOMETRY[kind], *_OPTIONAL.get(kind, ()), *_PAINT}
+    _check_attributes(element, attributes, f"{location}, <{kind}>")
+    fill = _read_colour(element.get("fill"), f"{location}, <{kind}>: fill")
+    line = _read_colour(element.get("stroke", "none"), f"{location}, <{kind}>: stroke")
     if fill is None and line is None:
-        raise InputError(f"{where}, <{kind}>: neither fill nor stroke")
+        raise InputError(
+            f"{location}, <{kind}>: neither fill nor stroke; a shape needs one of them"
+        )
     width = 0.0
     if line is not None:
-        widths = _numbers(element.get("stroke-width", "1"), where, "stroke-width")
+        widths = _read_numbers(element.get("stroke-width", "1"), location, "stroke-width")
         if len(widths) != 1 or widths[0] <= 0:
-            raise InputError(f"{where}, <{kind}>: stroke-width must be one number above 0")
+            raise InputError(f"{location}, <{kind}>: stroke-width must be one number above 0")
         width = widths[0]
     cap = element.get("stroke-linecap", "butt")
     if cap not in _CAPS:
-        raise InputError(f"{where}, <{kind}>: stroke-linecap {cap!r}; allowed: {', '.join(_CAPS)}")
+        raise InputError(
+            f"{location}, <{kind}>: stroke-linecap {cap!r}; allowed: {', '.join(_CAPS)}"
+        )
     if element.get("stroke-linejoin", "round") != "round":
-        raise InputError(f'{where}, <{kind}>: stroke-linejoin can only be "round"')
-    vertices, codes = _outline(kind, element, where)
+        raise InputError(f'{location}, <{kind}>: stroke-linejoin can only be "round"')
+    vertices, codes = _read_outline(kind, element, location)
     if np.abs(vertices).max() > HALF:
-        raise InputError(f"{where}, <{kind}>: reaches outside the square of -128 to 128")
+        raise InputError(f"{location}, <{kind}>: reaches outside the square of -128 to 128")
     return Shape(vertices, codes, fill, line, width, _CAPS[cap])
 
 
-def _outline(kind: str, element: ElementTree.Element, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices and codes of one shape element."""
+def _read_outline(
+    kind: str, element: ElementTree.Element, location: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return vertices and codes of one shape element."""
     if kind == "path":
-        return flatten(_commands(element.get("d", ""), where))
+        return flatten(_read_commands(element.get("d", ""), location))
     if kind == "polygon":
-        numbers = _numbers(element.get("points", "").replace(",", " "), where, "points")
+        numbers = _read_numbers(element.get("points", "").replace(",", " "), location, "points")
         if len(numbers) < 6 or len(numbers) % 2:
-            raise InputError(f"{where}, <polygon>: at least three points x,y expected")
+            raise InputError(f"{location}, <polygon>: at least three points x,y expected")
         return polygon(list(zip(numbers[::2], numbers[1::2], strict=True)))
-    size = {}
-    for key in (
-        *_GEOMETRY[kind],
-        *(key for key in _OPTIONAL.get(kind, ()) if key in element.attrib),
-    ):
-        number = _numbers(element.get(key, ""), where, key)
-        if len(number) != 1 or (key[0] in "rwh" and number[0] <= 0):
-            raise InputError(f"{where}, <{kind}>: {key} must be one number (sizes above 0)")
-        size[key] = number[0]
+    values = {}
+    optional = (key for key in _OPTIONAL.get(kind, ()) if key in element.attrib)
+    for key in (*_GEOMETRY[kind], *optional):
+        numbers = _read_numbers(element.get(key, ""), location, key)
+        if len(numbers) != 1 or (key[0] in "rwh" and numbers[0] <= 0):
+            raise InputError(f"{location}, <{kind}>: {key} must be one number (sizes above 0)")
+        values[key] = numbers[0]
     if kind == "rect":
-        return rectangle(size["x"], size["y"], size["width"], size["height"], size.get("rx", 0.0))
-    rx, ry = (size["r"], size["r"]) if kind == "circle" else (size["rx"], size["ry"])
-    return ellipse(size["cx"], size["cy"], rx, ry)
+        x, y, width, height = (values[key] for key in _GEOMETRY["rect"])
+        return rectangle(x, y, width, height, values.get("rx", 0.0))
+    rx, ry = (values["r"], values["r"]) if kind == "circle" else (values["rx"], values["ry"])
+    return ellipse(values["cx"], values["cy"], rx, ry)
 
 
 def polygon(points: Iterable[Point]) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices and codes of the closed polygon through `points`."""
+    """Return vertices (n, 2) and codes (n,) of the closed polygon through `points`."""
     corners = list(points)
     codes = np.full(len(corners) + 1, LINE, np.uint8)
     codes[0], codes[-1] = MOVE, CLOSE
@@ -263,7 +304,7 @@ def polygon(points: Iterable[Point]) -> tuple[np.ndarray, np.ndarray]:
 def rectangle(
     x: float, y: float, width: float, height: float, rx: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices and codes of an upright rectangle whose corners are rounded with radius `rx`."""
+    """Return vertices and codes of an upright rectangle with corners of radius `rx`."""
     right, bottom, r = x + width, y + height, min(rx, width / 2, height / 2)
     if r == 0:
         return polygon([(x, y), (right, y), (right, bottom), (x, bottom)])
@@ -284,21 +325,32 @@ def rectangle(
 
 
 def ellipse(cx: float, cy: float, rx: float, ry: float) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices and codes of an ellipse, in straight pieces no further than 0.15 units off it."""
-    pieces = min(64, max(8, 4 * math.ceil(1.4 * math.sqrt(max(rx, ry)))))
-    return polygon([(cx + rx * cos, cy + ry * sin) for cos, sin in _circle(pieces)])
+    """Return vertices and codes of an ellipse as a polygon.
+
+    Its sides are at most 0.15 units away from the ellipse.
+
+    Args:
+        cx: x of the centre.
+        cy: y of the centre.
+        rx: radius in x.
+        ry: radius in y.
+    """
+    n_sides = min(64, max(8, 4 * math.ceil(1.4 * math.sqrt(max(rx, ry)))))
+    return polygon([(cx + rx * cos, cy + ry * sin) for cos, sin in _unit_circle(n_sides)])
 
 
 @lru_cache
-def _circle(pieces: int) -> list[Point]:
-    turns = [2 * math.pi * i / pieces for i in range(pieces)]
-    return [(math.cos(turn), math.sin(turn)) for turn in turns]
+def _unit_circle(n_points: int) -> list[Point]:
+    angles = [2 * math.pi * i / n_points for i in range(n_points)]
+    return [(math.cos(angle), math.sin(angle)) for angle in angles]
 
 
 def flatten(commands: Iterable[tuple[str, tuple[float, ...]]]) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices and codes of a path of absolute M L Q C Z commands, curves in straight pieces.
+    """Return vertices and codes of a path; its curves become straight lines.
 
-    Each command is its letter and its coordinates: ("C", (x1, y1, x2, y2, x, y)).
+    Args:
+        commands: absolute M, L, Q, C or Z; each is its letter and its coordinates:
+            ("C", (x1, y1, x2, y2, x, y)).
     """
     points: list[Point] = []
     codes: list[int] = []
@@ -310,14 +362,17 @@ def flatten(commands: Iterable[tuple[str, tuple[float, ...]]]) -> tuple[np.ndarr
             points.append((numbers[0], numbers[1]))
             codes.append(MOVE if letter == "M" else LINE)
         else:
-            curve = _curve([*points[-1], *numbers])
+            curve = _curve_points([*points[-1], *numbers])
             points += curve
             codes += [LINE] * len(curve)
     return np.array(points).round(3), np.array(codes, np.uint8)
 
 
-def _curve(numbers: list[float]) -> list[Point]:
-    """Points on a Bézier curve x0 y0 x1 y1 …, without the first, about √length of them."""
+def _curve_points(numbers: list[float]) -> list[Point]:
+    """Return points on a Bézier curve x0 y0 x1 y1 …, without the first one.
+
+    Their number is about the square root of the length.
+    """
     xs, ys = numbers[::2], numbers[1::2]
     sides = zip(pairwise(xs), pairwise(ys), strict=True)
     length = sum(math.hypot(b - a, d - c) for (a, b), (c, d) in sides)
@@ -333,19 +388,19 @@ def _curve(numbers: list[float]) -> list[Point]:
 
 
 @lru_cache
-def _bernstein(degree: int, pieces: int) -> list[list[float]]:
-    """Weights of the control points at 1/pieces, 2/pieces, … 1."""
+def _bernstein(degree: int, n_points: int) -> list[list[float]]:
+    """Return the weights of the control points at 1/n, 2/n, … 1, where n is `n_points`."""
     return [
         [
-            math.comb(degree, k) * (i / pieces) ** k * (1 - i / pieces) ** (degree - k)
+            math.comb(degree, k) * (i / n_points) ** k * (1 - i / n_points) ** (degree - k)
             for k in range(degree + 1)
         ]
-        for i in range(1, pieces + 1)
+        for i in range(1, n_points + 1)
     ]
 
 
-def _commands(d: str, where: str) -> list[tuple[str, tuple[float, ...]]]:
-    """The path's commands; a letter may be followed by several sets of coordinates."""
+def _read_commands(d: str, location: str) -> list[tuple[str, tuple[float, ...]]]:
+    """Return the commands of a path. Several sets of coordinates may follow one letter."""
     commands: list[tuple[str, tuple[float, ...]]] = []
     tokens = _TOKEN.findall(d)
     i = 0
@@ -353,17 +408,17 @@ def _commands(d: str, where: str) -> list[tuple[str, tuple[float, ...]]]:
         letter = tokens[i]
         if letter not in _POINTS_PER_COMMAND or (letter == "M") < (not commands):
             raise InputError(
-                f"{where}, <path>: {letter!r} found; a path starts with M and has only "
-                "the absolute commands M L C Q Z"
+                f"{location}, <path>: {letter!r} is not expected there; a path starts with M and "
+                "has only the absolute commands M L C Q Z"
             )
         count = 2 * _POINTS_PER_COMMAND[letter]
         end = i + 1
         while end < len(tokens) and not tokens[end].isalpha():
             end += 1
-        numbers = _numbers(" ".join(tokens[i + 1 : end]), where, f"path command {letter}")
+        numbers = _read_numbers(" ".join(tokens[i + 1 : end]), location, f"path command {letter}")
         if (len(numbers) != 0) if count == 0 else (not numbers or len(numbers) % count):
             raise InputError(
-                f"{where}, <path>: {len(numbers)} coordinates after {letter}, {count} expected"
+                f"{location}, <path>: {len(numbers)} coordinates after {letter}, {count} expected"
             )
         commands += (
             [(letter, tuple(numbers[k : k + count])) for k in range(0, len(numbers), count)]
@@ -372,27 +427,32 @@ def _commands(d: str, where: str) -> list[tuple[str, tuple[float, ...]]]:
         )
         i = end
     if len(commands) < 2:
-        raise InputError(f"{where}, <path>: d={d!r} draws nothing")
+        raise InputError(
+            f"{location}, <path>: d={d!r} draws nothing; at least two commands are needed"
+        )
     return commands
 
 
-def _numbers(text: str, where: str, what: str) -> list[float]:
-    """The blank-separated numbers in `text`, at most one decimal each."""
+def _read_numbers(text: str, location: str, attribute: str) -> list[float]:
+    """Return the numbers in a text, which spaces separate; each has at most one decimal."""
     for word in text.split():
         if not _NUMBER.fullmatch(word):
-            raise InputError(f"{where}: {what}: {word!r} is no number with at most one decimal")
+            raise InputError(
+                f"{location}: {attribute}: {word!r} is not a number with at most one decimal"
+            )
     return [float(word) for word in text.split()]
 
 
-def _colour(text: str | None, where: str) -> Colour | None:
+def _read_colour(text: str | None, location: str) -> Colour | None:
     if text == "none":
         return None
     if text is None or not _COLOUR.fullmatch(text):
-        raise InputError(f'{where}: {text!r} given, "#rrggbb" or "none" expected')
+        raise InputError(f'{location}: {text!r} was given, "#rrggbb" or "none" is expected')
     return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
 
 
-def _no_others(element: ElementTree.Element, known: Iterable[str], where: str) -> None:
+def _check_attributes(element: ElementTree.Element, allowed: Iterable[str], location: str) -> None:
     for key in element.attrib:
-        if key not in known:
-            raise InputError(f"{where}: attribute {key!r} is not allowed here")
+        if key not in allowed:
+            names = ", ".join(sorted(allowed))
+            raise InputError(f"{location}: attribute {key!r} is not allowed; allowed: {names}")

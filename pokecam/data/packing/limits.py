@@ -1,8 +1,9 @@
-"""What one image file may cost: nothing that lies in a data set may stall the machine or fill it.
+"""How much time and memory one image file may cost, so that no file of a data set stops the run.
 
-Each limit refuses what would take over some three seconds of one core, or over some 650 MB, to
-decode; a file lies in memory beside that. Measured with Pillow 13 before there were limits: 64 MB
-of EXIF segments took 30 s, a 2 MB icon 1.3 GB, 24 MB of empty PNG chunks 10 s, 2 kB of AVIF 568 MB.
+Each limit refuses files that would take more than about three seconds of one core, or about 650 MB,
+to decode. The file itself is in memory too. Without the limits Pillow 13 took 30 s for 64 MB of
+EXIF segments, 1.3 GB for an icon of 2 MB, 10 s for 24 MB of empty PNG chunks, and 568 MB for an
+AVIF of 2 kB.
 """
 
 import ctypes
@@ -22,119 +23,140 @@ from pokecam.data.packing import av1
 from pokecam.data.sources.formats import HEAD_BYTES, READABLE, kind
 
 MIN_SIDE_PX = 32
-GIANT_PX = 16 * 10**6  # more are decoded one at a time, and shrunk at once
-MAX_MEGAPIXELS = 100  # of a JPEG, which is decoded shrunk
-_MEGAPIXELS = 50
+GIANT_PX = 16 * 10**6  # larger images are decoded one at a time, and shrunk at once
+MAX_MEGAPIXELS = 100  # of a JPEG, which is decoded at a smaller size
+_MEGAPIXELS = 50  # of the formats that are not listed below
 _MEGAPIXELS_OF = {"JPEG": MAX_MEGAPIXELS, "AVIF": 30, "TIFF": 30, "WEBP": 30, "ICO": 4}
-# Read before the first pixel: text, profiles, tags; of WebP and AVIF, the whole file.
+# What is read before the first pixel: text, profiles and tags; of WebP and AVIF the whole file.
 _HEADER_MIB = 16
-_HEADER_MIB_OF = {"TIFF": 6, "WEBP": 32}  # every number in a TIFF's tags becomes an object
-_INTERLACED_MEGAPIXELS = 20  # a PNG of seven passes takes twice as long
-_JPEG2000_MIB = 16  # 5 MB a second
-_MAX_PIECES = 10**6  # a chunk, a segment, a tag are two to four, of up to 3 µs
-# Where Pillow loops over pixels in Python: 3 µs each, or up to 0.2 where runs stand for many.
+_HEADER_MIB_OF = {"TIFF": 6, "WEBP": 32}  # every number in the tags of a TIFF becomes an object
+_INTERLACED_MEGAPIXELS = 20  # a PNG in seven passes takes twice as long
+_JPEG2000_MIB = 16  # decoded at 5 MB a second
+_MAX_READS = 10**6  # up to 3 µs each; a chunk, a segment or a tag takes two to four
+# By Pillow's decoders that loop over pixels in Python: 3 µs a pixel; 0.2 µs or less with long runs.
 _SLOW_MEGAPIXELS = {"ppm": 0.8, "ppm_plain": 0.8, "bmp_rle": 10}
-_MAX_COMMENTS = 1000  # for each, Pillow copies a megabyte
+_MAX_COMMENTS = 1000  # Pillow copies a megabyte for each
 _MAX_SCANS = 1000
-_MAX_SCANNED_MEGAPIXELS = 1200  # scans × pixels: 1 to 2 ms each
-_PROGRESSIVE_MIB = 32  # 20 MB a second
-_MAX_MASK_SAMPLES = 160 * 10**6
-_MAX_COEFFICIENT_BYTES = 600 * 10**6  # of all scans, until the last is read
+_MAX_SCANNED_MEGAPIXELS = 1200  # scans × megapixels, 1 to 2 ms each
+_PROGRESSIVE_MIB = 32  # decoded at 20 MB a second
+_MAX_MASK_SAMPLES = 160 * 10**6  # pixels × channels
+_MAX_COEFFICIENT_BYTES = 600 * 10**6  # the coefficients are in memory until the last scan is read
 _MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
 _START_OF_SCAN, _END = 0xDA, 0xD9
-_TIFF_TILE = (322, 323)  # width, length
-_TIFF_MORE_TAGS = (34665, 34853, 40965)  # EXIF, GPS, interoperability
+_TIFF_TILE = (322, 323)  # the tags of width and length
+_TIFF_TAG_BLOCKS = (34665, 34853, 40965)  # the tags of EXIF, GPS, interoperability
 
-_one_giant = threading.Lock()
-logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what else it says is in the reasons
+_giant_lock = threading.Lock()
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # the reasons say what its log would
 
 
 class UnusableError(Exception):
-    """This file cannot be used as an image; the message is the reason in plain words."""
+    """A file cannot be used as an image; the message is the reason in plain words."""
 
 
-class _Metered(io.BytesIO):
-    """A file in memory that is not read in too many pieces, nor too far before `begin`."""
+class _MeteredFile(io.BytesIO):
+    """A file in memory that limits how often it is read, and how much is read before the pixels.
+
+    Args:
+        data: its bytes.
+        header_mib: how many MiB may be read before `begin_pixels`.
+    """
 
     def __init__(self, data: bytes, header_mib: int) -> None:
         super().__init__(data)
         self._header_mib = header_mib
-        self._left_bytes: float = header_mib * 2**20
-        self._left_pieces = _MAX_PIECES
+        self._remaining_bytes: float = header_mib * 2**20
+        self._remaining_reads = _MAX_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
         piece = super().read(size)
-        self._left_bytes -= len(piece)
-        self._left_pieces -= 1
-        if self._left_bytes < 0:
+        self._remaining_bytes -= len(piece)
+        self._remaining_reads -= 1
+        if self._remaining_bytes < 0:
             raise UnusableError(
-                f"too large: more than {self._header_mib} MiB before the first pixel are not read; "
-                "save it again as PNG or JPEG"
+                f"too large: more than {self._header_mib} MiB before the first pixel; save it "
+                "again as PNG or JPEG"
             )
-        if self._left_pieces < 0:
+        if self._remaining_reads < 0:
             raise UnusableError(
                 "too slow: more than a million pieces; save it again as PNG or JPEG"
             )
         return piece
 
-    def begin(self) -> None:
-        """From here on it is pixels that are read, as many as there are."""
-        self._left_bytes = float("inf")
+    def begin_pixels(self) -> None:
+        """End the limit on bytes: from here on pixels are read."""
+        self._remaining_bytes = float("inf")
 
 
-def opened(data: bytes) -> tuple[Image.Image, int]:
-    """Return the image in a file, not yet decoded, and how many pixels are held at once while
-    it is (0: a JPEG that is decoded row by row).
+def open_image(data: bytes) -> tuple[Image.Image, int]:
+    """Open the image in a file without decoding it.
 
-    Raises `UnusableError` for what is too small, too large or too slow, and whatever Pillow
-    raises for damaged files.
+    Args:
+        data: the bytes of the file.
+
+    Returns:
+        The image, and how many pixels are in memory together while it is decoded (0 for a JPEG
+        that is decoded row by row).
+
+    Raises:
+        UnusableError: the image is too small, too large or too slow to decode.
+        Exception: Pillow raises nearly anything for a damaged file.
     """
-    found = kind(data[:HEAD_BYTES])
-    formats = (found,) if found in READABLE else READABLE
-    header_mib = _HEADER_MIB_OF.get(found or "TIFF", _HEADER_MIB)
-    if found == "ICO":  # decoded by `open` already, and of another size than it claims
+    file_format = kind(data[:HEAD_BYTES])
+    formats = (file_format,) if file_format in READABLE else READABLE
+    header_mib = _HEADER_MIB_OF.get(file_format or "TIFF", _HEADER_MIB)
+    if file_format == "ICO":  # `open` decodes it, and its real size is not the one in its header
         _check_icon(data)
-    file = _Metered(data, header_mib)
+    file = _MeteredFile(data, header_mib)
     image = Image.open(file, formats=formats)
     _check_size(image)
-    jpeg_scans = scans(data) if found == "JPEG" else 0
+    jpeg_scans = count_scans(data) if file_format == "JPEG" else 0
     _check_scans(image, jpeg_scans, len(data))
     _check_interlaced(image)
     _check_decoder(image, data)
     _check_tiff(image)
     _check_coded(image, data)
-    file.begin()
+    file.begin_pixels()
     return image, 0 if jpeg_scans == 1 else image.width * image.height
 
 
-def opened_mask(data: bytes) -> Image.Image:
-    """Return the image in a PNG, not yet decoded: of any size up to 160 million numbers, as
-    masks are as large as their images. Raises as `opened` does."""
-    file = _Metered(data, _HEADER_MIB)
+def open_mask(data: bytes) -> Image.Image:
+    """Open the mask in a PNG without decoding it.
+
+    A mask is as large as its image: its size is limited to 160 million values, pixels times
+    channels.
+
+    Raises:
+        UnusableError: the mask is too large.
+        Exception: Pillow raises nearly anything for a damaged file.
+    """
+    file = _MeteredFile(data, _HEADER_MIB)
     image = Image.open(file, formats=["PNG"])
     if image.width * image.height * len(image.getbands()) > _MAX_MASK_SAMPLES:
         raise UnusableError(
-            f"{image.width}×{image.height} px are too large: in grey or indexed colours, "
-            f"{_MAX_MASK_SAMPLES // 10**6} megapixels are read"
+            f"{image.width}×{image.height} px are too large: at most "
+            f"{_MAX_MASK_SAMPLES // 10**6} megapixels are read, in grey or indexed colours"
         )
     _check_interlaced(image)
-    file.begin()
+    file.begin_pixels()
     return image
 
 
 @contextmanager
 def one_giant(pixels: int) -> Iterator[None]:
-    """Wait until no other thread decodes a giant, if this is one."""
+    """Let only one thread at a time decode an image of more than `GIANT_PX`."""
     if pixels <= GIANT_PX:
         yield
         return
-    with _one_giant:
+    with _giant_lock:
         yield
 
 
-def scans(data: bytes) -> int:
-    """Return how often a JPEG goes over its pixels, about 10 times if it is progressive; of
-    more than `_MAX_SCANS`, the first that are too many."""
+def count_scans(data: bytes) -> int:
+    """Count the scans of a JPEG: 1 if it is baseline, about 10 if it is progressive.
+
+    Counting stops at `_MAX_SCANS` + 1.
+    """
     count, at = 0, 2
     while count <= _MAX_SCANS and (marker := _MARKER.search(data, at)):
         code = data[marker.end() - 1]
@@ -149,20 +171,20 @@ def _check_size(image: Image.Image) -> None:
     width, height = image.size
     if min(width, height) < MIN_SIDE_PX:
         raise UnusableError(f"too small: {width}×{height} px, at least {MIN_SIDE_PX} px needed")
-    most = _MEGAPIXELS_OF.get(image.format or "", _MEGAPIXELS)
-    if width * height > most * 10**6:
+    megapixels = _MEGAPIXELS_OF.get(image.format or "", _MEGAPIXELS)
+    if width * height > megapixels * 10**6:
         raise UnusableError(
-            f"too large: {width}×{height} px, at most {most} megapixels are read "
+            f"too large: {width}×{height} px, at most {megapixels} megapixels are read "
             f"({image.format}; JPEG: {MAX_MEGAPIXELS})"
         )
 
 
 def _check_interlaced(image: Image.Image) -> None:
-    interlaced = image.format == "PNG" and image.info.get("interlace")
-    if interlaced and image.width * image.height > _INTERLACED_MEGAPIXELS * 10**6:
+    is_interlaced = image.format == "PNG" and image.info.get("interlace")
+    if is_interlaced and image.width * image.height > _INTERLACED_MEGAPIXELS * 10**6:
         raise UnusableError(
             f"too slow: {image.width}×{image.height} px, interlaced; at most "
-            f"{_INTERLACED_MEGAPIXELS} megapixels are read; save it again without"
+            f"{_INTERLACED_MEGAPIXELS} megapixels are read; save it again, not interlaced"
         )
 
 
@@ -171,25 +193,25 @@ def _check_decoder(image: Image.Image, data: bytes) -> None:
         raise UnusableError(f"too large: at most {_JPEG2000_MIB} MiB are read of a JPEG2000")
     tiles = getattr(image, "tile", None)
     decoder = tiles[0][0] if tiles else ""
-    most = _SLOW_MEGAPIXELS.get(decoder, MAX_MEGAPIXELS)
-    if image.width * image.height > most * 10**6:
+    megapixels = _SLOW_MEGAPIXELS.get(decoder, MAX_MEGAPIXELS)
+    if image.width * image.height > megapixels * 10**6:
         raise UnusableError(
-            f"too slow: {image.width}×{image.height} px, at most {most} megapixels are read of "
-            f"a {image.format} of this kind; save it again as PNG"
+            f"too slow: {image.width}×{image.height} px, at most {megapixels} megapixels are read "
+            f"of a {image.format} of this kind; save it again as PNG"
         )
     if decoder == "ppm_plain" and data.count(b"#") > _MAX_COMMENTS:
         raise UnusableError(f"too slow: more than {_MAX_COMMENTS} comments; save it again as PNG")
 
 
-def _check_scans(image: Image.Image, number: int, size_bytes: int) -> None:
+def _check_scans(image: Image.Image, scans: int, size_bytes: int) -> None:
     pixels = image.width * image.height
-    if number > _MAX_SCANS or number * pixels > _MAX_SCANNED_MEGAPIXELS * 10**6:
+    if scans > _MAX_SCANS or scans * pixels > _MAX_SCANNED_MEGAPIXELS * 10**6:
         raise UnusableError(
-            f"too slow: {image.width}×{image.height} px in {number} scans or more; "
+            f"too slow: {image.width}×{image.height} px in {scans} scans or more; "
             "save it again, not progressive"
         )
     coefficient_bytes = 2 * pixels * len(image.getbands())
-    if number > 1 and (
+    if scans > 1 and (
         coefficient_bytes > _MAX_COEFFICIENT_BYTES or size_bytes > _PROGRESSIVE_MIB * 2**20
     ):
         raise UnusableError(
@@ -199,9 +221,9 @@ def _check_scans(image: Image.Image, number: int, size_bytes: int) -> None:
 
 
 def _check_icon(data: bytes) -> None:
-    icon = IcoImagePlugin.IcoFile(_Metered(data, _HEADER_MIB))
+    icon = IcoImagePlugin.IcoFile(_MeteredFile(data, _HEADER_MIB))
     inner = data[icon.entry[0].offset :]
-    with Image.open(_Metered(inner, _HEADER_MIB), formats=("PNG", "DIB")) as image:
+    with Image.open(_MeteredFile(inner, _HEADER_MIB), formats=("PNG", "DIB")) as image:
         if image.width * image.height > _MEGAPIXELS_OF["ICO"] * 10**6:
             raise UnusableError(
                 f"too large: an icon of {image.width}×{image.height} px, at most "
@@ -210,7 +232,10 @@ def _check_icon(data: bytes) -> None:
 
 
 def _check_tiff(image: Image.Image) -> None:
-    """A tile may be larger than its image; tags may point to more tags, which `load` reads."""
+    """Check what the size of a TIFF does not say.
+
+    A tile may be larger than the image. Tags may point to more tags, which `load` reads.
+    """
     if image.format != "TIFF":
         return
     tags = image.tag_v2  # type: ignore[attr-defined]
@@ -220,28 +245,30 @@ def _check_tiff(image: Image.Image) -> None:
             f"too large: tiles of {width}×{height} px, at most "
             f"{_MEGAPIXELS_OF['TIFF']} megapixels are read of a TIFF"
         )
-    _quiet_libtiff()
+    _silence_libtiff()
     exif = image.getexif()
-    for tag in _TIFF_MORE_TAGS:
+    for tag in _TIFF_TAG_BLOCKS:
         if tag in exif:
             exif.get_ifd(tag)
 
 
 def _check_coded(image: Image.Image, data: bytes) -> None:
-    """An AVIF is decoded at the size of what is coded in it, whatever size it tells."""
-    most = _MEGAPIXELS_OF["AVIF"]
-    if image.format == "AVIF" and (coded_px := av1.largest_px(data)) > most * 10**6:
+    """Check the size at which an AVIF is decoded, which may not be the size in its header."""
+    megapixels = _MEGAPIXELS_OF["AVIF"]
+    if image.format == "AVIF" and (coded_px := av1.largest_px(data)) > megapixels * 10**6:
         raise UnusableError(
-            f"too large: {coded_px / 10**6:.0f} megapixels are coded in it, at most {most} are "
-            "read of an AVIF"
+            f"too large: {coded_px / 10**6:.0f} megapixels are coded in it, at most {megapixels} "
+            "are read of an AVIF"
         )
 
 
 @functools.cache
-def _quiet_libtiff() -> None:
-    """Pillow silences the warnings of the libtiff that comes with it, but not its errors, which
-    it raises as well: without this they would be on the terminal too."""
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing errors to the terminal.
+
+    Pillow raises these errors as well. It silences only the warnings of the libtiff in its wheel.
+    """
     for folder in ("pillow.libs", "PIL/.dylibs"):
         for library in Path(PIL.__file__).parents[1].joinpath(folder).glob("libtiff*"):
-            with suppress(OSError, AttributeError):  # another build of it: then they stay
+            with suppress(OSError, AttributeError):  # another build of libtiff
                 ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)

@@ -1,4 +1,4 @@
-"""From raw.zip to the folder of packed pixels that every later stage reads."""
+"""From raw.zip to the folder of packed images that every later stage reads."""
 
 import logging
 import shutil
@@ -24,29 +24,31 @@ from pokecam.common.params import Settings
 from pokecam.common.progress import counting
 from pokecam.data.packed.letterbox import fit, letterbox, letterbox_mask
 from pokecam.data.packing import tables
-from pokecam.data.packing.classes import alike, choose
+from pokecam.data.packing.classes import choose, select_lookalikes
 from pokecam.data.packing.decode import UnusableError, decode, decode_mask
 from pokecam.data.packing.duplicates import fingerprint, groups, near_pairs, same_image
-from pokecam.data.packing.journal import Packable, Rejected, Unfinished
+from pokecam.data.packing.journal import RejectedFile, UnfinishedWork, UsableImage
 from pokecam.data.packing.tables import PackedRow
 
 MIN_IMAGES = 3  # of each class: one to train, one to validate, one to test
-_AHEAD = 4  # files read and decoded ahead of the one being written, per worker
-_AHEAD_BYTES = 128 * 2**20  # and no more than so much of them, whatever their number
+# Files are read and decoded ahead of the one that is written: at most so many per worker, and at
+# most so many bytes altogether.
+_FILES_AHEAD = 4
+_BYTES_AHEAD = 128 * 2**20
 
 log = logging.getLogger(__name__)
 
 
-def _names_or_all(value: object) -> object:
+def _check_names_or_all(value: object) -> object:
     if isinstance(value, str) and value != "all":
         raise ValueError("is neither a list of class names nor `all`")
     return value
 
 
 class SelectSettings(Settings):
-    """What `select` reads of params.yaml."""
+    """The parameters of the select stage; params.yaml explains each."""
 
-    classes: Annotated[list[str] | Literal["all"], BeforeValidator(_names_or_all)]
+    classes: Annotated[list[str] | Literal["all"], BeforeValidator(_check_names_or_all)]
     lookalikes: list[list[str]]
     image_size: Annotated[int, Field(ge=64, le=1024)]
 
@@ -61,57 +63,77 @@ def pack(
     unfinished: Path,
     workers: int | None = None,
 ) -> None:
-    """Decode the chosen classes of raw.zip once and write them, whole, to the folder `out`.
+    """Decode the images of the selected classes once and write them to a folder.
 
-    `out` gets pixels.npy, manifest.csv, quarantine.csv, duplicates.csv, classes.json and, where
-    the source has them, masks.npy, parts.csv, boxes.csv, scenes.csv and scenes/;
-    `packed.images.load` reads it. `classes` is a list of names or "all"; `workers` (None: one per
-    core) changes the time and nothing else. A file that cannot be used, and an image filed under
-    two classes, is named in quarantine.csv. `unfinished` is the folder for what an interrupted run
-    has done, with which the next one goes on. Raises `InputError` for classes that do not fit the
-    source, for a class with fewer than `MIN_IMAGES` usable images, and for boxes or masks
-    that do not fit.
+    The folder gets pixels.npy, manifest.csv, quarantine.csv, duplicates.csv and classes.json.
+    Where the source has them, it also gets masks.npy, parts.csv, boxes.csv, scenes.csv and
+    scenes/. `packed.images.load_packed` reads it. It is written whole or not at all.
+
+    A file that cannot be used is listed in quarantine.csv with the reason. So is an image that is
+    filed under two classes.
+
+    Args:
+        archive: raw.zip.
+        out: the folder to write.
+        classes: names of classes, or "all".
+        lookalikes: groups of classes that are easily confused.
+        image_size: side S in px of the packed images.
+        unfinished: the folder for the work of a run that is interrupted. The next run continues
+            from there.
+        workers: threads that decode; None: one for each core. The number changes the time and
+            nothing else.
+
+    Raises:
+        InputError: the classes do not fit the source, a class has fewer than `MIN_IMAGES` usable
+            images, or a box or a mask does not fit its image.
     """
     workers = workers or running.usable_cores()
     with ZipFile(archive) as raw:
-        files = _files_by_class(raw)
-        chosen = choose(classes, files)
-        groups_alike = alike(lookalikes, chosen, files)
-        wanted = [file for label in sorted(chosen) for file in files[label]]
+        files_by_class = _files_by_class(raw)
+        selected = choose(classes, files_by_class)
+        lookalike_groups = select_lookalikes(lookalikes, selected, files_by_class)
+        files = [file for label in sorted(selected) for file in files_by_class[label]]
         masks = {name for name in raw.namelist() if name.startswith("masks/")}
-        place = _work_folder(unfinished, raw, wanted, image_size)
+        work_folder = _choose_work_folder(unfinished, raw, files, image_size)
         with (
             whole_folder(out) as folder,
-            Unfinished(place, image_size, masks=bool(masks)) as work,
+            UnfinishedWork(work_folder, image_size, masks=bool(masks)) as work,
         ):
-            if work.done:
-                log.warning("%d of %d images are decoded already: going on", work.done, len(wanted))
-            left = wanted[work.done :]
-            with counting("select", len(left)) as count:
-                for item in _prepared(raw, masks, left, image_size, workers):
+            if work.n_done:
+                log.warning(
+                    "%d of %d images were decoded by an earlier run: continuing with the others",
+                    work.n_done,
+                    len(files),
+                )
+            remaining_files = files[work.n_done :]
+            with counting("select", len(remaining_files)) as count:
+                for item in _prepare_all(raw, masks, remaining_files, image_size, workers):
                     work.add(item)
                     count(1)
             rows = work.rows
-            pairs = near_pairs([row.print for row in rows], workers)
-            rejected = work.rejected + _filed_twice(rows, pairs)
-            out_of_use = {item.file for item in rejected}
-            kept = [number for number, row in enumerate(rows) if row.file not in out_of_use]
-            _check_enough(chosen, [rows[number] for number in kept], rejected)
-            write_json(folder / "classes.json", {"classes": chosen, "lookalikes": groups_alike})
-            _write_tables(folder, rows, kept, pairs, rejected)
-            _carry_tables(folder, raw, [rows[number] for number in kept], chosen, files)
-            work.move(kept, folder)
+            pairs = near_pairs([row.fingerprint for row in rows], workers)
+            rejected = work.rejected + _reject_contradictions(rows, pairs)
+            rejected_names = {item.file for item in rejected}
+            usable = [number for number, row in enumerate(rows) if row.file not in rejected_names]
+            usable_rows = [rows[number] for number in usable]
+            _check_class_sizes(selected, usable_rows, rejected)
+            write_json(
+                folder / "classes.json", {"classes": selected, "lookalikes": lookalike_groups}
+            )
+            _write_tables(folder, usable_rows, _renumber(pairs, usable), rejected)
+            _copy_source_tables(folder, raw, usable_rows, selected, files_by_class)
+            work.move(usable, folder)
 
 
-def _work_folder(parent: Path, raw: ZipFile, wanted: list[str], size_px: int) -> Path:
-    """Where the work on these very files, by this code, is kept; that on others is forgotten."""
-    inside = [(info.filename, info.CRC, info.file_size) for info in raw.infolist()]
+def _choose_work_folder(parent: Path, raw: ZipFile, files: list[str], size_px: int) -> Path:
+    """Return the folder for the work on these very files by this code; delete all other work."""
+    contents = [(info.filename, info.CRC, info.file_size) for info in raw.infolist()]
     versions = (sys.version, PIL.__version__, np.__version__)
-    place = parent / f"select-{checkpoint_key.key((inside, wanted, size_px, versions))}"
+    folder = parent / f"select-{checkpoint_key.key((contents, files, size_px, versions))}"
     for other in parent.glob("select-*"):
-        if other != place:
+        if other != folder:
             shutil.rmtree(other)
-    return place
+    return folder
 
 
 def _files_by_class(raw: ZipFile) -> dict[str, list[str]]:
@@ -124,95 +146,106 @@ def _files_by_class(raw: ZipFile) -> dict[str, list[str]]:
     return dict(files)
 
 
-def _prepared(
+def _prepare_all(
     raw: ZipFile, masks: set[str], files: list[str], size_px: int, workers: int
-) -> Iterator[Packable | Rejected]:
-    """Decode and fit the files on all cores, in order, a few ahead of the one asked for. `masks`:
-    those that there are."""
-    waiting: deque[tuple[Future[Packable | Rejected], int]] = deque()
-    ahead_bytes = 0
-    Image.init()  # the first `open` would load Pillow's plugins, and not safely in many threads
+) -> Iterator[UsableImage | RejectedFile]:
+    """Decode and letterbox the files on all cores; yield the results in the order of the files.
+
+    `masks` holds the names of the masks in the archive.
+    """
+    queue: deque[tuple[Future[UsableImage | RejectedFile], int]] = deque()
+    queued_bytes = 0
+    Image.init()  # the first `open` would load Pillow's plugins, which many threads cannot do
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
-        warnings.filterwarnings("ignore", module=r"PIL\.")  # sizes and EXIF: judged in `decode`
+        # Pillow warns of sizes and of damaged EXIF. `decode` checks both.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         for file in files:
             size_bytes = raw.getinfo(f"images/{file}").file_size
-            while waiting and (
-                len(waiting) >= _AHEAD * workers or ahead_bytes + size_bytes > _AHEAD_BYTES
+            while queue and (
+                len(queue) >= _FILES_AHEAD * workers or queued_bytes + size_bytes > _BYTES_AHEAD
             ):
-                done, done_bytes = waiting.popleft()
-                ahead_bytes -= done_bytes
-                yield done.result()
+                result, result_bytes = queue.popleft()
+                queued_bytes -= result_bytes
+                yield result.result()
             data = raw.read(f"images/{file}")
             mask = f"masks/{file}.png"
-            known = raw.read(mask) if mask in masks else None
-            waiting.append((pool.submit(_prepare, file, data, known, size_px), size_bytes))
-            ahead_bytes += size_bytes
-        for done, _ in waiting:
-            yield done.result()
+            mask_data = raw.read(mask) if mask in masks else None
+            queue.append((pool.submit(_prepare, file, data, mask_data, size_px), size_bytes))
+            queued_bytes += size_bytes
+        for result, _ in queue:
+            yield result.result()
 
 
-def _prepare(file: str, data: bytes, mask_data: bytes | None, size_px: int) -> Packable | Rejected:
+def _prepare(
+    file: str, data: bytes, mask_data: bytes | None, size_px: int
+) -> UsableImage | RejectedFile:
     try:
         image, width, height = decode(data, size_px)
     except UnusableError as error:
-        return Rejected(file, str(error))
-    place = fit(width, height, size_px)
-    fitted, pixels = letterbox(image, place)
-    row = PackedRow(file, width, height, place, fingerprint(fitted))
-    mask = np.zeros(pixels.shape[:2], np.uint8) if mask_data is None else _mask(mask_data, row)
-    return Packable(row, pixels, mask)
+        return RejectedFile(file, str(error))
+    placement = fit(width, height, size_px)
+    fitted, pixels = letterbox(image, placement)
+    row = PackedRow(file, width, height, placement, fingerprint(fitted))
+    return UsableImage(row, pixels, _pack_mask(mask_data, row))
 
 
-def _mask(data: bytes, row: PackedRow) -> np.ndarray:
-    """The packed mask."""
+def _pack_mask(data: bytes | None, row: PackedRow) -> np.ndarray:
+    """Decode and letterbox the mask of an image; it is empty where the source has none."""
+    if data is None:
+        return np.zeros((row.placement.size_px,) * 2, np.uint8)
     try:
         values = decode_mask(data, (row.width, row.height))
     except UnusableError as error:
         raise InputError(f"the mask of {row.file} {error}") from None
-    return letterbox_mask(values, row.place)
+    return letterbox_mask(values, row.placement)
 
 
-def _filed_twice(rows: list[PackedRow], pairs: np.ndarray) -> list[Rejected]:
-    """The images that are filed under more than one class: which label is right is not known."""
-    others: dict[str, list[str]] = defaultdict(list)
+def _reject_contradictions(rows: list[PackedRow], pairs: np.ndarray) -> list[RejectedFile]:
+    """Reject images that are filed under two classes: nothing says which label is right."""
+    copies: dict[str, list[str]] = defaultdict(list)
     for i, j in pairs.tolist():
         a, b = rows[i], rows[j]
-        if a.label != b.label and same_image(a.print, b.print):
-            others[a.file].append(b.file)
-            others[b.file].append(a.file)
+        if a.label != b.label and same_image(a.fingerprint, b.fingerprint):
+            copies[a.file].append(b.file)
+            copies[b.file].append(a.file)
     return [
-        Rejected(file, f"the same image is filed under another class: {', '.join(found)}")
-        for file, found in others.items()
+        RejectedFile(file, f"the same image is filed under another class: {', '.join(names)}")
+        for file, names in copies.items()
     ]
 
 
-def _check_enough(chosen: list[str], kept: list[PackedRow], rejected: list[Rejected]) -> None:
-    counts = Counter(row.label for row in kept)
-    for label in chosen:
+def _check_class_sizes(
+    selected: list[str], usable_rows: list[PackedRow], rejected: list[RejectedFile]
+) -> None:
+    """Raise `InputError` if a class has fewer than `MIN_IMAGES` usable images."""
+    counts = Counter(row.label for row in usable_rows)
+    for label in selected:
         if counts[label] < MIN_IMAGES:
-            lost = [item for item in rejected if item.file.startswith(f"{label}/")]
-            why = f"; {len(lost)} cannot be used, {lost[0].file}: {lost[0].reason}" if lost else ""
+            of_class = [item for item in rejected if item.file.startswith(f"{label}/")]
+            reason = ""
+            if of_class:
+                example = f"{of_class[0].file}: {of_class[0].reason}"
+                reason = f"; {len(of_class)} cannot be used, {example}"
             raise InputError(
                 f"class {label} has {counts[label]} usable images, {MIN_IMAGES} or more are "
-                f"needed{why}. Add images or take {label} out of `classes`"
+                f"needed{reason}. Add images or take {label} out of `classes`"
             )
+
+
+def _renumber(pairs: np.ndarray, usable: list[int]) -> list[tuple[int, int]]:
+    """Select the pairs of which both images are usable, and number these images from 0."""
+    numbers = {old: new for new, old in enumerate(usable)}
+    return [(numbers[i], numbers[j]) for i, j in pairs.tolist() if i in numbers and j in numbers]
 
 
 def _write_tables(
     folder: Path,
-    rows: list[PackedRow],
-    kept: list[int],
-    pairs: np.ndarray,
-    rejected: list[Rejected],
+    usable_rows: list[PackedRow],
+    pairs: list[tuple[int, int]],
+    rejected: list[RejectedFile],
 ) -> None:
-    """Write what is known of the packed images and of those left out."""
-    new_number = {old: new for new, old in enumerate(kept)}
-    kept_pairs = [
-        (new_number[i], new_number[j])
-        for i, j in pairs.tolist()
-        if i in new_number and j in new_number
-    ]
-    manifest = tables.manifest([rows[number] for number in kept], groups(len(kept), kept_pairs))
+    """Write manifest.csv, duplicates.csv and quarantine.csv."""
+    manifest = tables.manifest(usable_rows, groups(len(usable_rows), pairs))
     write_csv(folder / "manifest.csv", manifest)
     write_csv(folder / "duplicates.csv", tables.duplicates(manifest))
     quarantine = [(item.file, item.file.split("/")[0], item.reason) for item in sorted(rejected)]
@@ -221,22 +254,22 @@ def _write_tables(
     )
 
 
-def _carry_tables(
+def _copy_source_tables(
     folder: Path,
     raw: ZipFile,
-    kept: list[PackedRow],
-    chosen: list[str],
-    files: dict[str, list[str]],
+    usable_rows: list[PackedRow],
+    selected: list[str],
+    files_by_class: dict[str, list[str]],
 ) -> None:
-    """Write the source's own tables, cut down to the packed images, boxes in packed pixels."""
-    packed = {row.file for row in kept}
+    """Write the tables of the source for the packed images, with boxes in packed pixels."""
+    packed_files = {row.file for row in usable_rows}
     if (parts := tables.read_source_table(raw, "parts.csv")) is not None:
-        write_csv(folder / "parts.csv", parts[parts.label.isin(chosen)])
+        write_csv(folder / "parts.csv", parts[parts.label.isin(selected)])
     if (scenes := tables.read_source_table(raw, "scenes.csv")) is not None:
-        write_csv(folder / "scenes.csv", scenes[scenes.image.isin(packed)])
+        write_csv(folder / "scenes.csv", scenes[scenes.image.isin(packed_files)])
     if (boxes := tables.read_source_table(raw, "boxes.csv")) is not None:
-        all_files = {file for found in files.values() for file in found}
-        write_csv(folder / "boxes.csv", tables.packed_boxes(boxes, kept, all_files))
+        all_files = {file for files in files_by_class.values() for file in files}
+        write_csv(folder / "boxes.csv", tables.packed_boxes(boxes, usable_rows, all_files))
     for name in raw.namelist():
         if name.startswith("scenes/"):
             (folder / "scenes").mkdir(exist_ok=True)

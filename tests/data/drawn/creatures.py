@@ -1,4 +1,4 @@
-"""Small made-up species for the tests: nothing here depends on the catalogue's drawings."""
+"""Small species for the tests, which do not depend on the drawings of the catalogue."""
 
 from pathlib import Path
 
@@ -22,12 +22,12 @@ def snail() -> species.Species:
 
 
 def frozen() -> DrawnSettings:
-    """The settings that the project's images are drawn with."""
+    """Return the settings that the images of the project are drawn with."""
     return read_settings(PROJECT / "datasets" / "drawn.yaml")
 
 
 def still(**changes: object) -> DrawnSettings:
-    """Settings under which nothing varies: upright, centred, true colours, flat, plain ground."""
+    """Return settings without variation: upright, original colours, flat, plain background."""
     pose = ("swing", "growth", "cut", "turn_deg", "shear", "stretch", "perspective")
     none = dict.fromkeys((*pose, "hue_deg", "part_colour", "warmth", "tint", "light"), 0.0)
     kinds = {
@@ -37,21 +37,21 @@ def still(**changes: object) -> DrawnSettings:
         "covers": "none",
     }
     weights = {
-        key: {name: float(name == chosen) for name in getattr(frozen(), key)}
-        for key, chosen in kinds.items()
+        key: {name: float(name == selected) for name in getattr(frozen(), key)}
+        for key, selected in kinds.items()
     }
     fixed = {"size": (1.0, 1.0), "saturation": (1.0, 1.0), "brightness": (1.0, 1.0)}
     fixed |= {"noise": (0.0, 0.0), "jpeg_quality": (90.0, 90.0)}
     return DrawnSettings(**(frozen().model_dump() | none | weights | fixed | changes))
 
 
-def only(key: str, chosen: str) -> dict[str, dict[str, float]]:
-    """Frequencies under which `chosen` is the only one of its kind, as a change of settings."""
-    return {key: {name: float(name == chosen) for name in getattr(frozen(), key)}}
+def only(key: str, selected: str) -> dict[str, dict[str, float]]:
+    """Return a change of settings after which only `selected` has a frequency above 0."""
+    return {key: {name: float(name == selected) for name in getattr(frozen(), key)}}
 
 
 def write_catalogue(folder: Path, **texts: str) -> Path:
-    """A settings file in `folder` whose catalogue holds the given SVG texts by name."""
+    """Write a catalogue of SVG texts and a settings file for it; return the path of the latter."""
     (folder / "creatures").mkdir(parents=True)
     for name, text in texts.items():
         (folder / "creatures" / f"{name}.svg").write_text(text, encoding="utf-8")

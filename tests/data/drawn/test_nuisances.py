@@ -1,4 +1,4 @@
-"""Nuisances: set by the seed alone, within the settings, and blind to the class."""
+"""Nuisances: the seed alone decides them, within the settings, and the class does not."""
 
 from dataclasses import asdict, fields, replace
 
@@ -14,11 +14,11 @@ from tests.conftest import PROJECT
 from tests.data.drawn.creatures import frozen, still
 
 CLASSES = [f"Class {i}" for i in range(10)]
-KINDS = ("style", "background", "distractor", "cover", "flip")
+CATEGORIES = ("style", "background", "distractor", "cover", "flip")
 
 
 def table(classes: list[str], count: int) -> list[tuple[str, Nuisances]]:
-    """The nuisances of a set with `count` images per class, as `download` would draw it."""
+    """Return the nuisances of a data set with `count` images per class, as `download` draws it."""
     settings = frozen()
     return [
         (label, sample(image_seed(1, label, number), settings))
@@ -28,24 +28,25 @@ def table(classes: list[str], count: int) -> list[tuple[str, Nuisances]]:
 
 
 def least_p_value(rows: list[tuple[str, Nuisances]]) -> float:
-    """Smallest p-value of "this nuisance does not depend on the class", times their number.
+    """Test for each nuisance whether it depends on the class; return the smallest p-value.
 
-    χ² for kinds, Kruskal–Wallis for numbers.
+    It is multiplied by the number of nuisances (Bonferroni). The tests are χ² for categories and
+    Kruskal–Wallis for numbers.
     """
     labels = np.array([label for label, _ in rows])
     names = [field.name for field in fields(Nuisances) if field.name != "seed"]
-    found = []
+    p_values = []
     for name in names:
-        values = np.array([getattr(one, name) for _, one in rows])
+        values = np.array([getattr(nuisances, name) for _, nuisances in rows])
         groups = [values[labels == label] for label in np.unique(labels)]
-        if name in KINDS:
+        if name in CATEGORIES:
             counts = [
                 [int((group == kind).sum()) for kind in np.unique(values)] for group in groups
             ]
-            found.append(stats.chi2_contingency(counts).pvalue)
+            p_values.append(stats.chi2_contingency(counts).pvalue)
         else:
-            found.append(stats.kruskal(*groups).pvalue)
-    return min(found) * len(names)
+            p_values.append(stats.kruskal(*groups).pvalue)
+    return min(p_values) * len(names)
 
 
 @pytest.fixture(scope="module")
@@ -60,21 +61,21 @@ def test_no_nuisance_depends_on_the_class(rows):
 @pytest.mark.parametrize(
     "plant",
     [
-        lambda one: replace(one, hue_deg=one.hue_deg + 6),
-        lambda one: replace(one, size=one.size * 1.08),
-        lambda one: replace(one, flip=one.flip or one.left > 0.4),
-        lambda one: replace(one, background="plain" if one.top > 0.6 else one.background),
+        lambda n: replace(n, hue_deg=n.hue_deg + 6),
+        lambda n: replace(n, size=n.size * 1.08),
+        lambda n: replace(n, flip=n.flip or n.left > 0.4),
+        lambda n: replace(n, background="plain" if n.top > 0.6 else n.background),
     ],
     ids=["hue", "size", "flip", "background"],
 )
 def test_a_dependence_would_be_noticed(plant, rows):
-    planted = [(label, plant(one) if label == "Class 3" else one) for label, one in rows]
-    assert least_p_value(planted) < 0.001
+    biased = [(label, plant(n) if label == "Class 3" else n) for label, n in rows]
+    assert least_p_value(biased) < 0.001
 
 
 def test_nuisances_stay_within_the_settings_and_use_all_of_them():
     settings = frozen()
-    many = [sample(seed, settings) for seed in range(600)]
+    samples = [sample(seed, settings) for seed in range(600)]
     for name, limits in {
         "size": settings.size,
         "saturation": settings.saturation,
@@ -86,7 +87,7 @@ def test_nuisances_stay_within_the_settings_and_use_all_of_them():
         "hue_deg": (-settings.hue_deg, settings.hue_deg),
         "left": (-1, 1),
     }.items():
-        values = [getattr(one, name) for one in many]
+        values = [getattr(nuisances, name) for nuisances in samples]
         assert limits[0] <= min(values), name
         assert max(values) <= limits[1], name
         assert max(values) - min(values) > 0.95 * (limits[1] - limits[0]), name
@@ -96,25 +97,25 @@ def test_nuisances_stay_within_the_settings_and_use_all_of_them():
         "distractor": settings.distractors,
         "cover": settings.covers,
     }.items():
-        values = [getattr(one, name) for one in many]
+        values = [getattr(nuisances, name) for nuisances in samples]
         for kind, weight in weights.items():
             expected = weight / sum(weights.values())
             assert values.count(kind) / len(values) == pytest.approx(expected, abs=0.07), kind
 
 
-def test_the_same_seed_gives_the_same_and_another_something_else():
+def test_the_same_seed_gives_the_same_nuisances_and_another_gives_others():
     assert sample(5, frozen()) == sample(5, frozen())
     assert sample(5, frozen()) != sample(6, frozen())
 
 
-def test_still_settings_leave_nothing_to_chance_but_light_and_line():
-    free = {"seed", "left", "top", "flip", "light_deg", "stroke"}
-    one, other = (asdict(sample(seed, still())) for seed in (1, 2))
-    assert {key for key in one if one[key] != other[key]} <= free
+def test_still_settings_fix_everything_but_position_light_and_line():
+    random_keys = {"seed", "left", "top", "flip", "light_deg", "stroke"}
+    first, second = (asdict(sample(seed, still())) for seed in (1, 2))
+    assert {key for key in first if first[key] != second[key]} <= random_keys
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("turn_deg: 25", "turn_degrees: 25", "turn_deg"),
         ("cut: 0.1", "cut: 1.2", "cut: .*less than or equal to 1"),
@@ -124,11 +125,11 @@ def test_still_settings_leave_nothing_to_chance_but_light_and_line():
         ("image_px: 256", "image_px: big", "image_px: .*integer"),
     ],
 )
-def test_settings_that_do_not_fit_are_named(tmp_path, old, new, told):
+def test_settings_that_do_not_fit_are_an_error(tmp_path, old, new, message):
     text = (PROJECT / "datasets" / "drawn.yaml").read_text(encoding="utf-8")
     assert old in text
     (tmp_path / "drawn").write_text(text.replace(old, new))
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_settings(tmp_path / "drawn")
 
 

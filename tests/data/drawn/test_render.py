@@ -1,4 +1,4 @@
-"""Images and masks: parts left out, the topmost part by coverage, the same pixels everywhere."""
+"""Images and masks: left-out parts, the topmost part by coverage, the same pixels everywhere."""
 
 import hashlib
 import io
@@ -15,37 +15,45 @@ from PIL import Image
 
 from pokecam.data.drawn import render, species
 from pokecam.data.drawn.nuisances import STYLES
-from pokecam.data.drawn.scene import Light, sample
+from pokecam.data.drawn.scene import Light, Scene, sample
 from tests.conftest import PROJECT
 from tests.data.drawn.creatures import HEAD, bird, frozen, only, snail, still
 
 HASHES = Path(__file__).parent / "pixels.json"
 
 
-def scene_of(style: str, seed: int, one: species.Species | None = None):
+def scene_of(style: str, seed: int, creature: species.Species | None = None):
     settings = frozen().model_copy(update=only("styles", style))
-    return sample(one or bird(), seed, settings)
+    return sample(creature or bird(), seed, settings)
+
+
+def part_opacity(scene: Scene, size_px: int, name: str) -> np.ndarray:
+    """Draw one part without the others: its opacity, uint8 (size_px, size_px)."""
+    canvas = render._Canvas(render._grid_px(scene, size_px))
+    (items,) = (part.items for part in scene.parts if part.name == name)
+    canvas.paint(items)
+    return render._enlarge(canvas.pixels[..., 3], size_px)
 
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_part_left_out_changes_nothing_beyond_its_outline(style, seed):
     scene = scene_of(style, seed)
-    whole, labels = render.image_and_mask(scene, 96)
+    pixels, labels = render.image_and_mask(scene, 96)
     for index, part in enumerate(scene.parts, 1):
-        outline = render.coverage(scene, 96, part.name) > 0
-        less, fewer = render.image_and_mask(scene, 96, without=frozenset({part.name}))
-        changed = (less != whole).any(axis=2)
-        assert not changed[~outline].any(), part.name
-        assert not (fewer != labels)[~outline].any(), part.name
-        assert index not in fewer
+        touched = part_opacity(scene, 96, part.name) > 0
+        new_pixels, new_labels = render.image_and_mask(scene, 96, without=frozenset({part.name}))
+        differs = (new_pixels != pixels).any(axis=2)
+        assert not differs[~touched].any(), part.name
+        assert not (new_labels != labels)[~touched].any(), part.name
+        assert index not in new_labels
         if (labels == index).sum() > 20:
-            assert changed.sum() > 10, part.name
+            assert differs.sum() > 10, part.name
 
 
 def test_a_hand_made_part_left_out():
-    """A red square of 64 × 64 in the middle over a grey one: the pixels are known."""
-    two = species.parse(
+    """A red square of 64 × 64 units in the middle of a grey one of 128 × 128."""
+    creature = species.parse(
         f"{HEAD}"
         '<g id="body" data-joint="0,0">'
         '<rect x="-64" y="-64" width="128" height="128" fill="#808080"/></g>'
@@ -53,7 +61,7 @@ def test_a_hand_made_part_left_out():
         '<rect x="-32" y="-32" width="64" height="64" fill="#ff0000"/></g></svg>',
         "Two",
     )
-    scene = sample(two, 1, still())
+    scene = sample(creature, 1, still())
     labels = render.mask(scene, 64)
     assert labels[16:48, 16:48].min() == 1
     assert (labels[24:40, 24:40] == 2).all()
@@ -61,71 +69,71 @@ def test_a_hand_made_part_left_out():
     assert (labels > 0).sum() == 32 * 32
     pixels = render.image(scene, 64)
     assert (pixels[24:40, 24:40] == (255, 0, 0)).all()
-    less = render.image(scene, 64, without=frozenset({"patch"}))
-    assert (less[16:48, 16:48] == 128).all()
-    np.testing.assert_array_equal((less != pixels).any(axis=2), labels == 2)
+    without_patch = render.image(scene, 64, without=frozenset({"patch"}))
+    assert (without_patch[16:48, 16:48] == 128).all()
+    np.testing.assert_array_equal((without_patch != pixels).any(axis=2), labels == 2)
     assert (render.mask(scene, 64, without=frozenset({"body"})) > 0).sum() == 16 * 16
 
 
 def test_half_a_pixel_decides():
     """A square that covers 60 % of the pixels at its right side and 40 % of those below."""
-    one = species.parse(
+    creature = species.parse(
         f'{HEAD}<g id="body" data-joint="0,0">'
         '<rect x="-64" y="-64" width="66.4" height="65.6" fill="#000000"/></g></svg>',
         "One",
     )
-    seed = next(s for s in range(99) if not sample(one, s, still()).nuisances.flip)
-    labels = render.mask(sample(one, seed, still()), 64)  # one pixel is 4 units
+    seed = next(s for s in range(99) if not sample(creature, s, still()).nuisances.flip)
+    labels = render.mask(sample(creature, seed, still()), 64)  # one pixel is 4 units
     assert labels[16, 16:40].tolist() == [1] * 17 + [0] * 7
     assert labels[16:40, 16].tolist() == [1] * 16 + [0] * 8
 
 
 @pytest.mark.parametrize("style", [style for style in STYLES if style != "pixelated"])
 def test_masks_agree_with_a_reference_of_sixty_four_samples(style):
-    """The part with the largest visible share of a pixel, counted at 8 × 8 places in it.
+    """The reference is the part with the largest visible share of a pixel, by 8 × 8 samples.
 
-    Of the pixels that the creature touches, at least 97 % agree (thin lines and corners where
-    three parts meet do not); of those of which one part shows more than three quarters, 99.5 %.
+    At least 97 % of the pixels that the creature touches agree. Thin lines and corners where three
+    parts meet do not. Where one part covers more than three quarters of a pixel, 99.5 % agree.
     """
-    touched_right, clear_right = [], []
-    for seed, one in ((3, bird()), (4, snail())):
-        scene = replace(scene_of(style, seed, one), front=())
+    touched_agreement, clear_agreement = [], []
+    for seed, creature in ((3, bird()), (4, snail())):
+        scene = replace(scene_of(style, seed, creature), front=())
         fine = np.zeros((1024, 1024), np.uint8)
         for index, part in enumerate(scene.parts, 1):
-            fine[render.coverage(scene, 1024, part.name) > 127] = index
+            fine[part_opacity(scene, 1024, part.name) > 127] = index
         blocks = fine.reshape(128, 8, 128, 8)
         share = np.stack(
             [(blocks == index).mean(axis=(1, 3)) for index in range(len(scene.parts) + 1)]
         )
         labels = render.mask(scene, 128)
         touched = (share[0] < 1) | (labels > 0)
-        right = labels == share.argmax(axis=0)
-        touched_right.append(right[touched].mean())
-        clear_right.append(right[touched & (share.max(axis=0) > 0.75)].mean())
-    assert min(touched_right) > 0.97
-    assert min(clear_right) > 0.995
+        agrees = labels == share.argmax(axis=0)
+        touched_agreement.append(agrees[touched].mean())
+        clear_agreement.append(agrees[touched & (share.max(axis=0) > 0.75)].mean())
+    assert min(touched_agreement) > 0.97
+    assert min(clear_agreement) > 0.995
 
 
-def test_what_stands_in_front_takes_the_mask():
+def test_items_in_front_hide_parts_in_the_mask():
     settings = still(**only("covers", "bar"))
     scene = sample(snail(), 1, settings)
-    free = render.mask(replace(scene, front=()), 96)
-    covered = render.mask(scene, 96)
-    hidden = (free > 0) & (covered == 0)
+    labels_without_bar = render.mask(replace(scene, front=()), 96)
+    labels = render.mask(scene, 96)
+    hidden = (labels_without_bar > 0) & (labels == 0)
     assert hidden.sum() > 30
-    np.testing.assert_array_equal(covered[~hidden], free[~hidden])
-    # away from the bar's edges, the creature behind it does not show through
+    np.testing.assert_array_equal(labels[~hidden], labels_without_bar[~hidden])
+    # The creature is not visible through the bar, except at its edges.
     inside = hidden.copy()
     for step, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
         inside &= np.roll(hidden, step, axis)
-    empty = frozenset(part.name for part in scene.parts)
-    bar = render.image(scene, 96, without=empty)
+    all_parts = frozenset(part.name for part in scene.parts)
+    bar = render.image(scene, 96, without=all_parts)
     np.testing.assert_array_equal(render.image(scene, 96)[inside], bar[inside])
     assert inside.sum() > 10
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_both_at_once_is_one_after_the_other(style):
+def test_both_together_are_the_same_as_one_after_the_other(style):
     scene = scene_of(style, 5)
     pixels, labels = render.image_and_mask(scene, 80)
     np.testing.assert_array_equal(pixels, render.image(scene, 80))
@@ -147,7 +155,7 @@ def test_a_part_that_is_not_there_is_an_error():
         render.image(scene_of("flat", 1), 32, without=frozenset({"trunk"}))
 
 
-def test_noise_has_the_strength_that_the_scene_says():
+def test_noise_has_the_strength_of_the_scene():
     grey = np.full((256, 256, 3), 128, np.uint8)
     for noise in (0.0, 5.0, 12.0):
         scene = sample(bird(), 9, still(noise=(noise, noise)))
@@ -158,7 +166,7 @@ def test_noise_has_the_strength_that_the_scene_says():
     assert (render.add_noise(grey, scenes[0]) != render.add_noise(grey, scenes[1])).mean() > 0.8
 
 
-def test_finish_gives_a_jpeg_near_the_image():
+def test_finish_returns_a_jpeg_near_the_image():
     scene = sample(bird(), 1, still(jpeg_quality=(95.0, 95.0)))
     pixels = render.image(scene, 128)
     with Image.open(io.BytesIO(render.finish(pixels, scene))) as image:
@@ -167,27 +175,27 @@ def test_finish_gives_a_jpeg_near_the_image():
 
 
 def fingerprints() -> dict[str, str]:
-    """Hashes of what a scene of each style looks like: image, mask and decoded JPEG."""
-    found = {}
+    """Return hashes of image, mask and decoded JPEG of a scene of each style."""
+    hashes = {}
     for style in STYLES:
         scene = scene_of(style, 7)
         pixels, labels = render.image_and_mask(scene, 128)
         with Image.open(io.BytesIO(render.finish(pixels, scene))) as image:
             decoded = np.asarray(image)
         for name, array in (("image", pixels), ("mask", labels), ("jpeg", decoded)):
-            found[f"{style} {name}"] = hashlib.sha256(array.tobytes()).hexdigest()[:16]
-    return found
+            hashes[f"{style} {name}"] = hashlib.sha256(array.tobytes()).hexdigest()[:16]
+    return hashes
 
 
 def test_pixels_are_those_of_every_machine():
-    """Committed hashes; `python -m tests.data.drawn.test_render` writes them anew."""
+    """The hashes are in pixels.json; `python -m tests.data.drawn.test_render` writes it again."""
     assert fingerprints() == json.loads(HASHES.read_text())
 
 
 def test_pixels_do_not_change_with_the_instruction_set():
-    """A process whose numpy, C library and JPEG codec use none but the oldest instructions."""
+    """In a process whose numpy, C library and JPEG codec use only the oldest instructions."""
     oldest = {
-        "NPY_DISABLE_CPU_FEATURES": " ".join(_dispatched()),
+        "NPY_DISABLE_CPU_FEATURES": " ".join(_optional_features()),
         "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F,-AVX,-SSE4_2",
         "JSIMD_FORCENONE": "1",
     }
@@ -206,8 +214,8 @@ def test_pixels_do_not_change_with_the_instruction_set():
     assert json.loads(out.stdout) == json.loads(HASHES.read_text())
 
 
-def _dispatched() -> list[str]:
-    """The CPU features that this numpy can do without."""
+def _optional_features() -> list[str]:
+    """Return the features of this CPU that numpy uses but does not need."""
     from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
     return [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]

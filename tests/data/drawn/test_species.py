@@ -1,4 +1,4 @@
-"""The reader of species: what the dialect means, and that everything else is refused by name."""
+"""Reading species: what the dialect means, and the errors for everything outside it."""
 
 import numpy as np
 import pytest
@@ -57,18 +57,18 @@ def test_ellipse_and_rectangle_have_the_right_extent_and_area():
     assert area(oval) == pytest.approx(np.pi * 50 * 30, rel=0.01)
     rect = one_shape('<rect x="-10" y="0" width="40" height="20" fill="#000000"/>')
     assert area(rect) == 800
-    # a quadratic corner leaves out r² / 6 of its square: ∫(1 − √x)² = 1/6
+    # A quadratic corner leaves out r² / 6 of its square: ∫(1 − √x)² = 1/6.
     rounded = one_shape('<rect x="-10" y="0" width="40" height="20" rx="6" fill="#000000"/>')
     assert area(rounded) == pytest.approx(800 - 4 * 36 / 6, rel=0.01)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("</svg>", "", "not well-formed"),
         ('viewBox="-128 -128 256 256"', 'viewBox="0 0 256 256"', "viewBox"),
         ('<g id="tail"', '<g id="Tail"', "'Tail'.*lower-case"),
-        ('<g id="tail"', '<g id="body"', "'body' is there twice"),
+        ('<g id="tail"', '<g id="body"', "'body' exists twice"),
         ('data-joint="50,40"', 'data-joint="50"', "'tail': data-joint"),
         ('data-swing="25"', 'data-swing="270"', "'tail': data-swing"),
         ('data-swing="25"', 'data-swings="25"', "'tail': attribute 'data-swings'"),
@@ -90,21 +90,21 @@ def test_ellipse_and_rectangle_have_the_right_extent_and_area():
         ),
         ('points="40,40', 'points="40,40.25', "'tail'.*'40.25'"),
         ('points="40,40 110,0', 'points="40,40 130,0', "'tail', <polygon>: reaches outside"),
-        ("M 10 10 C", "M 10 10 c", "'wing', <path>: 'c' found"),
-        ("M 10 10 C", "C", "'wing', <path>: 'C' found; a path starts with M"),
+        ("M 10 10 C", "M 10 10 c", "'wing', <path>: 'c' is not expected"),
+        ("M 10 10 C", "C", "'wing', <path>: 'C' is not expected there; a path starts with M"),
         (
             "20 70 Q -20 40 10 10 Z",
             "20 70 Q -20 40 10 Z",
             "'wing', <path>: 3 coordinates after Q, 4",
         ),
         ('r="38"', 'r="-38"', "'head', <circle>: r must be"),
-        ('<circle cx="-30"', '<text cx="-30"', "'head': <text> is no shape"),
+        ('<circle cx="-30"', '<text cx="-30"', "'head': <text> is not a shape"),
     ],
 )
-def test_what_is_outside_the_dialect_is_named(old, new, told):
+def test_everything_outside_the_dialect_is_an_error(old, new, message):
     text = BIRD.replace(old, new, 1)
     assert text != BIRD
-    with pytest.raises(InputError, match=f"Bird.*{told}"):
+    with pytest.raises(InputError, match=f"Bird.*{message}"):
         species.parse(text, "Bird")
 
 
@@ -118,7 +118,7 @@ def test_motion_order_has_parents_first():
 
 
 def test_an_empty_catalogue_is_an_error(tmp_path):
-    with pytest.raises(InputError, match="holds no species"):
+    with pytest.raises(InputError, match="contains no species"):
         species.catalogue(tmp_path)
 
 
@@ -133,8 +133,8 @@ def test_the_catalogue_has_what_the_defaults_need(catalogue):
 
 
 def test_every_species_is_small_and_has_enough_parts(catalogue):
-    for name, one in catalogue.items():
-        assert 8 <= len(one.parts) <= 20, name
+    for name, creature in catalogue.items():
+        assert 8 <= len(creature.parts) <= 20, name
         assert (species.FOLDER / f"{name}.svg").stat().st_size <= 6144, name
-        low, high = one.vertices.min(axis=0), one.vertices.max(axis=0)
+        low, high = creature.vertices.min(axis=0), creature.vertices.max(axis=0)
         assert (high - low).max() >= 190, f"{name} is too small for its square"

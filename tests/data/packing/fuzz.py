@@ -1,8 +1,8 @@
-"""Files that nobody should send: images of every format, damaged in every way, by number.
+"""Damaged images of every format, by number.
 
-    python -m tests.data.packing.fuzz image 0 300   # run them, in a process that may die of it
+    python -m tests.data.packing.fuzz image 0:300   # judge cases 0 to 299, in this process
 
-The same number always gives the same file: `case(17)` makes the file of case 17 again.
+The same number always gives the same file: `case(17, seeds())` builds the file of case 17 again.
 """
 
 import faulthandler
@@ -22,14 +22,14 @@ from PIL import Image
 from pokecam.common.errors import InputError
 from pokecam.data.packed.letterbox import fit
 from pokecam.data.packing.decode import UnusableError, decode
-from pokecam.data.packing.pack import _mask
+from pokecam.data.packing.pack import _pack_mask
 from pokecam.data.packing.tables import PackedRow
 from tests.support.images import encoded, patches
 from tests.support.memory import peak_bytes
 
 WIDTH, HEIGHT = 64, 48
-MOST_SECONDS = 5
-MOST_BYTES = 10**9
+MAX_SECONDS = 5
+MAX_BYTES = 10**9
 SIZES = (0, 1, 31, 32, 33, 255, 1000, 4000, 8191, 16384, 65535, 2**31 - 1, 2**32 - 1)
 MODES = {
     "AVIF": ["L", "RGB", "RGBA"],
@@ -46,7 +46,7 @@ MODES = {
 
 
 def in_mode(mode: str) -> Image.Image:
-    """A small image in one of Pillow's modes."""
+    """Return a small image in a mode of Pillow."""
     image = patches(1, WIDTH, HEIGHT)
     if mode == "LAB":
         return Image.merge("LAB", image.split())
@@ -60,20 +60,23 @@ def in_mode(mode: str) -> Image.Image:
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
-    """A chunk of a PNG."""
+    """Return a chunk of a PNG."""
     crc = zlib.crc32(name + data)
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", crc)
 
 
 def png(width: int, height: int, rows: bytes, *, kind: int = 2, extra=b"", interlaced=0) -> bytes:
-    """A PNG of 8 bits with these rows, whatever it says of its size."""
+    """Return a PNG of 8 bits with these rows, which need not fit its width and height."""
     header = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, interlaced)
     pixels = chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + pixels + chunk(b"IEND", b"")
 
 
 def interlaced_png() -> bytes:
-    """Pillow writes none: seven passes of (left, top, step across, step down)."""
+    """Return an interlaced PNG, which Pillow cannot write.
+
+    Its seven passes are (left, top, step across, step down).
+    """
     pixels = np.asarray(patches(1, WIDTH, HEIGHT))
     passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
     rows = b"".join(
@@ -85,8 +88,10 @@ def interlaced_png() -> bytes:
 
 
 def tiff(tags: dict[int, tuple[int, int, int]], blob: bytes = b"") -> bytes:
-    """A TIFF of tag → (type, how many, value); values below 0 count from where `blob` starts,
-    -1 being its first byte."""
+    """Return a TIFF of tag → (type, count, value).
+
+    A value below 0 is an offset in `blob`; -1 is its first byte.
+    """
     blob_at = 8 + 2 + 12 * len(tags) + 4
     entries = b"".join(
         struct.pack("<HHII", tag, kind, count, value if value >= 0 else blob_at - 1 - value)
@@ -96,11 +101,11 @@ def tiff(tags: dict[int, tuple[int, int, int]], blob: bytes = b"") -> bytes:
     return head + entries + bytes(4) + blob
 
 
-def grey_tiff(width: int, height: int, **more: tuple[int, int, int]) -> dict:
-    """The tags of an 8-bit greyscale TIFF, its pixels at the start of the blob; t322=… adds one."""
+def grey_tiff(width: int, height: int, **tags_to_add: tuple[int, int, int]) -> dict:
+    """Return the tags of an 8-bit greyscale TIFF whose pixels begin the blob; t322=… adds a tag."""
     tags = {256: (4, 1, width), 257: (4, 1, height), 258: (3, 1, 8), 259: (3, 1, 1)}
     tags |= {262: (3, 1, 1), 273: (4, 1, -1), 277: (3, 1, 1), 279: (4, 1, width * height)}
-    return tags | {int(name[1:]): value for name, value in more.items()}
+    return tags | {int(name[1:]): value for name, value in tags_to_add.items()}
 
 
 def tiled_tiff() -> bytes:
@@ -124,7 +129,7 @@ def tiled_tiff() -> bytes:
 def rle_bmp(
     runs: bytes = (b"\x40\3\0\0" * 40 + b"\x20\5\x20\7\0\0" * 8), side: int = HEIGHT
 ) -> bytes:
-    """A run-length encoded bitmap of 64 pixels across."""
+    """Return a run-length encoded bitmap of 64 pixels in width."""
     palette = bytes(value for i in range(256) for value in (i, 0, 255 - i, 0))
     start = 14 + 40 + len(palette)
     info = struct.pack("<IiiHHIIiiII", 40, WIDTH, side, 1, 8, 1, len(runs), 0, 0, 256, 0)
@@ -132,13 +137,13 @@ def rle_bmp(
 
 
 def icon_of(inner: bytes) -> bytes:
-    """An icon that says 64 × 64 of whatever it holds."""
+    """Return an icon whose header says 64 × 64, whatever it contains."""
     entry = struct.pack("<BBBBHHII", 64, 64, 0, 0, 1, 32, len(inner), 22)
     return struct.pack("<HHH", 0, 1, 1) + entry + inner
 
 
-def _special() -> Iterator[bytes]:
-    """What the modes alone do not show: animated, interlaced, compressed, turned, tiled."""
+def _special_files() -> Iterator[bytes]:
+    """Yield files with animation, interlacing, compression, orientation or tiles."""
     frames = {"save_all": True, "append_images": [patches(2, WIDTH, HEIGHT)]}
     rgb = in_mode("RGB")
     exif = Image.Exif()
@@ -168,7 +173,7 @@ def _text(size_bytes: int, kind: bytes = b"zTXt") -> bytes:
 
 @cache
 def bombs() -> dict[str, bytes]:
-    """Files whose size says nothing of what they ask for."""
+    """Return files that need far more time or memory than their size suggests, by name."""
     rows = bytes((1 + 3 * WIDTH) * HEIGHT)
     jpeg = encoded(in_mode("RGB"), "JPEG")
     progressive = encoded(patches(1, 2000, 2000), "JPEG", progressive=True)
@@ -224,11 +229,11 @@ def bombs() -> dict[str, bytes]:
 
 @cache
 def seeds(folder: Path | None = None) -> list[bytes]:
-    """The files that are damaged: drawn ones of every format and mode, or a folder of real ones."""
+    """Return the files to damage: one of every format and mode, or all files of a folder."""
     if folder:
         return [path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()]
     plain = [encoded(in_mode(mode), kind) for kind, modes in MODES.items() for mode in modes]
-    return plain + list(_special())
+    return plain + list(_special_files())
 
 
 @cache
@@ -236,50 +241,50 @@ def mask_seeds() -> list[bytes]:
     return [encoded(in_mode(mode), "PNG") for mode in MODES["PNG"]] + [interlaced_png()]
 
 
-def _place(rng: np.random.Generator, data: bytes) -> int:
-    """Somewhere in a file, half of the time among its first 100 bytes."""
+def _position(rng: np.random.Generator, data: bytes) -> int:
+    """Return a random position in a file, in half of the cases among its first 100 bytes."""
     return int(rng.integers(min(100, len(data)) if rng.random() < 0.5 else len(data)))
 
 
-def _bits(rng, data, other):
-    changed = bytearray(data)
+def _flip_bits(rng, data, other):
+    result = bytearray(data)
     for _ in range(rng.integers(1, 17)):
-        changed[_place(rng, data)] ^= 1 << rng.integers(8)
-    return bytes(changed)
+        result[_position(rng, data)] ^= 1 << rng.integers(8)
+    return bytes(result)
 
 
 def _cut(rng, data, other):
-    return data[: _place(rng, data)]
+    return data[: _position(rng, data)]
 
 
 def _splice(rng, data, other):
-    return data[: _place(rng, data)] + other[_place(rng, other) :]
+    return data[: _position(rng, data)] + other[_position(rng, other) :]
 
 
-def _run(rng, data, other):
-    """Zeros, ones or noise in the place of some bytes."""
-    at, length = _place(rng, data), int(rng.integers(1, 200))
+def _overwrite(rng, data, other):
+    """Replace a run of bytes by zeros, ones or noise."""
+    start, length = _position(rng, data), int(rng.integers(1, 200))
     filling = (bytes(length), b"\xff" * length, rng.bytes(length))[rng.integers(3)]
-    return data[:at] + filling + data[at + length :]
+    return data[:start] + filling + data[start + length :]
 
 
 def _insert(rng, data, other):
-    at = _place(rng, data)
-    return data[:at] + rng.bytes(int(rng.integers(1, 40))) + data[at:]
+    start = _position(rng, data)
+    return data[:start] + rng.bytes(int(rng.integers(1, 40))) + data[start:]
 
 
 def _drop(rng, data, other):
-    at = _place(rng, data)
-    return data[:at] + data[at + int(rng.integers(1, 40)) :]
+    start = _position(rng, data)
+    return data[:start] + data[start + int(rng.integers(1, 40)) :]
 
 
 def _repeat(rng, data, other):
-    at, length = _place(rng, data), int(rng.integers(1, 300))
-    return data[:at] + data[at : at + length] * int(rng.integers(2, 300)) + data[at:]
+    start, length = _position(rng, data), int(rng.integers(1, 300))
+    return data[:start] + data[start : start + length] * int(rng.integers(2, 300)) + data[start:]
 
 
-def _size(rng, data, other):
-    """Another width or height, wherever one stands in the file, in either order of bytes."""
+def _change_size(rng, data, other):
+    """Change the width or height wherever the file contains it, in either order of bytes."""
     for _ in range(rng.integers(1, 3)):
         code, bits = ((">I", 32), ("<I", 32), (">H", 16), ("<H", 16))[rng.integers(4)]
         new = min(int(rng.choice(SIZES)), 2**bits - 1)
@@ -288,34 +293,43 @@ def _size(rng, data, other):
     return data
 
 
-MUTATORS: tuple[Callable, ...] = (_bits, _cut, _splice, _run, _insert, _drop, _repeat, _size)
+MUTATORS: tuple[Callable, ...] = (
+    _flip_bits,
+    _cut,
+    _splice,
+    _overwrite,
+    _insert,
+    _drop,
+    _repeat,
+    _change_size,
+)
 
 
-def _with_checksums(data: bytes) -> bytes:
-    """A PNG with checksums that are right, so that the damage behind them is looked at."""
-    fixed, at = data[:8], 8
-    while at + 12 <= len(data):
-        length = struct.unpack(">I", data[at : at + 4])[0]
-        if at + 12 + length > len(data):
+def _fix_checksums(data: bytes) -> bytes:
+    """Correct the checksums of a PNG, so that the damage behind them is decoded."""
+    fixed, start = data[:8], 8
+    while start + 12 <= len(data):
+        length = struct.unpack(">I", data[start : start + 4])[0]
+        if start + 12 + length > len(data):
             break
-        fixed += chunk(data[at + 4 : at + 8], data[at + 8 : at + 8 + length])
-        at += 12 + length
-    return fixed + data[at:]
+        fixed += chunk(data[start + 4 : start + 8], data[start + 8 : start + 8 + length])
+        start += 12 + length
+    return fixed + data[start:]
 
 
 def case(number: int, files: list[bytes]) -> bytes:
-    """The damaged file of this number: one to three kinds of damage to one of `files`."""
+    """Return the damaged file of this number: one of `files` after one to three kinds of damage."""
     rng = np.random.default_rng(number)
     data = files[number % len(files)]
     for _ in range(rng.integers(1, 4)):
         damage = MUTATORS[rng.integers(len(MUTATORS))]
         data = damage(rng, data, files[rng.integers(len(files))]) or b"\0"
-    png_again = data.startswith(b"\x89PNG\r\n\x1a\n") and rng.random() < 0.8
-    return _with_checksums(data) if png_again else data
+    is_fixed = data.startswith(b"\x89PNG\r\n\x1a\n") and rng.random() < 0.8
+    return _fix_checksums(data) if is_fixed else data
 
 
-def judged(data: bytes) -> str:
-    """ "used", or why a file is quarantined."""
+def judge(data: bytes) -> str:
+    """Return "used", or the reason why a file is in the quarantine."""
     try:
         image, width, height = decode(data, WIDTH)
     except UnusableError as error:
@@ -326,41 +340,41 @@ def judged(data: bytes) -> str:
     return "used"
 
 
-def judged_mask(data: bytes) -> str:
-    """ "used", or why a mask stops the run."""
+def judge_mask(data: bytes) -> str:
+    """Return "used", or the message of the error that a mask raises."""
     row = PackedRow("a.png", WIDTH, HEIGHT, fit(WIDTH, HEIGHT, 32), None)
     try:
-        mask = _mask(data, row)
+        mask = _pack_mask(data, row)
     except InputError as error:
         return str(error)
     assert mask.shape == (32, 32)
     return "used"
 
 
-def _files(what: str, argument: str) -> Iterator[tuple[str, bytes]]:
-    """Name → file: the bombs, or the cases "first:end", of a folder where one is named."""
-    if what == "bomb":
+def _select_files(kind: str, argument: str) -> Iterator[tuple[str, bytes]]:
+    """Yield (name, file): the bombs, or the cases "first:end", of a folder after ":real:"."""
+    if kind == "bomb":
         yield from bombs().items()
         return
     numbers, _, folder = argument.partition(":real:")
     first, end = map(int, numbers.split(":"))
-    files = mask_seeds() if what == "mask" else seeds(Path(folder) if folder else None)
+    files = mask_seeds() if kind == "mask" else seeds(Path(folder) if folder else None)
     for number in range(first, end):
         yield str(number), case(number, files)
 
 
-def main(what: str, argument: str = "") -> None:
-    """Judge files one after another; a line of JSON before each and one after it."""
+def main(kind: str, argument: str = "") -> None:
+    """Judge files one after another, and print a line of JSON before and after each."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # as `pack` does
-    for name, data in _files(what, argument):
+    for name, data in _select_files(kind, argument):
         print(json.dumps({"begun": name, "bytes": len(data)}), flush=True)
-        faulthandler.dump_traceback_later(MOST_SECONDS, exit=True)
+        faulthandler.dump_traceback_later(MAX_SECONDS, exit=True)
         start = time.perf_counter()
-        outcome = judged_mask(data) if what == "mask" else judged(data)
+        outcome = judge_mask(data) if kind == "mask" else judge(data)
         seconds = time.perf_counter() - start
         faulthandler.cancel_dump_traceback_later()
-        told = {"outcome": outcome, "seconds": seconds, "peak": peak_bytes()}
-        print(json.dumps(told), flush=True)
+        result = {"outcome": outcome, "seconds": seconds, "peak": peak_bytes()}
+        print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

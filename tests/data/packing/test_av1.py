@@ -1,5 +1,5 @@
-"""The size of what is coded in an AVIF: of Pillow's files, of headers written bit by bit after the
-specification, and of a file that tells another."""
+"""The size of the images in an AVIF: of files that Pillow writes, of headers written bit by bit
+after the specification, and of a file whose header says another size."""
 
 import struct
 
@@ -19,13 +19,13 @@ def box(letters: bytes, content: bytes) -> bytes:
 
 
 def bits(*fields: tuple[int, int]) -> bytes:
-    """Numbers of (value, width) one after the other."""
+    """Return numbers as bits, one after the other: (value, width) each."""
     text = "".join(f"{value:0{width}b}" for value, width in fields)
     return int(text.ljust(-(-len(text) // 8) * 8, "0"), 2).to_bytes(-(-len(text) // 8))
 
 
 def unit(kind: int, content: bytes, *, sized: bool = True, extended: bool = False) -> bytes:
-    """An open bitstream unit."""
+    """Return an open bitstream unit (OBU)."""
     head = bytes([kind << 3 | extended << 2 | sized << 1]) + b"\0" * extended
     return head + (bytes([len(content)]) if sized else b"") + content
 
@@ -35,8 +35,8 @@ def size_fields(width: int, height: int) -> tuple[tuple[int, int], ...]:
 
 
 REDUCED = unit(1, bits((0, 3), (1, 1), (1, 1), (9, 5), *size_fields(300, 200)))
-# Timing with a number of five bits' code; a decoder model with delays of 7 bits; two points of
-# operation, of which the first has a tier and its delays, and both an initial delay.
+# It has timing with a variable-length number of five bits, and a decoder model with delays of 7
+# bits. Of its two operating points the first has a tier and delays, and both an initial delay.
 FULL = unit(
     1,
     bits(
@@ -54,7 +54,7 @@ FRAME = unit(6, bytes(20))
 
 
 def avif(coded: bytes, version: int, method: int = 0, length: int | None = None) -> bytes:
-    """A file of one item, in `mdat` or (method 1) in `idat`."""
+    """Return a file of one item, in `mdat` or (method 1) in `idat`."""
     size = len(coded) if length is None else length
 
     def iloc(at: int) -> bytes:
@@ -72,7 +72,7 @@ def avif(coded: bytes, version: int, method: int = 0, length: int | None = None)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
-def test_pillows_files_have_the_size_that_they_tell(mode):
+def test_files_of_pillow_have_the_size_that_their_header_says(mode):
     image = patches(1, WIDTH, HEIGHT).convert(mode)
     assert av1.largest_px(encoded(image, "AVIF")) == WIDTH * HEIGHT
     frames = {"save_all": True, "append_images": [image.rotate(9), image.rotate(18)]}
@@ -80,7 +80,7 @@ def test_pillows_files_have_the_size_that_they_tell(mode):
 
 
 @pytest.mark.parametrize("version", [0, 1, 2])
-def test_every_kind_of_header_is_found_wherever_it_lies(version):
+def test_headers_of_all_kinds_are_found_everywhere(version):
     for coded, size_px in (
         (REDUCED, 300 * 200),
         (DELIMITER + FULL + FRAME, 65535 * 20000),
@@ -118,17 +118,17 @@ def test_a_cut_off_header_or_table_is_no_size():
             av1.largest_px(data)
 
 
-def test_no_file_makes_it_go_on_and_on():
+def test_the_number_of_pieces_is_limited():
     with pytest.raises(ValueError, match="too many pieces"):
         av1.largest_px(box(b"free", b"") * 200_000)
     with pytest.raises(ValueError, match="too many pieces"):
         av1.largest_px(avif(DELIMITER * 200_000, 1))
 
 
-def test_an_image_that_is_coded_larger_than_told_is_refused():
+def test_an_image_that_is_coded_larger_than_its_header_says_is_refused():
     image = Image.new("L", (6000, 5400), 90)
     data = encoded(image, "AVIF", speed=10)
     at = data.index(b"ispe") + 8
-    told = data[:at] + struct.pack(">II", 60, 54) + data[at + 8 :]
+    damaged = data[:at] + struct.pack(">II", 60, 54) + data[at + 8 :]
     with pytest.raises(UnusableError, match="too large: 32 megapixels are coded in it"):
-        decode(told, 224)
+        decode(damaged, 224)

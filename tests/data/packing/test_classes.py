@@ -1,44 +1,44 @@
-"""Which classes are chosen, and what is said when they do not fit the source."""
+"""Which classes are selected, and the errors for classes that do not fit the source."""
 
 import pytest
 
 from pokecam.common.errors import InputError
 from pokecam.common.params import read_params
-from pokecam.data.packing.classes import alike, choose
+from pokecam.data.packing.classes import choose, select_lookalikes
 from pokecam.data.packing.pack import SelectSettings
 
-KNOWN = ["Raichu", "Pikachu", "Gengar", "Mr. Mime", "Flab\u00e9b\u00e9"]
+AVAILABLE = ["Raichu", "Pikachu", "Gengar", "Mr. Mime", "Flab\u00e9b\u00e9"]
 
 
-def test_the_order_given_is_kept_and_all_is_sorted():
-    assert choose(["Raichu", "Gengar"], KNOWN) == ["Raichu", "Gengar"]
-    assert choose("all", KNOWN) == sorted(KNOWN)
+def test_the_order_of_the_list_stays_and_all_is_sorted():
+    assert choose(["Raichu", "Gengar"], AVAILABLE) == ["Raichu", "Gengar"]
+    assert choose("all", AVAILABLE) == sorted(AVAILABLE)
 
 
 def test_accents_from_either_keyboard():
-    assert choose(["Flabe\u0301be\u0301", "Gengar"], KNOWN)[0] == "Flab\u00e9b\u00e9"
+    assert choose(["Flabe\u0301be\u0301", "Gengar"], AVAILABLE)[0] == "Flab\u00e9b\u00e9"
 
 
 @pytest.mark.parametrize(
-    ("classes", "told"),
+    ("classes", "expected"),
     [
         (["Pikachuu", "Raichu"], "no Pikachuu. Did you mean Pikachu? It has: "),
         (["pikachu", "Raichu"], "Did you mean Pikachu?"),
         (["Zubat", "Raichu"], "no Zubat. It has: Flab\u00e9b\u00e9, Gengar, Mr. Mime, Pikachu"),
-        (["Raichu", "Raichu"], "Raichu is named 2 times"),
-        (["Flab\u00e9b\u00e9", "Flabe\u0301be\u0301"], "Flab\u00e9b\u00e9 is named 2 times"),
+        (["Raichu", "Raichu"], "Raichu is listed 2 times"),
+        (["Flab\u00e9b\u00e9", "Flabe\u0301be\u0301"], "Flab\u00e9b\u00e9 is listed 2 times"),
         (
             ["dex/Raichu", "Gengar"],
-            "dex/Raichu holds a slash: a class is the name of the one folder",
+            "dex/Raichu contains a slash: a class is the name of the folder",
         ),
         (["Raichu"], "at least two are needed, Raichu was given"),
         ([], "at least two are needed, none was given"),
     ],
 )
-def test_classes_that_do_not_fit(classes, told):
+def test_classes_that_do_not_fit(classes, expected):
     with pytest.raises(InputError) as error:
-        choose(classes, KNOWN)
-    assert told in str(error.value)
+        choose(classes, AVAILABLE)
+    assert expected in str(error.value)
 
 
 def test_all_of_a_source_with_one_class():
@@ -46,25 +46,25 @@ def test_all_of_a_source_with_one_class():
         choose("all", ["Ant"])
 
 
-def test_lookalikes_are_cut_down_to_the_chosen():
+def test_lookalikes_are_reduced_to_the_selected_classes():
     groups = [["Raichu", "Pikachu", "Gengar"], ["Gengar", "Mr. Mime"], ["Raichu", "Raichu"]]
-    assert alike(groups, ["Pikachu", "Raichu"], KNOWN) == [["Raichu", "Pikachu"]]
+    assert select_lookalikes(groups, ["Pikachu", "Raichu"], AVAILABLE) == [["Raichu", "Pikachu"]]
 
 
-def test_lookalikes_of_another_source_are_passed_over():
-    """The default groups beside one's own images."""
+def test_lookalikes_of_another_source_are_ignored():
+    """The default groups, for a user's own images."""
     groups = [["Charmander", "Charmeleon"], ["Squirtle", "Wartortle"]]
-    assert alike(groups, ["cat", "dog"], ["cat", "dog", "Charmander"]) == []
+    assert select_lookalikes(groups, ["cat", "dog"], ["cat", "dog", "Charmander"]) == []
 
 
 @pytest.mark.parametrize("name", ["Pikachuu", "pikachu", "Gengr"])
-def test_a_misspelt_lookalike_is_told(name):
+def test_a_misspelt_lookalike_is_an_error(name):
     with pytest.raises(InputError, match=f"no {name}. Did you mean (Pikachu|Gengar)?"):
-        alike([[name, "Raichu"]], ["Pikachu", "Raichu"], KNOWN)
+        select_lookalikes([[name, "Raichu"]], ["Pikachu", "Raichu"], AVAILABLE)
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ("classes: [Pikachu, true]", "classes[1]: True was given"),
         ("classes: [1, 2]", "put quotes around a name"),
@@ -76,14 +76,14 @@ def test_a_misspelt_lookalike_is_told(name):
         ("image_size: 224.5", "image_size: 224.5 was given"),
     ],
 )
-def test_settings_are_checked(tmp_path, line, told):
+def test_settings_are_checked(tmp_path, line, expected):
     good = {"classes": "all", "lookalikes": "[]", "image_size": "224"}
     key, _, value = line.partition(":")
     lines = [f"{k}: {v}" for k, v in (good | {key: value}).items()]
     (tmp_path / "params.yaml").write_text("\n".join(lines))
     with pytest.raises(InputError) as error:
         read_params(SelectSettings, tmp_path / "params.yaml", tmp_path / "dvc.yaml")
-    assert told in str(error.value)
+    assert expected in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -1,4 +1,4 @@
-"""Every kind of file becomes an upright RGB image, or a reason."""
+"""Every file becomes an upright RGB image, or a reason."""
 
 import io
 import struct
@@ -53,34 +53,34 @@ def test_lossy_formats_keep_the_image(kind):
 )
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_exif_orientation_turns_the_image(orientation, corner, kind):
-    """The stored image's left half is red; the eight orientations send it to four sides."""
+    """The left half of the stored image is red; the eight orientations move it to four sides."""
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     image, width, height = decode(encoded(LEFT_RED, kind, exif=exif), 224)
-    turned = np.asarray(image)
+    upright = np.asarray(image)
     assert (width, height) == ((48, 64) if orientation > 4 else (64, 48))
-    assert turned.shape == (height, width, 3)
+    assert upright.shape == (height, width, 3)
     h, w = height // 2, width // 2
     sides = {
-        "left": turned[:, : w - 4],
-        "right": turned[:, w + 4 :],
-        "top": turned[: h - 4],
-        "bottom": turned[h + 4 :],
+        "left": upright[:, : w - 4],
+        "right": upright[:, w + 4 :],
+        "top": upright[: h - 4],
+        "bottom": upright[h + 4 :],
     }
-    redness = {side: int(part[..., 0].mean()) for side, part in sides.items()}
+    redness = {side: int(half[..., 0].mean()) for side, half in sides.items()}
     assert max(redness, key=redness.get) == corner
     assert redness[corner] > 230
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_a_damaged_exif_block_costs_nothing():
+def test_an_image_with_a_damaged_exif_block_is_used():
     data = encoded(LEFT_RED, "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f garbage")
     assert decode(data, 224)[1:] == (64, 48)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "PNG with a transparent colour"])
 def test_transparency_lies_on_white(mode):
-    """A half-transparent or transparent black square becomes grey or white, never black."""
+    """A transparent black square becomes white, an opaque one stays black."""
     image = Image.new("RGBA", (64, 64), (0, 0, 0, 255))
     image.paste((0, 0, 0, 0), (0, 0, 32, 64))
     if mode == "P":
@@ -93,9 +93,9 @@ def test_transparency_lies_on_white(mode):
         flat = Image.new("RGB", (64, 64), (1, 2, 3))
         flat.paste((0, 0, 0), (32, 0, 64, 64))
         data = encoded(flat, "PNG", transparency=(1, 2, 3))
-    found = pixels(data)
-    assert (found[:, :30] == 255).all()
-    assert (found[:, 34:] == 0).all()
+    rgb = pixels(data)
+    assert (rgb[:, :30] == 255).all()
+    assert (rgb[:, 34:] == 0).all()
 
 
 def test_half_transparent_black_is_grey():
@@ -108,9 +108,9 @@ def test_half_transparent_black_is_grey():
 def test_other_colours_become_rgb(mode):
     image = Image.new("RGB", (64, 64), "white")
     image.paste((0, 0, 0), (0, 0, 32, 64))
-    found = pixels(encoded(image.convert(mode), "TIFF"))
-    assert (found[:, :32] < 5).all()
-    assert (found[:, 32:] > 250).all()
+    rgb = pixels(encoded(image.convert(mode), "TIFF"))
+    assert (rgb[:, :32] < 5).all()
+    assert (rgb[:, 32:] > 250).all()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
@@ -128,21 +128,21 @@ def test_floating_point_greys(top):
 
 
 @pytest.mark.filterwarnings("error")
-def test_what_is_no_number_is_black_and_what_is_infinite_black_or_white():
-    """Also the signalling kind of NaN, of which NumPy warns."""
+def test_nan_is_black_and_infinity_is_black_or_white():
+    """Signalling NaNs, of which NumPy warns, included."""
     values = np.full((32, 32), 0.2, np.float32)
     values[0, :2] = np.inf, -np.inf
     values[1, :2] = np.array([0x7FA00000, 0x7FC00000], np.uint32).view(np.float32)
-    found = pixels(encoded(Image.fromarray(values), "TIFF"))[..., 0]
-    assert found[:2, :2].tolist() == [[255, 0], [0, 0]]
+    grey = pixels(encoded(Image.fromarray(values), "TIFF"))[..., 0]
+    assert grey[:2, :2].tolist() == [[255, 0], [0, 0]]
     values[0, 0] = 0.2
-    found = pixels(encoded(Image.fromarray(values), "TIFF"))[..., 0]
-    assert found[:3, :2].tolist() == [[51, 0], [0, 0], [51, 51]]
+    grey = pixels(encoded(Image.fromarray(values), "TIFF"))[..., 0]
+    assert grey[:3, :2].tolist() == [[51, 0], [0, 0], [51, 51]]
 
 
 def test_a_giant_is_shrunk_and_looks_the_same(monkeypatch):
-    """Each square of pixels becomes its mean; transparency and orientation are heeded before and
-    after; the size told is the original's."""
+    """Each square of pixels becomes its mean. Transparency is applied before and orientation after
+    that. The returned size is that of the original."""
     monkeypatch.setattr(limits, "GIANT_PX", 1000)
     monkeypatch.setattr(module, "_STRIP_PX", 999)  # several strips, the last one short
     image = patches(1, 330, 210)
@@ -152,10 +152,10 @@ def test_a_giant_is_shrunk_and_looks_the_same(monkeypatch):
     data = encoded(image, "PNG", exif=exif)
     shrunk, width, height = decode(data, 40)
     monkeypatch.undo()
-    whole, *size = decode(data, 40)
+    original, *size = decode(data, 40)  # its incomplete squares are at the left after rotation
     assert [width, height] == size == [210, 330]
     assert shrunk.size == (53, 83)  # 4 × 4 pixels each
-    blocks = np.asarray(whole).astype(float)[:328, 2:]  # turned: what is left over is at the left
+    blocks = np.asarray(original).astype(float)[:328, 2:]
     means = blocks.reshape(82, 4, 52, 4, 3).mean(axis=(1, 3))
     assert np.abs(np.asarray(shrunk)[:82, 1:] - means).max() <= 0.51
 
@@ -163,30 +163,30 @@ def test_a_giant_is_shrunk_and_looks_the_same(monkeypatch):
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
 def test_strips_change_no_pixel(monkeypatch, mode):
     data = encoded(in_mode(mode), "TIFF")
-    whole = pixels(data)
+    expected = pixels(data)
     monkeypatch.setattr(module, "_STRIP_PX", 300)
-    assert np.array_equal(pixels(data), whole)
+    assert np.array_equal(pixels(data), expected)
 
 
 def test_giants_are_decoded_one_at_a_time(monkeypatch):
     monkeypatch.setattr(limits, "GIANT_PX", 1000)
-    inside, most = [], []
-    rgb = module._rgb
+    running, counts = [], []
+    rgb = module._to_rgb
 
     def slow(*arguments):
-        inside.append(1)
-        most.append(len(inside))
+        running.append(1)
+        counts.append(len(running))
         time.sleep(0.02)
-        inside.pop()
+        running.pop()
         return rgb(*arguments)
 
-    monkeypatch.setattr(module, "_rgb", slow)
+    monkeypatch.setattr(module, "_to_rgb", slow)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(pixels, [image_bytes(1), image_bytes(2), image_bytes(3), image_bytes(4)]))
-        assert max(most) == 1
+        assert max(counts) == 1
         monkeypatch.setattr(limits, "GIANT_PX", 10**6)
         list(pool.map(pixels, [image_bytes(1), image_bytes(2), image_bytes(3), image_bytes(4)]))
-    assert max(most) > 1
+    assert max(counts) > 1
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_giants_are_decoded_one_at_a_time(monkeypatch):
     ],
 )
 def test_scans_are_counted_up_to_the_end_and_not_in_thumbnails(scans, data):
-    assert limits.scans(data) == scans
+    assert limits.count_scans(data) == scans
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
@@ -216,16 +216,16 @@ def test_of_several_frames_the_first_counts(kind):
 
 
 def test_a_large_jpeg_decoded_small_looks_the_same():
-    """Decoded at a quarter of its size it is the same image after fitting, to a grey value."""
+    """Decoded at a quarter of its size and letterboxed, it is the same image to 1.5 grey values."""
     large = patches(1, 2000, 1600).resize((1600, 1280), Image.Resampling.BICUBIC)
     data = encoded(large, "JPEG", quality=90)
     quick, width, height = decode(data, 100)
     assert (width, height) == (1600, 1280)
     assert 200 <= max(quick.size) < 1600
-    whole = Image.open(io.BytesIO(data)).convert("RGB")
+    original = Image.open(io.BytesIO(data)).convert("RGB")
     small = [
-        np.asarray(one.resize((100, 80), Image.Resampling.BICUBIC)).astype(int)
-        for one in (quick, whole)
+        np.asarray(image.resize((100, 80), Image.Resampling.BICUBIC)).astype(int)
+        for image in (quick, original)
     ]
     assert np.abs(small[0] - small[1]).mean() < 1.5
 
@@ -254,14 +254,14 @@ def test_a_truncated_file_is_never_half_an_image(kind):
 
 
 def test_a_reason_is_the_same_on_every_run():
-    """Pillow's messages can hold addresses in memory."""
+    """Messages of Pillow can contain memory addresses."""
     broken = image_bytes(1)[:60]
     assert reason(broken) == reason(broken)
     assert "0x" not in reason(broken)
 
 
 def huge_png(side_px: int) -> bytes:
-    """A PNG that claims side_px² pixels and has none."""
+    """Return a PNG whose header says side_px² pixels, and which has none."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         crc = zlib.crc32(name + data)
@@ -287,7 +287,7 @@ def test_the_limit_itself_is_read(monkeypatch):
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"]), st.data())
 def test_no_damage_ever_escapes(kind, data):
-    """Whatever bytes are changed, there is an image or a reason, never another error."""
+    """Whatever bytes are changed, the result is an image or a reason, never another error."""
     good = bytearray(image_bytes(1, kind, 40, 40))
     for _ in range(data.draw(st.integers(1, 8))):
         good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))

@@ -1,7 +1,7 @@
-"""Whatever a file holds, it is used or named with a reason, soon, and without filling memory.
+"""Every file is used or rejected with a reason, within the limits of time and memory.
 
-`tests/data/packing/fuzz.py` makes the files and runs them in a process of its own, so that one that
-crashes it, hangs or floods is known by its number.
+`tests/data/packing/fuzz.py` builds the files and judges them in a new process. A file that crashes
+it, hangs or takes too much memory is then known by its number.
 """
 
 import io
@@ -26,44 +26,45 @@ from tests.support.images import image_bytes
 PER_PROCESS = 300
 
 
-def outcomes(what: str, argument: str = "") -> dict[str, dict]:
-    """Name of a file → what came of it; fails, and names the file, if its process does."""
-    command = [sys.executable, "-m", "tests.data.packing.fuzz", what, argument]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    found, begun = {}, "before the first"
-    for line in map(json.loads, done.stdout.splitlines()):
+def judge_all(kind: str, argument: str = "") -> dict[str, dict]:
+    """Return name of a case → its result; fail with this name if the process fails."""
+    command = [sys.executable, "-m", "tests.data.packing.fuzz", kind, argument]
+    process = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    results, begun = {}, "before the first"
+    for line in map(json.loads, process.stdout.splitlines()):
         if "begun" in line:
             begun = line["begun"]
         else:
-            found[begun] = line
-    again = f"{what} {argument}, case {begun}"
-    assert done.returncode == 0, f"{again}: exit {done.returncode}\n{done.stderr}"
-    assert done.stderr == "", f"{again} or before: {done.stderr}"
-    for name, one in found.items():
-        again = f"{what} {argument}, case {name}: {one}"
-        assert one["peak"] < fuzz.MOST_BYTES, again
-        assert one["seconds"] < fuzz.MOST_SECONDS, again
-        assert len(one["outcome"].splitlines()) == 1, again
-        assert " at 0x" not in one["outcome"], again
-    return found
+            results[begun] = line
+    case = f"{kind} {argument}, case {begun}"
+    assert process.returncode == 0, f"{case}: exit {process.returncode}\n{process.stderr}"
+    assert process.stderr == "", f"{case} or before: {process.stderr}"
+    for name, result in results.items():
+        case = f"{kind} {argument}, case {name}: {result}"
+        assert result["peak"] < fuzz.MAX_BYTES, case
+        assert result["seconds"] < fuzz.MAX_SECONDS, case
+        assert len(result["outcome"].splitlines()) == 1, case
+        assert " at 0x" not in result["outcome"], case
+    return results
 
 
-def counted(found: list[dict]) -> Counter:
-    """How often each kind of outcome came, the slowest case and the highest peak printed."""
+def count_outcomes(results: list[dict]) -> Counter:
+    """Count the kinds of outcomes; print the slowest case and the highest peak."""
     kinds = Counter(
-        re.sub(r"\d+×\d+", "…×…", one["outcome"].split(":")[0].split(" (")[0]) for one in found
+        re.sub(r"\d+×\d+", "…×…", result["outcome"].split(":")[0].split(" (")[0])
+        for result in results
     )
-    slowest = max(one["seconds"] for one in found)
-    peak = max(one["peak"] for one in found)
-    print(f"{len(found)} cases, slowest {slowest:.2f} s, peak {peak / 1e6:.0f} MB: {kinds}")
+    slowest = max(result["seconds"] for result in results)
+    peak = max(result["peak"] for result in results)
+    print(f"{len(results)} cases, slowest {slowest:.2f} s, peak {peak / 1e6:.0f} MB: {kinds}")
     return kinds
 
 
 def test_every_readable_format_is_among_the_seeds_and_undamaged_ones_are_used():
     kinds = {Image.open(io.BytesIO(data)).format for data in fuzz.seeds()}
     assert kinds >= set(READABLE)
-    assert {fuzz.judged(data) for data in fuzz.seeds()} == {"used"}
-    assert {fuzz.judged_mask(data) for data in fuzz.mask_seeds()} == {"used"}
+    assert {fuzz.judge(data) for data in fuzz.seeds()} == {"used"}
+    assert {fuzz.judge_mask(data) for data in fuzz.mask_seeds()} == {"used"}
 
 
 def test_a_case_is_the_same_file_every_time():
@@ -71,56 +72,57 @@ def test_a_case_is_the_same_file_every_time():
     assert len({fuzz.case(number, fuzz.seeds()) for number in range(100)}) > 90
 
 
-def test_damaged_files_are_used_or_named_with_a_reason():
-    found = outcomes("image", f"0:{PER_PROCESS}")
-    assert len(found) == PER_PROCESS
-    kinds = counted(list(found.values()))
+def test_damaged_files_are_used_or_rejected_with_a_reason():
+    results = judge_all("image", f"0:{PER_PROCESS}")
+    assert len(results) == PER_PROCESS
+    kinds = count_outcomes(list(results.values()))
     assert kinds["used"] > 30
     assert kinds["truncated or corrupt"] > 100
 
 
 def test_bombs_are_used_or_refused_in_time():
-    found = outcomes("bomb")
-    assert len(found) > 20
-    assert counted(list(found.values()))["used"] <= 3  # what is too long, but not too long to wait
+    results = judge_all("bomb")
+    assert len(results) > 20
+    kinds = count_outcomes(list(results.values()))
+    assert kinds["used"] <= 3  # those that are long, but within the limits
 
 
 def test_damaged_masks_are_used_or_an_input_error():
-    found = outcomes("mask", f"0:{PER_PROCESS}")
-    assert len(found) == PER_PROCESS
-    outcome = [one["outcome"] for one in found.values()]
+    results = judge_all("mask", f"0:{PER_PROCESS}")
+    assert len(results) == PER_PROCESS
+    outcome = [result["outcome"] for result in results.values()]
     assert outcome.count("used") >= 5
     refused = {text for text in outcome if text != "used"}
     assert len(refused) > 20
     assert all(text.startswith("the mask of a.png ") for text in refused)
 
 
-def test_damaged_real_images_are_used_or_named_with_a_reason(shared):
-    found = outcomes("image", f"0:100:real:{shared / 'pokemon10'}")
-    assert len(found) == 100
+def test_damaged_real_images_are_used_or_rejected_with_a_reason(shared):
+    results = judge_all("image", f"0:100:real:{shared / 'pokemon10'}")
+    assert len(results) == 100
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("what", "number"), [("image", 9000), ("mask", 3000)])
-def test_thousands_of_damaged_files(what, number):
-    found = []
+@pytest.mark.parametrize(("kind", "number"), [("image", 9000), ("mask", 3000)])
+def test_thousands_of_damaged_files(kind, number):
+    results = []
     for first in range(0, number, PER_PROCESS):
-        found += outcomes(what, f"{first}:{first + PER_PROCESS}").values()
-    assert len(found) == number
-    assert counted(found)["used"] > number / 50
+        results += judge_all(kind, f"{first}:{first + PER_PROCESS}").values()
+    assert len(results) == number
+    assert count_outcomes(results)["used"] > number / 50
 
 
 @pytest.mark.slow
 def test_thousands_of_damaged_real_images(shared):
-    found = []
+    results = []
     for first in range(0, 3000, PER_PROCESS):
         numbers = f"{first}:{first + PER_PROCESS}"
-        found += outcomes("image", f"{numbers}:real:{shared / 'pokemon10'}").values()
-    assert counted(found)["used"] > len(found) / 10
+        results += judge_all("image", f"{numbers}:real:{shared / 'pokemon10'}").values()
+    assert count_outcomes(results)["used"] > len(results) / 10
 
 
 def test_select_names_each_damaged_file_once(tmp_path, capfd):
-    """As used or as quarantined; and nothing of what Pillow says of them is on the terminal."""
+    """In the manifest or in the quarantine; and no message of Pillow is on the terminal."""
     files = {f"images/Ant/good{i}.png": image_bytes(i + 10) for i in range(3)}
     files |= {f"images/Bee/good{i}.png": image_bytes(i + 20) for i in range(3)}
     for number in range(300):

@@ -1,4 +1,4 @@
-"""Decoding that was interrupted goes on where it was, and ends with the same bytes."""
+"""Decoding that was interrupted continues, and ends with the same bytes."""
 
 import json
 
@@ -33,7 +33,7 @@ def archive(tmp_path):
 
 
 def run(archive, image_size=SIZE_PX, classes="all"):
-    """Returns file → bytes of what was written."""
+    """Pack the images; return file → bytes of what was written."""
     out = archive.with_name("images")
     pack(
         archive,
@@ -49,20 +49,20 @@ def run(archive, image_size=SIZE_PX, classes="all"):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """The files that were decoded; a number set as `stop` interrupts before the file after."""
+    """Record the files that are decoded; decoding is interrupted after `stop` files."""
     files = []
     prepare = module._prepare
 
-    def watched(file, *others):
+    def watched(file, *arguments):
         if len(files) == watched.stop:
             raise Interrupted
         files.append(file)
-        return prepare(file, *others)
+        return prepare(file, *arguments)
 
     watched.stop = None
     watched.files = files
     monkeypatch.setattr(module, "_prepare", watched)
-    monkeypatch.setattr(journal, "_TOGETHER", 4)
+    monkeypatch.setattr(journal, "_LINES_PER_FLUSH", 4)
     return watched
 
 
@@ -109,12 +109,12 @@ def test_what_a_kill_or_a_power_cut_leaves_half_is_done_again(archive, decoded, 
 
 
 def test_the_journal_names_nothing_that_is_not_there(archive, decoded):
-    """Without the end of the process in which files are closed, as after SIGKILL."""
+    """The files are not closed at the end, as after SIGKILL."""
     decoded.stop = 11
-    work = journal.Unfinished(archive.with_name("work"), SIZE_PX, masks=True).__enter__()
+    work = journal.UnfinishedWork(archive.with_name("work"), SIZE_PX, masks=True).__enter__()
     files = [name.removeprefix("images/") for name in sorted(FILES)]
     with module.ZipFile(archive) as source, pytest.raises(Interrupted):
-        for item in module._prepared(source, set(MASKS), files, SIZE_PX, 1):
+        for item in module._prepare_all(source, set(MASKS), files, SIZE_PX, 1):
             work.add(item)
     lines = [json.loads(line) for line in (archive.with_name("work") / "journal.jsonl").open()]
     pixels = (archive.with_name("work") / "pixels.npy").stat().st_size - 128
@@ -122,7 +122,7 @@ def test_the_journal_names_nothing_that_is_not_there(archive, decoded):
     assert sum(len(line) == 3 for line in lines) * 3 * SIZE_PX**2 <= pixels
 
 
-def test_without_masks_none_are_kept(archive, decoded):
+def test_without_masks_none_are_written(archive, decoded):
     raw_zip.write_raw_zip(iter(FILES.items()), archive)
     decoded.stop = 9
     with pytest.raises(Interrupted):
@@ -133,14 +133,14 @@ def test_without_masks_none_are_kept(archive, decoded):
     assert "masks.npy" not in run(archive)
 
 
-def test_other_settings_or_images_start_anew_and_forget_the_rest(archive, decoded):
+def test_other_settings_or_images_start_anew_and_delete_the_rest(archive, decoded):
     decoded.stop = 9
     with pytest.raises(Interrupted):
         run(archive)
     decoded.files.clear()
     decoded.stop = None
-    made = run(archive, image_size=80)
+    files = run(archive, image_size=80)
     assert len(decoded.files) == len(FILES)
     assert np.load(archive.with_name("images") / "pixels.npy").shape[1:] == (80, 80, 3)
-    assert "pixels.npy" in made
+    assert "pixels.npy" in files
     assert not list(archive.with_name("unfinished").iterdir())

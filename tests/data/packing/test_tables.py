@@ -1,4 +1,4 @@
-"""boxes.csv as anybody writes it: used rightly, or told in one line."""
+"""boxes.csv as users write it: it is read correctly, or refused in one line."""
 
 import io
 import zipfile
@@ -15,8 +15,10 @@ GOOD = f"{HEADER}\nAnt/0.png,Ant,64,16,96,32\n"
 
 
 def packed(data: str | bytes) -> list[list]:
-    """The boxes that come of a boxes.csv, [image, label, corners …]; images of 128 × 64 pixels
-    become 64 × 32, 16 rows down."""
+    """Return the packed boxes of a boxes.csv, [image, label, corners …].
+
+    Images of 128 × 64 pixels become 64 × 32, 16 rows down.
+    """
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as out:
         out.writestr("boxes.csv", data if isinstance(data, bytes) else data.encode())
@@ -45,7 +47,7 @@ def packed(data: str | bytes) -> list[list]:
         GOOD.encode("utf-16"),
     ],
 )
-def test_tables_from_any_program_say_the_same(table):
+def test_tables_of_all_programs_are_read_alike(table):
     """(64, 16)–(96, 32) becomes (32, 24)–(48, 32)."""
     assert packed(table) == [["Ant/0.png", "Ant", 32, 24, 48, 32]]
 
@@ -54,7 +56,7 @@ def test_a_table_without_lines_has_no_boxes():
     assert packed(HEADER) == []
 
 
-def test_several_boxes_of_an_image_are_kept_and_one_that_is_there_twice_once():
+def test_all_boxes_of_an_image_are_used_and_a_box_that_is_listed_twice_once():
     table = GOOD + "Ant/0.png,Ant,0,0,8,8\n" + "Ant/0.png,Ant,64.0,16,96,32\n"
     assert [row[2:] for row in packed(table)] == [[32, 24, 48, 32], [0, 16, 4, 20]]
 
@@ -74,7 +76,7 @@ def line(corners: str, image="Ant/0.png", label="Ant") -> str:
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "expected"),
     [
         ("", "no column image"),
         ("image,label,xmin,ymin,xmax\n", "no column ymax"),
@@ -93,10 +95,10 @@ def line(corners: str, image="Ant/0.png", label="Ant") -> str:
         (line("5,2,5,4"), "is 5, 2, 5, 4, not four numbers xmin < xmax"),
         (line("1,4,3,2"), "not four numbers"),
         (line('"1,5",2,3,4'), "with a point before decimals"),
-        (line("128,0,200,9"), "128, 0, 200, 9 lies beside its image Ant/0.png, which has 128×64"),
-        (line("-9,0,0,9"), "lies beside its image"),
-        (line("1,2,3,4", image="0.png"), "a box for '0.png', which is no image of the source"),
-        (line("1,2,3,4", image=""), "a box for '', which is no image"),
+        (line("128,0,200,9"), "128, 0, 200, 9 lies outside its image Ant/0.png, which has 128×64"),
+        (line("-9,0,0,9"), "lies outside its image"),
+        (line("1,2,3,4", image="0.png"), "a box for '0.png', which is not an image of the source"),
+        (line("1,2,3,4", image=""), "a box for '', which is not an image"),
         (line("1,2,3,4", label="Bee"), "the label 'Bee' for Ant/0.png"),
         (GOOD + '"Ant/0.png', "not a readable csv: line 3"),
         (GOOD + '"Ant/0.png"x,Ant,1,2,3,4', "not a readable csv: line 3"),
@@ -108,10 +110,10 @@ def line(corners: str, image="Ant/0.png", label="Ant") -> str:
     ],
     ids=range(29),
 )
-def test_a_table_that_cannot_be_used_is_one_line(table, told):
+def test_a_table_that_cannot_be_used_is_one_line(table, expected):
     with pytest.raises(InputError) as error:
         packed(table)
     message = str(error.value)
     assert message.startswith("boxes.csv of the source")
-    assert told in message
+    assert expected in message
     assert len(message.splitlines()) == 1
