@@ -73,9 +73,9 @@ class Entry:
 def members(entries: Iterable[Entry], source: str) -> Iterator[tuple[str, bytes]]:
     """Select the members of raw.zip from the files of a source.
 
-    Hidden files are ignored, and so are files that are images neither by name nor by content. A
-    warning names them. A file that has only the name or the first bytes of an image is a member;
-    `select` decides later whether it can be used.
+    Hidden files are ignored, and so are files with neither the name nor the first bytes of an
+    image. A warning names them. A file that has one of the two is a member, and `select` decides
+    later whether it can be used.
 
     Args:
         entries: all files of the source.
@@ -103,10 +103,10 @@ def members(entries: Iterable[Entry], source: str) -> Iterator[tuple[str, bytes]
     if boxes:
         yield BOXES, boxes.read()
     mask_of = _match_masks(masks, images)
-    entry_of = sorted(_name_images(images).items())
-    for name, entry in entry_of:
+    named_images = sorted(_name_images(images).items())
+    for name, entry in named_images:
         yield f"images/{name}", entry.read()
-    for name, entry in entry_of:
+    for name, entry in named_images:
         if entry.path in mask_of:
             yield f"masks/{name}.png", mask_of[entry.path].read()
 
@@ -176,7 +176,7 @@ def _match_masks(masks: list[Entry], images: list[Entry]) -> dict[str, Entry]:
 def _name_images(images: list[Entry]) -> dict[str, Entry]:
     """Return "Class/name.ext" → entry.
 
-    Of equal files with the same name there is one; different files get different names.
+    Equal files with the same name have one entry. Different files get different names.
     """
     by_name: dict[str, list[Entry]] = defaultdict(list)
     for entry in images:
