@@ -49,7 +49,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the disk is full. All other exceptions pass through.
     """
-    temporary = _temporary(path)
+    temporary = _temporary_path(path)
     try:
         with _full_disk_as_input_error(path):
             yield temporary
@@ -74,14 +74,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the disk is full. All other exceptions pass through.
     """
-    temporary = _temporary(path)
+    temporary = _temporary_path(path)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         with _full_disk_as_input_error(path):
             yield temporary
             # A folder cannot be replaced in one step. If the process ends between these two lines,
-            # the old output is lost. DVC deletes old outputs before a run, too.
+            # the old output is lost, which DVC would have deleted before the run anyway.
             shutil.rmtree(path, ignore_errors=True)
             os.replace(temporary, path)
     finally:
@@ -122,7 +122,7 @@ def write_csv(path: Path, frame: "DataFrame") -> None:
         )
 
 
-def _temporary(path: Path) -> Path:
+def _temporary_path(path: Path) -> Path:
     """Return the path of the temporary file for `path`, and create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")

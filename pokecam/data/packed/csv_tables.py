@@ -46,7 +46,7 @@ def read_foreign(data: bytes, name: str, columns: Sequence[str]) -> pd.DataFrame
             fields.
     """
     lines = _lines(data, name)
-    number, header = next(lines, (0, []))
+    _, header = next(lines, (0, []))
     header = [title.strip() for title in header]
     for column in columns:
         if header.count(column) != 1:
