@@ -1,4 +1,7 @@
-"""The DVC stages, one module each: read parameters and files, call one function, write files."""
+"""The DVC stages, one module each.
+
+A stage reads parameters and files, calls one function, and writes files.
+"""
 
 from pokecam.common import running
 

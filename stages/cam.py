@@ -1,4 +1,4 @@
-"""Compute the raw class activation maps of every test image, for every class."""
+"""Compute the raw class activation maps of every test image for every class."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -36,8 +36,8 @@ def main(
         "image_size": model.image_size,
     }
     lookalikes = [[packed.classes.index(name) for name in group] for group in packed.lookalikes]
-    place = whole_folder if team.is_main else nullcontext
-    with place(out) as folder:
+    open_folder = whole_folder if team.is_main else nullcontext
+    with open_folder(out) as folder:
         store.write_maps(
             folder,
             model,

@@ -1,4 +1,4 @@
-"""Fetch or draw the raw images: one archive, byte for byte what the source gives."""
+"""Download or draw the raw images, and write them unchanged into one archive."""
 
 from pathlib import Path
 

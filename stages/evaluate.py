@@ -1,4 +1,4 @@
-"""Predict the test images and say how good the predictions are."""
+"""Predict the classes of the test images, and measure how good the predictions are."""
 
 from pathlib import Path
 

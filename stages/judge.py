@@ -1,4 +1,4 @@
-"""Judge the maps of the test images: are they faithful, do they point at the object?"""
+"""Judge the maps of the test images: are they faithful, and do they point at the object?"""
 
 from functools import partial
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Write the report: the only outputs that git keeps."""
+"""Write the report, the only outputs that git stores."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Decode the images of the chosen classes once; name what cannot be used, and why."""
+"""Decode and pack the images of the chosen classes, and list the unusable files with reasons."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Divide the images into train, val and test."""
+"""Divide the images into training, validation and test sets."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Fine-tune the network."""
+"""Fine-tune the network on the training set."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def main(
     state, origin = pretrained.read_weights(pretrained_path, settings.backbone)
 
     model = start(settings, packed.classes, packed.pixels.shape[1], state, recipe.seed)
-    # Maps that the network does not allow are refused before it is trained, not after.
+    # Methods that do not fit the network are an error before it is trained, not after.
     methods.check(cam_settings.cam_methods, layers.at(model, cam_settings.cam_layer))
     team = distributed.join_team(settings.device)
     model.to(team.device)

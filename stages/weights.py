@@ -1,4 +1,4 @@
-"""Get the weights that fine-tuning starts from, and check that they fit the backbone."""
+"""Load the weights that fine-tuning starts from, and check that they fit the backbone."""
 
 from pathlib import Path
 

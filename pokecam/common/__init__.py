@@ -1,1 +1,1 @@
-"""What every stage stands on: errors, parameters, files, progress, how a stage ends."""
+"""What every stage needs: errors, parameters, output files, progress, and how a stage ends."""

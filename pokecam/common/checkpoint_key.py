@@ -1,17 +1,28 @@
-"""The name under which the work of an interrupted stage is kept, so that no other takes it."""
+"""The key that a checkpoint is stored under.
+
+Only the same work has the same key, so a stage never continues from the checkpoint of other work.
+"""
 
 import hashlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-OWN = ("pokecam", "stages")  # our packages
+PACKAGES = ("pokecam", "stages")  # the packages of this project
 
 
-def key(known: object, files: Iterable[Path] = ()) -> str:
-    """16 hexadecimal digits that follow from `known`, as `repr` shows it, from the content of the
-    files, and from our own code as it is loaded now."""
-    digest = hashlib.sha256(repr(known).encode())
+def key(inputs: object, files: Iterable[Path] = ()) -> str:
+    """Return the key of a piece of work.
+
+    Args:
+        inputs: settings and other values that decide the result; their `repr` is hashed.
+        files: files whose content decides the result.
+
+    Returns:
+        16 hexadecimal digits. They depend on `inputs`, on the content of the files, and on all
+        modules of this project that are loaded now.
+    """
+    digest = hashlib.sha256(repr(inputs).encode())
     for path in [*files, *_own_code()]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -19,12 +30,13 @@ def key(known: object, files: Iterable[Path] = ()) -> str:
 
 
 def _own_code() -> list[Path]:
-    # A stage that is run with `python -m` is loaded as __main__; its own name is in its spec.
+    """Return the source files of the loaded modules of this project, sorted."""
+    # `python -m` loads a stage under the name __main__; the spec has the true name.
     specs = [getattr(module, "__spec__", None) for module in list(sys.modules.values())]
     return sorted(
         {Path(spec.origin) for spec in specs if spec and spec.origin and _is_own(spec.name)}
     )
 
 
-def _is_own(module: str) -> bool:
-    return module.partition(".")[0] in OWN
+def _is_own(module_name: str) -> bool:
+    return module_name.partition(".")[0] in PACKAGES

@@ -1,26 +1,45 @@
-"""Errors that the person at the keyboard can mend."""
+"""Errors that the user can correct."""
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
-FEW = 20  # names that a person reads
+MAX_LISTED = 20  # a longer list of allowed names is shortened to the nearest name
 
 
 class InputError(Exception):
-    """Something given from outside is wrong; the message is one line that says
-    what was given, what was expected and what to do."""
+    """Wrong input from the user.
+
+    The message is one line that says what was given, what was expected and what to do.
+    """
 
 
-def did_you_mean(given: str, allowed: Iterable[str]) -> str:
-    """Return " Did you mean X?" for the allowed name nearest to `given`, or "" if none is near."""
-    by_folded = {name.casefold(): name for name in allowed}
-    near = get_close_matches(given.casefold(), by_folded, n=1)
-    return f" Did you mean {by_folded[near[0]]}?" if near else ""
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """Return a hint that names the allowed name nearest to `name`.
+
+    Args:
+        name: what the user wrote.
+        allowed: the names that are valid. Case is ignored in the comparison.
+
+    Returns:
+        " Did you mean X?", or "" if no allowed name is similar.
+    """
+    by_folded = {allowed_name.casefold(): allowed_name for allowed_name in allowed}
+    nearest = get_close_matches(name.casefold(), by_folded, n=1)
+    return f" Did you mean {by_folded[nearest[0]]}?" if nearest else ""
 
 
-def unknown_name(given: str, allowed: Collection[str]) -> str:
-    """Say that `given` is none of the allowed names, and the nearest of them, or all of them where
-    none is near or they are few."""
-    near = did_you_mean(given, allowed)
-    listed = "" if near and len(allowed) > FEW else f" Allowed: {', '.join(allowed)}"
-    return f"is not known.{near}{listed}"
+def unknown_name(name: str, allowed: Collection[str]) -> str:
+    """Return the end of a message that says that `name` is not allowed.
+
+    Args:
+        name: what the user wrote.
+        allowed: the names that are valid.
+
+    Returns:
+        "is not known.", followed by the nearest allowed name, if one is similar, and by the list of
+        all allowed names. The list is omitted if it is longer than `MAX_LISTED` and the nearest
+        name is there.
+    """
+    hint = did_you_mean(name, allowed)
+    listed = "" if hint and len(allowed) > MAX_LISTED else f" Allowed: {', '.join(allowed)}"
+    return f"is not known.{hint}{listed}"

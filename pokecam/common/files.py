@@ -1,4 +1,7 @@
-"""Outputs that are written whole or not at all, in the same bytes every time."""
+"""Writing output files.
+
+An output is either complete or absent, and the same content always gives the same bytes.
+"""
 
 import errno
 import json
@@ -18,8 +21,10 @@ from pokecam.common.errors import InputError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_LEFT_OVER = re.compile(r"\..+\.(\d+)\.tmp")
-# Whose writes fail on a disk with less than this fail for that reason; not every library says so.
+_LEFT_OVER = re.compile(r"\..+\.(\d+)\.tmp")  # a temporary file of the process with this id
+# Torch, safetensors and numpy report a full disk by exceptions of different types, and some of
+# these do not name the cause. So every exception during a write counts as a full disk if fewer
+# bytes than this are free.
 _FULL_BYTES = 2**20
 
 
@@ -30,14 +35,23 @@ def files_below(folder: Path) -> list[Path]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to; on success it replaces `path`
-    in one step, on an exception it is removed and `path` is as it was.
+    """Write a file so that it is either complete or unchanged.
 
-    Raises `InputError` if the disk is full; whatever else is raised inside passes through.
+    At the end of the context the temporary file replaces `path` in one step. After an exception it
+    is removed, and `path` stays as it was.
+
+    Args:
+        path: the file to write. Missing parent folders are created.
+
+    Yields:
+        A temporary path in the same folder, to write to.
+
+    Raises:
+        InputError: the disk is full. All other exceptions pass through.
     """
-    temporary = _temporary(path)
+    temporary = _temporary_path(path)
     try:
-        with _full_disk_told(path):
+        with _full_disk_as_input_error(path):
             yield temporary
             os.replace(temporary, path)
     finally:
@@ -46,19 +60,28 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a new temporary folder beside `path` to fill; on success it replaces `path`
-    and everything in it, on an exception it is removed and `path` is as it was.
+    """Write a folder so that it is either complete or unchanged.
 
-    Raises `InputError` if the disk is full; whatever else is raised inside passes through.
+    At the end of the context the temporary folder replaces `path` and everything in it. After an
+    exception it is removed, and `path` stays as it was.
+
+    Args:
+        path: the folder to write. Missing parent folders are created.
+
+    Yields:
+        A new temporary folder beside `path`, to fill.
+
+    Raises:
+        InputError: the disk is full. All other exceptions pass through.
     """
-    temporary = _temporary(path)
+    temporary = _temporary_path(path)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        with _full_disk_told(path):
+        with _full_disk_as_input_error(path):
             yield temporary
-            # A folder cannot be replaced in one step; what is lost between these two lines
-            # is an output that DVC would have deleted before the run anyway.
+            # A folder cannot be replaced in one step. If the process ends between these two lines,
+            # the old output is lost, which DVC would have deleted before the run anyway.
             shutil.rmtree(path, ignore_errors=True)
             os.replace(temporary, path)
     finally:
@@ -66,47 +89,57 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that processes which were killed have left in `folder`."""
+    """Remove the temporary files and folders of killed processes from `folder`."""
     if not folder.is_dir():
         return
     for path in folder.iterdir():
-        left = _LEFT_OVER.fullmatch(path.name)
-        if left and not psutil.pid_exists(int(left[1])):
+        match = _LEFT_OVER.fullmatch(path.name)
+        if match and not psutil.pid_exists(int(match[1])):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write `data` as indented UTF-8 JSON, keys in the order given; NaN is refused."""
+    """Write `data` as indented UTF-8 JSON, with the keys in their order.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+        InputError: the disk is full.
+    """
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
     with whole_file(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def write_csv(path: Path, frame: "DataFrame") -> None:
-    """Write `frame` as UTF-8 csv with a header, no index, floats with six significant digits."""
+    """Write `frame` as UTF-8 csv: a header, no index, floats with six significant digits.
+
+    Raises:
+        InputError: the disk is full.
+    """
     with whole_file(path) as temporary:
         frame.to_csv(
             temporary, index=False, float_format="%.6g", lineterminator="\n", encoding="utf-8"
         )
 
 
-def _temporary(path: Path) -> Path:
+def _temporary_path(path: Path) -> Path:
+    """Return the path of the temporary file for `path`, and create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 @contextmanager
-def _full_disk_told(path: Path) -> Iterator[None]:
+def _full_disk_as_input_error(path: Path) -> Iterator[None]:
     try:
         yield
     except InputError:
         raise
-    except Exception as error:  # torch, safetensors, numpy: each reports it with a type of its own
+    except Exception as error:  # each library raises its own type of error
         if not _is_full(error, path.parent):
             raise
         raise InputError(
-            f"the disk is full: {path} could not be written ({error}); make room there, or for "
-            f"temporary files in {tempfile.gettempdir()}, and run again"
+            f"the disk is full: {path} could not be written ({error}): make room there or, for "
+            f"temporary files, in {tempfile.gettempdir()}, and run again"
         ) from None
 
 

@@ -1,7 +1,7 @@
 """The strict reader of params.yaml.
 
-Every module that has parameters keeps its own subclass of `Settings` beside the code that uses
-them; a stage reads just those keys::
+A module that has parameters defines a subclass of `Settings` beside the code that uses them. A
+stage reads the keys of that class only::
 
     class SplitSettings(Settings):
         val_fraction: Annotated[float, Field(gt=0, lt=1)]
@@ -9,7 +9,7 @@ them; a stage reads just those keys::
 
     settings = read(SplitSettings)
 
-A key that no stage in dvc.yaml asks for is refused, so a misspelt one cannot pass unnoticed.
+A key that no stage in dvc.yaml declares is an error, so a misspelt key is always reported.
 """
 
 from collections.abc import Collection
@@ -33,8 +33,11 @@ from pokecam.common.errors import InputError, did_you_mean, unknown_name
 
 
 class Settings(BaseModel):
-    """Parameters of one module: immutable, no conversion between types (an int is a float),
-    numbers finite."""
+    """The parameters of one module.
+
+    They are immutable. Values are not converted between types, except that an int may stand for a
+    float. Numbers are finite.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
 
@@ -43,8 +46,8 @@ S = TypeVar("S", bound=Settings)
 
 
 @dataclass(frozen=True)
-class one_of:  # noqa: N801 (it is used as a function)
-    """Annotation for a text parameter whose value must be one of `allowed`."""
+class one_of:  # noqa: N801 (it is used like a function)
+    """An annotation for a text parameter whose value must be one of `allowed`."""
 
     allowed: Collection[str]
 
@@ -67,8 +70,14 @@ def read_params(
 ) -> S:
     """Return the parameters of one module, checked for name, type and range.
 
-    Raises `InputError`, one line that names the key, the value and what is allowed, for a value
-    that does not fit and for a missing key; otherwise as `read_all_params`.
+    Args:
+        settings: the class that declares the parameters.
+        path: the file with the parameters.
+        pipeline: the file whose stages declare all keys.
+
+    Raises:
+        InputError: a key is missing, or a value has the wrong type or range. The message names the
+            key, the value and what is allowed. The errors of `read_all_params` are raised as well.
     """
     try:
         return settings.model_validate(read_all_params(path, pipeline))
@@ -79,10 +88,18 @@ def read_params(
 def read_all_params(
     path: Path = Path("params.yaml"), pipeline: Path = Path("dvc.yaml")
 ) -> dict[str, Any]:
-    """Return every parameter in `path` as plain YAML values.
+    """Return all parameters in `path` as plain YAML values.
 
-    Raises `InputError` if the file is missing, is no flat mapping, repeats a key, or has one that
-    no stage of `pipeline` asks for; without a pipeline, any key is taken.
+    Args:
+        path: the file with the parameters.
+        pipeline: the file whose stages declare all keys. If it does not exist, any key is allowed.
+
+    Returns:
+        Key → value.
+
+    Raises:
+        InputError: the file does not exist, is not a flat mapping, has a key twice, or has a key
+            that no stage of `pipeline` declares.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -99,49 +116,59 @@ def read_all_params(
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise InputError(f"{path} must be a list of lines `name: value`")
     if pipeline.exists():
-        known = _declared_keys(pipeline)
-        for key in values.keys() - known:
+        declared = _declared_keys(pipeline)
+        for key in values.keys() - declared:
             raise InputError(
-                f"{path}: {key} is not a parameter.{did_you_mean(key, known)} "
-                f"Known: {', '.join(sorted(known))}"
+                f"{path}: {key} is not a parameter.{did_you_mean(key, declared)} "
+                f"Allowed: {', '.join(sorted(declared))}"
             )
     return values
 
 
 def _declared_keys(pipeline: Path) -> set[str]:
-    """Names of all parameters that the stages in dvc.yaml declare."""
+    """Return the names of all parameters that the stages of the pipeline declare."""
     stages = load_yaml(pipeline.read_text(encoding="utf-8"))["stages"].values()
     return {key for stage in stages for key in stage.get("params", []) if isinstance(key, str)}
 
 
 def _explain(error: ValidationError, settings: type[Settings]) -> str:
-    """The first fault in one line: key, value, what was expected."""
+    """Describe the first fault in one line: the key, the value and what was expected."""
     fault = error.errors(include_url=False)[0]
-    # After the key come list positions and, in a union, pydantic's own names of the branches.
+    # After the key come list positions and, in a union, the names that pydantic gives to branches.
     key, *steps = fault["loc"]
-    where = str(key) + "".join(f"[{step}]" for step in steps if isinstance(step, int))
+    location = str(key) + "".join(f"[{step}]" for step in steps if isinstance(step, int))
     if fault["type"] == "missing":
-        return f"{where} is missing: add a line `{where}: …` (git show HEAD:params.yaml has one)"
+        return (
+            f"{location} is missing: add a line `{location}: …` "
+            "(`git show HEAD:params.yaml` prints the committed file)"
+        )
     value = fault["input"]
     if fault["type"] == "value_error":
-        return f"{where}: {value!r} {fault['ctx']['error']}"
+        return f"{location}: {value!r} {fault['ctx']['error']}"
     hint = ""
     if fault["type"] == "string_type" and isinstance(value, bool | int | float | date | None):
         hint = (
-            " (true, false, null, dates and numbers are values in YAML: put quotes around a name)"
+            " (YAML does not read true, false, null, dates and numbers as text: put quotes around "
+            "a name)"
         )
     expected = fault["msg"].removeprefix("Input should be ")
     in_list = any(isinstance(step, int) for step in steps)
     if not in_list and type(None) in get_args(settings.model_fields[str(key)].annotation):
         expected += " or null"
-    return f"{where}: {value!r} was given, {expected} is needed{hint}"
+    return f"{location}: {value!r} was given, {expected} is needed{hint}"
 
 
 def load_yaml(text: str) -> Any:
-    """Return what a YAML 1.2 text says, with the library and the settings that DVC uses.
+    """Return the content of a YAML 1.2 text, read by the library and with the settings of DVC.
 
-    In YAML 1.1, that of PyYAML, `No` and `off` are false, `1e-3` is a text and `12:30` the number
-    750; DVC writes a class called No without quotes.
+    PyYAML reads YAML 1.1, in which `No` and `off` are false, `1e-3` is a text and `12:30` is the
+    number 750. DVC writes a class called No without quotes, so the versions must agree.
+
+    Args:
+        text: the content of a file.
+
+    Returns:
+        A mapping, a list or a scalar.
 
     Raises:
         InputError: the text is not valid YAML, or a mapping has a key twice.
@@ -153,7 +180,7 @@ def load_yaml(text: str) -> Any:
 
 
 def _explain_yaml(error: YAMLError) -> str:
-    """Return the problem and its line, without the advice to programmers that may follow."""
+    """Return the problem and its line number, without the advice for programmers."""
     problem = " ".join(str(getattr(error, "problem", None) or error).split())
     mark = getattr(error, "problem_mark", None)
     return f"{problem}, line {mark.line + 1}" if mark is not None else problem

@@ -1,4 +1,4 @@
-"""How a stage or command runs, and how it stops: at an error, when asked, when its DVC has died."""
+"""How a stage or command runs, and how it ends: after an error or a signal, or without its DVC."""
 
 import errno
 import os
@@ -17,43 +17,50 @@ from pokecam.common.errors import InputError
 from pokecam.common.files import sweep
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-DVC_STAGE = "DVC_STAGE"  # set by DVC for the commands of its stages
-LOOK_EVERY_S = 0.5
-PATIENCE_S = 30.0
-WRITTEN = ("data", "models", "checkpoints", "reports", "explained", "compared")
-# What a machine refuses, which no program of ours can mend.
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENOSPC)
+DVC_STAGE = "DVC_STAGE"  # an environment variable that DVC sets for the commands of its stages
+POLL_EVERY_S = 0.5  # time between two checks whether DVC still runs
+TERMINATION_S = 30.0  # time for a stage to end after SIGTERM
+OUTPUT_FOLDERS = ("data", "models", "checkpoints", "reports", "explained", "compared")
+# Errors whose cause lies in the machine, not in this program.
+_MACHINE_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENOSPC)
 
 
 def run(main: Callable[[], object]) -> None:
-    """Run a stage or command: an `InputError` becomes one line on stderr and exit code 1, and so
-    do Ctrl-C and SIGTERM, after all temporary files are gone, and a machine that refuses to read
-    or write.
+    """Run a stage or command.
 
-    Anything else is a defect of ours and keeps its traceback.
+    An `InputError`, Ctrl-C, SIGTERM, and a machine that cannot read or write end the process with
+    one line on stderr and exit code 1. Temporary files are removed before. Any other exception is
+    a defect of this program and keeps its traceback.
+
+    Args:
+        main: the function that does the work.
+
+    Raises:
+        SystemExit: the work did not succeed, for one of the reasons above.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        for folder in WRITTEN:
+        for folder in OUTPUT_FOLDERS:
             sweep(Path(folder))
         main()
         sys.stdout.flush()
-    except BrokenPipeError:  # who reads what we print has enough, as `| head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
+    except BrokenPipeError:  # the reader of the output has closed it, as `| head` does
+        # Python flushes stdout once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except InputError as error:
         sys.exit("error: " + " ".join(str(error).split()))
     except OSError as error:
-        if error.errno not in _REFUSED:
+        if error.errno not in _MACHINE_ERRORS:
             raise
-        where = error.filename or "this machine"
-        sys.exit(f"error: {where}: {error.strerror}: make that possible and run again")
+        origin = error.filename or "this machine"
+        sys.exit(f"error: {origin}: {error.strerror}: remove the cause and run again")
     except KeyboardInterrupt as interrupt:
         sys.exit(f"interrupted{f': {interrupt}' if str(interrupt) else ''}")
     finally:
-        # What Python and its libraries still tidy up would print a traceback at one more Ctrl-C.
+        # One more Ctrl-C while Python and its libraries clean up would print a traceback.
         for number in SIGNALS:
             if callable(signal.getsignal(number)):
                 signal.signal(number, signal.SIG_DFL)
@@ -61,37 +68,41 @@ def run(main: Callable[[], object]) -> None:
 
 @contextmanager
 def defer_interrupts() -> Iterator[Callable[[], bool]]:
-    """Put off Ctrl-C and SIGTERM: the function given says whether one has come, so that work can
-    end where it loses nothing. The second one interrupts at once.
+    """Record Ctrl-C and SIGTERM, so that work can end at a point where nothing is lost.
 
-    Outside the main thread, where signals cannot be handled, they are left alone.
+    A second signal interrupts at once. Only the main thread can handle signals; in another thread
+    their handling does not change.
+
+    Yields:
+        A function that returns whether a signal has arrived.
     """
-    asked = threading.Event()
+    interrupted = threading.Event()
 
     def handle(number: int, _: FrameType | None) -> None:
-        if asked.is_set():
+        if interrupted.is_set():
             raise KeyboardInterrupt
-        asked.set()
+        interrupted.set()
 
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
+        yield interrupted.is_set
         return
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    previous_handlers = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
-        yield asked.is_set
+        yield interrupted.is_set
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
 
 
 def prepare_stage() -> None:
-    """Prepare a process that DVC runs as a stage, before its imports, which take seconds: Ctrl-C
-    ends it without a traceback, and so does the death of its DVC, which, killed outright, leaves
-    its stages running.
+    """Prepare a process that may be a stage. Call it before the imports, which take seconds.
 
-    Outside a stage only this: threads that have nothing to do soon sleep, unless the environment
-    says otherwise. By default those of OpenMP spin for milliseconds, and where something else wants
-    one of two cores, all wait for the one that does not run.
+    Idle threads of OpenMP soon sleep, unless the environment says otherwise. By default they spin
+    for milliseconds. On two cores, one of which another process uses, all threads would then wait
+    for the one that does not run.
+
+    In a process that DVC runs as a stage, Ctrl-C ends it without a traceback from now on. The
+    stage also ends if its DVC process is killed; DVC itself would leave it running.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
@@ -99,32 +110,35 @@ def prepare_stage() -> None:
         return
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    starter = _starter()
-    if starter is not None:
-        threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
+    dvc = _dvc_process()
+    if dvc is not None:
+        threading.Thread(target=_end_after, args=(dvc,), daemon=True).start()
 
 
-def _starter() -> psutil.Process | None:
-    """The DVC itself: the nearest ancestor that has not been told of a stage. Between us there may
-    be a shell or a launcher."""
+def _dvc_process() -> psutil.Process | None:
+    """Return the DVC that runs this stage: the nearest ancestor without `DVC_STAGE`.
+
+    There may be a shell or a launcher between it and this process.
+    """
     for ancestor in psutil.Process().parents():
         try:
             if DVC_STAGE not in ancestor.environ():
                 return ancestor
-        except psutil.Error:  # somebody else's
+        except psutil.Error:  # a process of another user
             return None
     return None
 
 
-def _end_with(process: psutil.Process) -> None:
-    while _alive(process):
-        time.sleep(LOOK_EVERY_S)
+def _end_after(process: psutil.Process) -> None:
+    """Wait until a process ends, then end this one."""
+    while _is_running(process):
+        time.sleep(POLL_EVERY_S)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(PATIENCE_S)
-    os._exit(1)  # busy with something that takes no signals
+    time.sleep(TERMINATION_S)
+    os._exit(1)  # SIGTERM had no effect: the main thread runs code that handles no signals
 
 
-def _alive(process: psutil.Process) -> bool:
+def _is_running(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

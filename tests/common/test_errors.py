@@ -1,6 +1,6 @@
-"""How a fault that the user can mend is told."""
+"""Messages about errors that the user can correct."""
 
-from pokecam.common.errors import FEW, did_you_mean, unknown_name
+from pokecam.common.errors import MAX_LISTED, did_you_mean, unknown_name
 
 
 def test_nearest_name_ignoring_case():
@@ -9,7 +9,7 @@ def test_nearest_name_ignoring_case():
 
 
 def test_of_many_names_the_nearest_is_enough():
-    few, many = ["cat", "dog"], ["cat", *(f"name{i}" for i in range(FEW))]
-    assert unknown_name("cta", few) == "is not known. Did you mean cat? Allowed: cat, dog"
-    assert unknown_name("cta", many) == "is not known. Did you mean cat?"
-    assert unknown_name("owl", many) == f"is not known. Allowed: {', '.join(many)}"
+    short, long = ["cat", "dog"], ["cat", *(f"name{i}" for i in range(MAX_LISTED))]
+    assert unknown_name("cta", short) == "is not known. Did you mean cat? Allowed: cat, dog"
+    assert unknown_name("cta", long) == "is not known. Did you mean cat?"
+    assert unknown_name("owl", long) == f"is not known. Allowed: {', '.join(long)}"

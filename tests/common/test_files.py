@@ -1,4 +1,4 @@
-"""Outputs are whole or absent, and the same bytes every time."""
+"""Outputs are complete or absent, and the same content gives the same bytes."""
 
 import errno
 import json
@@ -73,16 +73,16 @@ def test_csv_bytes(tmp_path):
 
 
 def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    (tmp_path / f".a.csv.{ended.pid}.tmp").write_text("half")
-    (tmp_path / f".b.{ended.pid}.tmp").mkdir()
-    (tmp_path / f".b.{ended.pid}.tmp" / "c").write_text("half")
-    kept = [f".a.csv.{os.getpid()}.tmp", f"a.{ended.pid}.tmp", ".tmp", "a.csv"]
-    for name in kept:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    (tmp_path / f".a.csv.{process.pid}.tmp").write_text("half")
+    (tmp_path / f".b.{process.pid}.tmp").mkdir()
+    (tmp_path / f".b.{process.pid}.tmp" / "c").write_text("half")
+    remaining = [f".a.csv.{os.getpid()}.tmp", f"a.{process.pid}.tmp", ".tmp", "a.csv"]
+    for name in remaining:
         (tmp_path / name).write_text("")
     sweep(tmp_path)
-    assert names(tmp_path) == sorted(kept)
+    assert names(tmp_path) == sorted(remaining)
     sweep(tmp_path / "not there")
 
 

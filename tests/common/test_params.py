@@ -1,4 +1,4 @@
-"""The strict reader of params.yaml: names, types, ranges, and the traps of YAML."""
+"""The strict reader of params.yaml: names, types, ranges, and the pitfalls of YAML."""
 
 from datetime import date
 from pathlib import Path
@@ -71,7 +71,7 @@ AWKWARD = "No yes on off y n 1 1e3 1e-3 .5 1. 007 0o17 0x1F 1_000 12:30 2024-01-
 
 @pytest.mark.parametrize("name", [*AWKWARD.split(), "", " a", "a ", "a: b", "a #b", "- a", "$x$"])
 def test_names_come_back_as_dvc_writes_them(tmp_path, name):
-    """`dvc exp run -S` writes params.yaml anew, in YAML 1.2, where No needs no quotes."""
+    """`dvc exp run -S` rewrites params.yaml as YAML 1.2, in which No needs no quotes."""
     (tmp_path / "params.yaml").write_text("classes: [a, b]\n")
     with modify_yaml(tmp_path / "params.yaml") as values:
         values["classes"] = [name, "b"]
@@ -99,9 +99,9 @@ def test_names_come_back_as_dvc_writes_them(tmp_path, name):
     ],
 )
 def test_values_have_the_types_of_yaml_1_2(text, value):
-    found = load_yaml(f"a: {text}")["a"]
-    assert found == value
-    assert type(found) is type(value)
+    loaded = load_yaml(f"a: {text}")["a"]
+    assert loaded == value
+    assert type(loaded) is type(value)
 
 
 def test_null_where_it_is_allowed(tmp_path):
@@ -228,7 +228,10 @@ def test_null_is_offered_for_the_whole_value_only(tmp_path):
         sizes: list[int] | None
 
     path = tmp_path / "params.yaml"
-    for text, told in (("[a]", r"sizes\[0\]: 'a' .* integer is needed$"), ("a", "list or null is")):
+    for text, message in (
+        ("[a]", r"sizes\[0\]: 'a' .* integer is needed$"),
+        ("a", "list or null is"),
+    ):
         path.write_text(f"sizes: {text}\n")
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             read_params(Lists, path, pipeline=tmp_path / "none.yaml")

@@ -1,4 +1,4 @@
-"""How far work is, where there is no terminal: a line now and then."""
+"""Progress where there is no terminal: a line now and then."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from pokecam.common import progress
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that goes on by twelve seconds whenever it is looked at."""
+    """A clock that advances by twelve seconds each time it is read."""
     ticks = itertools.count(0, 12)
     monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(ticks)))
 
@@ -18,7 +18,7 @@ def test_a_line_now_and_then_with_what_is_left(clock, capsys):
     with progress.counting("maps", 10) as count:
         for _ in range(5):
             count(2)
-    # Looked at when it began, after each two images, at the end; a line from 30 s on.
+    # The clock is read at the start, after every two images, and at the end.
     assert capsys.readouterr().err == ("maps: 6/10, 24 s left\nmaps: 10 images in 72 s\n")
 
 

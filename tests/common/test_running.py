@@ -1,4 +1,4 @@
-"""How stages and commands end."""
+"""How stages and commands end: errors, signals, a reader that closes the output."""
 
 import errno
 import os
@@ -39,7 +39,7 @@ def test_a_machine_that_refuses_is_told_in_one_line(tmp_path):
     with pytest.raises(SystemExit) as caught:
         run(main)
     assert caught.value.code == (
-        "error: data/split.csv: Permission denied: make that possible and run again"
+        "error: data/split.csv: Permission denied: remove the cause and run again"
     )
 
 
@@ -50,9 +50,9 @@ def test_a_reader_that_has_enough_is_no_defect():
     )
     for lines in (0, 1):
         pipe = f'{sys.executable} -c "{program}" | head -n {lines}'
-        ended = subprocess.run(["bash", "-c", pipe], cwd=PROJECT, capture_output=True, text=True)
-        assert ended.stdout == "x" * 99 * lines + "\n" * lines
-        assert ended.stderr == ""
+        result = subprocess.run(["bash", "-c", pipe], cwd=PROJECT, capture_output=True, text=True)
+        assert result.stdout == "x" * 99 * lines + "\n" * lines
+        assert result.stderr == ""
 
 
 PROGRAM = """
@@ -65,11 +65,11 @@ def plain():
         print("ready", flush=True)
         time.sleep(60)
 def patient():
-    with defer_interrupts() as asked:
+    with defer_interrupts() as is_interrupted:
         print("ready", flush=True)
-        while not asked():
+        while not is_interrupted():
             time.sleep(0.01)
-        print("asked", flush=True)
+        print("interrupted", flush=True)
         if "again" in sys.argv:
             time.sleep(60)
 def tidying():
@@ -79,7 +79,7 @@ run(globals()[sys.argv[1]])
 """
 
 
-def started(folder, *arguments):
+def start(folder, *arguments):
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *arguments],
         cwd=folder,
@@ -94,7 +94,7 @@ def started(folder, *arguments):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_stage_in_one_line_and_leaves_no_temporary_file(tmp_path, number):
-    process = started(tmp_path, "plain")
+    process = start(tmp_path, "plain")
     process.send_signal(number)
     assert process.communicate(timeout=30)[1] == "interrupted\n"
     assert process.returncode == 1
@@ -102,20 +102,20 @@ def test_a_signal_ends_a_stage_in_one_line_and_leaves_no_temporary_file(tmp_path
 
 
 def test_patient_work_ends_by_itself_and_a_second_signal_ends_it_at_once(tmp_path):
-    process = started(tmp_path, "patient")
+    process = start(tmp_path, "patient")
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=30) == ("asked\n", "")
+    assert process.communicate(timeout=30) == ("interrupted\n", "")
     assert process.returncode == 0
-    process = started(tmp_path, "patient", "again")
+    process = start(tmp_path, "patient", "again")
     process.send_signal(signal.SIGINT)
-    assert process.stdout.readline() == "asked\n"
+    assert process.stdout.readline() == "interrupted\n"
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=30)[1] == "interrupted\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_python_tidies_up_ends_it_without_a_traceback(tmp_path, number):
-    process = started(tmp_path, "tidying")
+    process = start(tmp_path, "tidying")
     time.sleep(0.3)
     process.send_signal(number)
     assert process.communicate(timeout=30) == ("", "")
@@ -124,8 +124,8 @@ def test_a_signal_while_python_tidies_up_ends_it_without_a_traceback(tmp_path, n
 
 def test_signals_are_handled_as_before_when_the_work_is_done():
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with defer_interrupts() as asked:
-        assert not asked()
+    with defer_interrupts() as is_interrupted:
+        assert not is_interrupted()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
@@ -133,8 +133,8 @@ def test_in_another_thread_nobody_is_asked():
     answers = []
 
     def work():
-        with defer_interrupts() as asked:
-            answers.append(asked())
+        with defer_interrupts() as is_interrupted:
+            answers.append(is_interrupted())
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -58,19 +58,21 @@ def test_from_a_folder_to_a_split(workplace):
     }
     quarantine = read_table(workplace / "data" / "images" / "quarantine.csv")
     assert quarantine.values.tolist() == [["Ant/bad.jpg", "Ant", "empty file"]]
-    made = {path.relative_to(workplace / "data").parts[0] for path in workplace.rglob("data/**/*")}
-    assert made == {"raw.zip", "images", "split.csv"}
+    outputs = {
+        path.relative_to(workplace / "data").parts[0] for path in workplace.rglob("data/**/*")
+    }
+    assert outputs == {"raw.zip", "images", "split.csv"}
 
 
 @pytest.mark.parametrize(
-    ("stage", "change", "told"),
+    ("stage", "change", "message"),
     [
         ("download", {"source": "images/Ant"}, "holds no images in class folders"),
         ("select", {"classes": ["Antt", "Bee"]}, "Did you mean Ant?"),
         ("split", {"val_fraction": 0.6, "test_fraction": 0.6}, "less than 1"),
     ],
 )
-def test_bad_input_is_one_line_and_a_failure(workplace, stage, change, told):
+def test_bad_input_is_one_line_and_a_failure(workplace, stage, change, message):
     download.main()
     select.main()
     before = {path: path.read_bytes() for path in workplace.rglob("data/**/*") if path.is_file()}
@@ -85,6 +87,6 @@ def test_bad_input_is_one_line_and_a_failure(workplace, stage, change, told):
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")
-    assert told in line
+    assert message in line
     after = {path: path.read_bytes() for path in workplace.rglob("data/**/*") if path.is_file()}
     assert after == before

@@ -1,4 +1,4 @@
-"""The judge stage on images of one colour each, of which nobody knows where the object is."""
+"""The judge stage on images of one colour each, without ground truth."""
 
 import json
 
@@ -16,34 +16,34 @@ def workplace(tmp_path_factory):
     return workplace
 
 
-def folder(workplace):
+def judgement_folder(workplace):
     return workplace.path / "data" / "judgement"
 
 
-def test_it_says_what_can_be_said_without_truth(workplace):
-    table = pd.read_csv(folder(workplace) / "measures.csv", keep_default_na=False)
-    whole = table[table.label == ""].set_index(["measure", "method"])
+def test_without_ground_truth_only_the_other_measures_are_computed(workplace):
+    table = pd.read_csv(judgement_folder(workplace) / "measures.csv", keep_default_na=False)
+    over_classes = table[table.label == ""].set_index(["measure", "method"])
     faithful = {"deletion", "insertion", "road", "flip", "drop", "increase", "constant"}
     assert set(table.measure) == faithful
     assert set(table.method) == {"cam", "grad_cam", "random", "centre", "edges"}
     assert set(table.label) == {"", *CLASSES}
     assert (table[(table.label == "") & (table.measure != "constant")].n == 4).all()
-    # With this head the two maps are one.
+    # With this head the two methods give the same maps.
     for measure in set(table.measure):
-        cam, grad_cam = (float(whole.value[measure, name]) for name in ("cam", "grad_cam"))
+        cam, grad_cam = (float(over_classes.value[measure, name]) for name in ("cam", "grad_cam"))
         assert cam == pytest.approx(grad_cam, abs=1e-4)
 
 
-def test_files_are_there_only_if_they_say_something(workplace):
-    names = {path.name for path in folder(workplace).iterdir()}
+def test_only_tables_with_content_are_written(workplace):
+    names = {path.name for path in judgement_folder(workplace).iterdir()}
     tables = {"background", "lookalikes", "measures", "sanity", "scores", "tests"}
     assert names == {"about.json", *(f"{name}.csv" for name in tables)}
-    about = json.loads((folder(workplace) / "about.json").read_text())
+    about = json.loads((judgement_folder(workplace) / "about.json").read_text())
     assert list(about["methods"]) == ["cam", "grad_cam", "random", "centre", "edges"]
 
 
-def test_fresh_weights_change_the_maps(workplace):
-    table = pd.read_csv(folder(workplace) / "sanity.csv")
+def test_re_initialised_weights_change_the_maps(workplace):
+    table = pd.read_csv(judgement_folder(workplace) / "sanity.csv")
     assert set(table.method) == {"cam", "grad_cam"}
     assert table.block.iloc[0] == "head"
     assert len(table) == 2 * 5
@@ -51,25 +51,27 @@ def test_fresh_weights_change_the_maps(workplace):
 
 
 def test_a_second_run_writes_the_same_bytes(workplace):
-    before = {path.name: path.read_bytes() for path in folder(workplace).iterdir()}
+    before = {path.name: path.read_bytes() for path in judgement_folder(workplace).iterdir()}
     workplace.run("judge")
-    assert {path.name: path.read_bytes() for path in folder(workplace).iterdir()} == before
+    assert {
+        path.name: path.read_bytes() for path in judgement_folder(workplace).iterdir()
+    } == before
 
 
-def test_only_what_is_asked_for_is_measured(workplace):
+def test_only_the_selected_measures_are_computed(workplace):
     workplace.set(**workplace.parameters | {"judge_measures": ["localization"]})
     workplace.run("judge")
-    table = pd.read_csv(folder(workplace) / "measures.csv")
+    table = pd.read_csv(judgement_folder(workplace) / "measures.csv")
     assert set(table.measure) == {"constant"}
-    assert (folder(workplace) / "tests.csv").read_text().count("\n") == 1  # the header
-    assert not (folder(workplace) / "sanity.csv").exists()
+    assert (judgement_folder(workplace) / "tests.csv").read_text().count("\n") == 1  # the header
+    assert not (judgement_folder(workplace) / "sanity.csv").exists()
 
 
-def test_a_network_trained_on_shuffled_labels_is_compared_if_asked(workplace):
+def test_a_network_trained_on_shuffled_labels_is_compared_if_selected(workplace):
     workplace.set(**workplace.parameters | {"judge_measures": ["shuffled_labels"]})
     workplace.run("judge")
-    first = (folder(workplace) / "sanity.csv").read_bytes()
-    table = pd.read_csv(folder(workplace) / "sanity.csv")
+    first = (judgement_folder(workplace) / "sanity.csv").read_bytes()
+    table = pd.read_csv(judgement_folder(workplace) / "sanity.csv")
     assert list(zip(table.method, table.block, strict=True)) == [
         ("cam", "shuffled labels"),
         ("grad_cam", "shuffled labels"),
@@ -77,4 +79,4 @@ def test_a_network_trained_on_shuffled_labels_is_compared_if_asked(workplace):
     assert (table.rank_correlation < 1).all()
     assert (table.n + table.constant == 4).all()
     workplace.run("judge")
-    assert (folder(workplace) / "sanity.csv").read_bytes() == first
+    assert (judgement_folder(workplace) / "sanity.csv").read_bytes() == first

@@ -1,4 +1,4 @@
-"""Training that is interrupted: killed, asked to stop, left alone by its DVC."""
+"""Training that is interrupted: killed, by a signal, or because its DVC ends."""
 
 import os
 import random
@@ -28,12 +28,12 @@ EPOCHS = 6
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """(network and history, seconds) of a training in one go."""
+    """((network, history), seconds) of a training without interruption."""
     workplace = Workplace(tmp_path_factory.mktemp("undisturbed"), epochs=EPOCHS)
     started = time.monotonic()
     workplace.run("train")
     assert not workplace.checkpoints()
-    return workplace.trained(), time.monotonic() - started
+    return workplace.model_bytes(), time.monotonic() - started
 
 
 @pytest.fixture
@@ -41,36 +41,36 @@ def workplace(tmp_path):
     return Workplace(tmp_path, epochs=EPOCHS)
 
 
-def wait_for(what, seconds=60):
+def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "waited in vain"
+    while not condition():
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.01)
 
 
-def end_of(process):
-    """(exit code, what it said)."""
-    told = process.communicate(timeout=60)[1]
-    return process.returncode, told
+def wait_for_end(process):
+    """Return the exit code and stderr of a process."""
+    stderr = process.communicate(timeout=60)[1]
+    return process.returncode, stderr
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(undisturbed, workplace, kills):
     expected, seconds = undisturbed
-    chance = random.Random(kills)
+    rng = random.Random(kills)
     resumed = 0
     for kill in range(kills):
         process = workplace.start("train")
-        if kill == 0:  # one of them certainly after an epoch
+        if kill == 0:  # one of the kills is certainly after an epoch
             wait_for(workplace.checkpoints)
-        time.sleep(chance.uniform(0, seconds if kill else seconds / 10))
+        time.sleep(rng.uniform(0, seconds if kill else seconds / 10))
         process.kill()
-        resumed += "goes on in epoch" in end_of(process)[1]
-        if process.returncode == 0:  # it was done already
-            assert workplace.trained() == expected
-    resumed += "goes on in epoch" in workplace.run("train")
+        resumed += "continues in epoch" in wait_for_end(process)[1]
+        if process.returncode == 0:  # it had finished before
+            assert workplace.model_bytes() == expected
+    resumed += "continues in epoch" in workplace.run("train")
     assert resumed
-    assert workplace.trained() == expected
+    assert workplace.model_bytes() == expected
     assert not workplace.checkpoints()
 
 
@@ -81,21 +81,21 @@ def test_asked_to_stop_it_saves_in_the_middle_of_an_epoch(undisturbed, workplace
     process = workplace.start("train")
     wait_for(workplace.checkpoints)
     process.send_signal(number)
-    code, told = end_of(process)
+    code, stderr = wait_for_end(process)
     assert code == 1
-    assert f"of {EPOCHS} epochs" in told.splitlines()[-1]
-    assert "kept in checkpoints; run again to go on" in told.splitlines()[-1]
-    assert "Traceback" not in told
-    assert "goes on in epoch" in workplace.run("train")
-    assert workplace.trained() == undisturbed[0]
+    assert f"of {EPOCHS} epochs" in stderr.splitlines()[-1]
+    assert "kept in checkpoints; run again to continue" in stderr.splitlines()[-1]
+    assert "Traceback" not in stderr
+    assert "continues in epoch" in workplace.run("train")
+    assert workplace.model_bytes() == undisturbed[0]
 
 
 def test_it_ends_with_the_dvc_that_started_it(undisturbed, workplace):
-    """Here a program that is killed outright, with a shell between."""
+    """A program stands in for DVC and is killed. A shell lies between it and the stage."""
     dvc = (
         "import os, subprocess, sys\n"
-        "told = os.environ | {'DVC_STAGE': 'train'}\n"
-        "subprocess.run(['sh', '-c', f'{sys.executable} -m stages.train; true'], env=told)\n"
+        "environment = os.environ | {'DVC_STAGE': 'train'}\n"
+        "subprocess.run(['sh', '-c', f'{sys.executable} -m stages.train; true'], env=environment)\n"
     )
     starter = subprocess.Popen(
         [sys.executable, "-c", dvc],
@@ -114,7 +114,7 @@ def test_it_ends_with_the_dvc_that_started_it(undisturbed, workplace):
     wait_for(lambda: not trainer.is_running() or trainer.status() == psutil.STATUS_ZOMBIE, 10)
     assert workplace.checkpoints()
     workplace.run("train")
-    assert workplace.trained() == undisturbed[0]
+    assert workplace.model_bytes() == undisturbed[0]
 
 
 def test_a_damaged_checkpoint_is_told_and_not_used(undisturbed, workplace):
@@ -124,10 +124,10 @@ def test_a_damaged_checkpoint_is_told_and_not_used(undisturbed, workplace):
     process.wait()
     (path,) = workplace.checkpoints()
     path.write_bytes(path.read_bytes()[:-1000])
-    told = workplace.run("train")
-    assert "cannot be read" in told
-    assert "goes on" not in told
-    assert workplace.trained() == undisturbed[0]
+    stderr = workplace.run("train")
+    assert "cannot be read" in stderr
+    assert "continues" not in stderr
+    assert workplace.model_bytes() == undisturbed[0]
 
 
 def test_other_settings_do_not_go_on_from_it(workplace):
@@ -137,7 +137,7 @@ def test_other_settings_do_not_go_on_from_it(workplace):
     process.wait()
     before = workplace.checkpoints()
     workplace.set(**workplace.parameters | {"seed": 2})
-    assert "goes on" not in workplace.run("train")
+    assert "continues" not in workplace.run("train")
     assert workplace.checkpoints() == before
 
 
@@ -151,17 +151,21 @@ def test_two_processes_predict_and_draw_maps_as_one(workplace):
         for stage in ("evaluate", "cam"):
             workplace.run(stage, **environment)
         results.append(workplace.results())
-    (one, maps), (two, other_maps) = results
-    assert one.predicted.equals(two.predicted)
-    probabilities = [name for name in one if name.startswith("p:")]
-    assert (one[probabilities] - two[probabilities]).abs().max().max() < 1e-4
+    (predictions, maps), (team_predictions, team_maps) = results
+    assert predictions.predicted.equals(team_predictions.predicted)
+    probabilities = [name for name in predictions if name.startswith("p:")]
+    differences = predictions[probabilities] - team_predictions[probabilities]
+    assert differences.abs().max().max() < 1e-4
     for name, map_ in maps.items():
-        assert abs(map_ - other_maps[name]).max() <= 1e-4 * abs(map_).max()
+        assert abs(map_ - team_maps[name]).max() <= 1e-4 * abs(map_).max()
 
 
 def test_two_processes_train_as_one(tmp_path):
-    """But for rounding, which AdamW enlarges (hence the low rate), where no BatchNorm sees half a
-    batch only. The fit of the last layer decides most of these losses."""
+    """The losses are equal except for rounding, which AdamW enlarges, hence the low rate.
+
+    The backbone has no BatchNorm, which would see only half a batch. The fit of the last layer
+    decides most of these losses.
+    """
     weights = tmp_path / "weights.pth"
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -175,22 +179,22 @@ def test_two_processes_train_as_one(tmp_path):
     )
     losses = []
     for environment in ({}, TWO):
-        told = workplace.run("train", **environment)
-        assert told.count("epoch 1/2") == 1  # the leader alone speaks
+        stderr = workplace.run("train", **environment)
+        assert stderr.count("epoch 1/2") == 1  # only the main process writes
         losses.append(workplace.history()[["train_loss", "val_loss"]])
     pd.testing.assert_frame_equal(*losses, atol=0, rtol=3e-3)
 
 
 def test_a_launcher_that_starts_one_process_is_refused(workplace):
-    """It started the stage anew without end."""
-    code, told = end_of(workplace.start("train", **{LAUNCH: "--cpu --num_processes 2"}))
+    """Such a launcher once started the stage again and again."""
+    code, stderr = wait_for_end(workplace.start("train", **{LAUNCH: "--cpu --num_processes 2"}))
     assert code != 0
-    assert "error: POKECAM_LAUNCH=--cpu --num_processes 2: that is one process; for sev" in told
+    assert "error: POKECAM_LAUNCH=--cpu --num_processes 2: that is one process; for sev" in stderr
 
 
 def test_too_many_processes_for_a_step_are_refused(tmp_path):
     model = build_classifier("squeezenet1_1", "gap", ["a", "b"], 64)
-    part = LabelledImages(np.zeros((4, 64, 64, 3), np.uint8), np.arange(4), np.arange(4) % 2)
+    images = LabelledImages(np.zeros((4, 64, 64, 3), np.uint8), np.arange(4), np.arange(4) % 2)
     recipe = Recipe(**{name: PARAMETERS[name] for name in Recipe.model_fields})
     with pytest.raises(InputError, match="batch_size: 4 images a step are too few for 3 proc"):
-        fit(model, part, part, recipe, pretrained=True, team=Team(0, 3))
+        fit(model, images, images, recipe, pretrained=True, team=Team(0, 3))

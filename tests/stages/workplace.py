@@ -1,4 +1,4 @@
-"""A folder in which the stages that run a network can run: packed images, a split, weights."""
+"""A folder in which stages can run a network: packed images, a split, and weights."""
 
 import os
 import subprocess
@@ -44,17 +44,22 @@ PARAMETERS = {
 
 
 class Workplace:
-    """Such a folder. parameters: what params.yaml has."""
+    """A folder with all inputs of these stages.
+
+    Args:
+        path: the folder.
+        changed: parameters that differ from `PARAMETERS`.
+    """
 
     def __init__(self, path: Path, **changed: object) -> None:
         self.path = path
         n = PER_CLASS * len(CLASSES)
         labels = np.arange(n) % len(CLASSES)
-        chance = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         pixels = (
             90
             + 60 * np.eye(3)[2 - labels][:, None, None]
-            + chance.normal(0, 40, (n, SIZE_PX, SIZE_PX, 3))
+            + rng.normal(0, 40, (n, SIZE_PX, SIZE_PX, 3))
         )
         table = pd.DataFrame(
             {
@@ -67,8 +72,8 @@ class Workplace:
         np.save(folder / "pixels.npy", pixels.clip(0, 255).astype(np.uint8))
         write_csv(folder / "manifest.csv", table.assign(group=range(n)))
         write_json(folder / "classes.json", {"classes": CLASSES, "lookalikes": [CLASSES[:2]]})
-        parts = np.array(["train", "val", "train", "test", "train"])[np.arange(n) // 3 % 5]
-        write_csv(path / "data" / "split.csv", table.assign(part=parts))
+        subsets = np.array(["train", "val", "train", "test", "train"])[np.arange(n) // 3 % 5]
+        write_csv(path / "data" / "split.csv", table.assign(subset=subsets))
         (path / "pretrained").symlink_to(PROJECT / "pretrained")
         self.parameters = PARAMETERS | changed
         self.set(**self.parameters)
@@ -78,7 +83,7 @@ class Workplace:
         (self.path / "params.yaml").write_text(yaml.safe_dump(parameters))
 
     def start(self, stage: str, **environment: str) -> subprocess.Popen:
-        """Begin a stage as DVC does."""
+        """Start a stage as DVC does."""
         return subprocess.Popen(
             [sys.executable, "-m", f"stages.{stage}"],
             cwd=self.path,
@@ -89,14 +94,14 @@ class Workplace:
         )
 
     def run(self, stage: str, **environment: str) -> str:
-        """Run a stage to its good end; return what it said."""
+        """Run a stage that must succeed, and return its stderr."""
         process = self.start(stage, **environment)
-        told = process.communicate(timeout=300)[1]
-        assert process.returncode == 0, told
-        return told
+        stderr = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, stderr
+        return stderr
 
-    def trained(self) -> tuple[bytes, bytes]:
-        """The network and its history, byte by byte."""
+    def model_bytes(self) -> tuple[bytes, bytes]:
+        """Return the bytes of the network and of its history."""
         models = self.path / "models"
         return tuple(
             (models / name).read_bytes() for name in ("classifier.safetensors", "history.csv")
@@ -106,7 +111,7 @@ class Workplace:
         return pd.read_csv(self.path / "models" / "history.csv")
 
     def results(self) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-        """Predictions, and maps by method."""
+        """Return the predictions, and method → maps."""
         predictions = pd.read_csv(self.path / "data" / "evaluation" / "predictions.csv")
         cams = (self.path / "data" / "cams").glob("*.npy")
         return predictions, {path.stem: np.load(path) for path in cams}

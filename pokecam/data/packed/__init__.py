@@ -1,1 +1,1 @@
-"""What stages after `select` read: packed images, the split, tables."""
+"""What the stages after `select` read: the packed images, the split, and tables."""

@@ -12,24 +12,37 @@ from pokecam.data.packed.csv_tables import read_table
 
 @dataclass(frozen=True)
 class Packed:
-    """The chosen images, one row each, sorted by class and file; S is `image_size`.
+    """The N images of the chosen classes, sorted by class and file.
 
-    Packed pixel coordinates are x_packed = x · scale + left and y_packed = y · scale + top, with
-    x and y in pixels of the (upright) original.
+    S is the parameter `image_size`. A point (x, y) in pixels of the upright original has the packed
+    coordinates x_packed = x · scale + left and y_packed = y · scale + top.
+
+    Attributes:
+        pixels: (N, S, S, 3) uint8, memory-mapped, read only.
+        manifest: one row for each image: file, label, group, width and height of the original,
+            left, top, scale. Near-duplicates have the same group.
+        classes: the names of the classes, in the order of the class indices.
+        lookalikes: groups of classes that are easily confused.
+        masks: (N, S, S) uint8, memory-mapped: 0 or the number of the body part. None if the source
+            has no masks.
+        parts: label, index, part: the names of the body parts that the numbers in the masks stand
+            for. None if the source does not name them.
+        boxes: image, label, xmin, ymin, xmax, ymax in packed pixels, or None.
+        scenes: image, label, seed and all other sampled values of drawn images, or None.
     """
 
-    pixels: np.ndarray  # uint8 (N, S, S, 3), memory-mapped, read only
-    manifest: pd.DataFrame  # file, label, group, width, height (of the original), left, top, scale
-    classes: list[str]  # the order of class indices everywhere
+    pixels: np.ndarray
+    manifest: pd.DataFrame
+    classes: list[str]
     lookalikes: list[list[str]]
-    masks: np.ndarray | None  # uint8 (N, S, S), memory-mapped: 0 or the number of the body part
-    parts: pd.DataFrame | None  # label, index, part: what the numbers in masks mean
-    boxes: pd.DataFrame | None  # image, label, xmin, ymin, xmax, ymax in packed pixels
-    scenes: pd.DataFrame | None  # image, label, seed and all else that chance decided (drawn)
+    masks: np.ndarray | None
+    parts: pd.DataFrame | None
+    boxes: pd.DataFrame | None
+    scenes: pd.DataFrame | None
 
 
 def load_packed(folder: Path) -> Packed:
-    """Open the folder that `select` wrote; pixels are read when they are used."""
+    """Open the folder that `select` wrote. Pixels and masks are read when they are used."""
     names = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
     masks = folder / "masks.npy"
     return Packed(
@@ -38,11 +51,11 @@ def load_packed(folder: Path) -> Packed:
         classes=names["classes"],
         lookalikes=names["lookalikes"],
         masks=np.load(masks, mmap_mode="r") if masks.exists() else None,
-        parts=_table_if_there(folder / "parts.csv"),
-        boxes=_table_if_there(folder / "boxes.csv"),
-        scenes=_table_if_there(folder / "scenes.csv"),
+        parts=_read_table_if_exists(folder / "parts.csv"),
+        boxes=_read_table_if_exists(folder / "boxes.csv"),
+        scenes=_read_table_if_exists(folder / "scenes.csv"),
     )
 
 
-def _table_if_there(path: Path) -> pd.DataFrame | None:
+def _read_table_if_exists(path: Path) -> pd.DataFrame | None:
     return read_table(path) if path.exists() else None

@@ -1,4 +1,4 @@
-"""How a whole image is fitted into a square, and how boxes and masks follow it."""
+"""Fitting a whole image into a square with bars, and masks in the same way."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,16 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Fit:
-    """Where an image lies in its square: x_packed = x · scale + left, y likewise with top.
+    """Where an image lies in its square: x_packed = x · scale + left, y_packed = y · scale + top.
 
-    `width`, `height`: of the fitted image, in packed pixels, rounded, so that the far edges
-    differ from the equation by at most half a pixel.
+    Attributes:
+        size_px: the side S of the square.
+        width: the width of the fitted image in packed pixels. It is rounded, so the right edge
+            differs from the equation by at most half a pixel.
+        height: the same for its height.
+        left: the first column of the fitted image.
+        top: its first row.
+        scale: packed pixels for each pixel of the original.
     """
 
     size_px: int
@@ -23,7 +29,10 @@ class Fit:
 
 
 def fit(width: int, height: int, size_px: int) -> Fit:
-    """Return the fit of a `width` × `height` image whose longest side becomes `size_px`."""
+    """Return where an image of `width` × `height` px lies in a square of side `size_px`.
+
+    Its longest side becomes `size_px`.
+    """
     scale = size_px / max(width, height)
     fitted_width = max(1, round(width * scale))
     fitted_height = max(1, round(height * scale))
@@ -33,18 +42,28 @@ def fit(width: int, height: int, size_px: int) -> Fit:
 
 
 def draft_size(size: tuple[int, int], size_px: int) -> tuple[int, int]:
-    """Return the width and height to which a decoder may shrink an image that is fitted into a
-    square of side `size_px`: its longest side stays at least twice that."""
+    """Return the width and height that a decoder may shrink an image to.
+
+    The image is then fitted into a square of side `size_px`. Its longest side stays at least twice
+    as long as that.
+    """
     width, height = size
     shrink = max(1.0, max(width, height) / (2 * size_px))
     return max(1, int(width / shrink)), max(1, int(height / shrink))
 
 
 def letterbox(image: Image.Image, place: Fit) -> tuple[Image.Image, np.ndarray]:
-    """Return the fitted RGB image and its square, uint8 (S, S, 3).
+    """Fit an RGB image into a square.
 
-    The bars beside it have the median colour of the edges that touch them: on a plain
-    background no line shows, where black bars would be a shape of their own.
+    The bars have the median colour of the edges that touch them. On a plain background they are
+    invisible, while black bars would add a shape to the image.
+
+    Args:
+        image: the image in its original size, RGB.
+        place: where it lies in the square, as `fit` returns it.
+
+    Returns:
+        The fitted image without bars, and the square (S, S, 3) uint8.
     """
     fitted = image.resize((place.width, place.height), Image.Resampling.BICUBIC, reducing_gap=3.0)
     pixels = np.asarray(fitted)  # (h, w, 3)
@@ -55,7 +74,15 @@ def letterbox(image: Image.Image, place: Fit) -> tuple[Image.Image, np.ndarray]:
 
 
 def letterbox_mask(mask: np.ndarray, place: Fit) -> np.ndarray:
-    """Return a mask (height, width) of part numbers as uint8 (S, S); 0 outside the image."""
+    """Fit a mask into a square, at the same place as its image.
+
+    Args:
+        mask: (height, width) uint8, numbers of parts.
+        place: where the image lies in the square.
+
+    Returns:
+        (S, S) uint8, 0 in the bars.
+    """
     fitted = Image.fromarray(mask).resize((place.width, place.height), Image.Resampling.NEAREST)
     square = np.zeros((place.size_px, place.size_px), np.uint8)
     square[inside(place)] = np.asarray(fitted)
@@ -63,7 +90,7 @@ def letterbox_mask(mask: np.ndarray, place: Fit) -> np.ndarray:
 
 
 def inside(place: Fit) -> tuple[slice, slice]:
-    """Return the rows and columns of the square that the image takes."""
+    """Return the rows and the columns of the square that the image fills."""
     return (
         slice(place.top, place.top + place.height),
         slice(place.left, place.left + place.width),
@@ -71,7 +98,7 @@ def inside(place: Fit) -> tuple[slice, slice]:
 
 
 def _edges(pixels: np.ndarray, place: Fit) -> np.ndarray:
-    """The pixels (n, 3) along the two edges that touch the bars."""
+    """Return the pixels (n, 3) along the two edges that touch the bars."""
     if place.width < place.height:
         return np.concatenate([pixels[:, 0], pixels[:, -1]])
     return np.concatenate([pixels[0], pixels[-1]])

@@ -1,4 +1,4 @@
-"""Arrays written row by row, without holding them in memory."""
+"""Arrays that are written to disk row by row, so that they need not fit into memory."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,31 +6,43 @@ from typing import Self
 
 import numpy as np
 
-_HEADER_BYTES = 128  # numpy leaves room for any number of rows
+_HEADER_BYTES = 128  # numpy's header has this length for any number of rows
 
 
 class NpyRows:
-    """A .npy file of rows of one shape and type that grows at its end.
+    """A .npy file of rows of one shape and type, to which rows are appended.
 
-    Used as a context manager, which closes it; the file is a .npy file from then on. Plain writes,
-    unlike a memory map, fail with an error where the disk is full, and not with a signal.
+    It is a context manager. At the end of the context it writes the header and closes the file,
+    which is a valid .npy file from then on.
+
+    It uses plain writes. On a full disk they raise an error, while a memory map would end the
+    process by a signal.
+
+    Args:
+        path: the file.
+        shape: the shape of one row.
+        dtype: the type of the values.
+        kept: how many rows of an existing file are kept. 0 begins a new file.
+
+    Raises:
+        ValueError: the file has fewer rows than `kept`.
     """
 
     def __init__(
         self, path: Path, shape: tuple[int, ...], dtype: np.dtype | type = np.uint8, kept: int = 0
     ) -> None:
-        """Open `path`, keeping its first `kept` rows; raises `ValueError` if it has fewer."""
         self._shape = tuple(shape)
         self._dtype = np.dtype(dtype)
         self._row_bytes = int(np.prod(shape)) * self._dtype.itemsize
-        if kept > (there := self.count(path, shape, dtype)):
-            raise ValueError(f"{path} has {there} rows, not {kept}")
+        n_rows = self.count(path, shape, dtype)
+        if n_rows < kept:
+            raise ValueError(f"{path} has {n_rows} rows, not {kept}")
         self._file = path.open("r+b" if kept else "w+b")
-        self._keep(kept)
+        self._truncate(kept)
 
     @staticmethod
     def count(path: Path, shape: tuple[int, ...], dtype: np.dtype | type = np.uint8) -> int:
-        """How many whole rows an unfinished file has; 0 where there is none."""
+        """Return the number of complete rows in an unfinished file, 0 if it does not exist."""
         if not path.exists():
             return 0
         row_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
@@ -50,11 +62,18 @@ class NpyRows:
             np.lib.format.write_array_header_1_0(self._file, header)
 
     def append(self, rows: np.ndarray) -> None:
-        """Add rows (n, *shape); raises `ValueError` if their shape or type is another."""
+        """Append rows.
+
+        Args:
+            rows: (n, *shape).
+
+        Raises:
+            ValueError: the shape or the type of the rows is not that of the file.
+        """
         if rows.shape[1:] != self._shape or rows.dtype != self._dtype:
             raise ValueError(
-                f"rows {self._shape} of {self._dtype} are needed, {rows.shape[1:]} of {rows.dtype} "
-                "came"
+                f"rows {rows.shape[1:]} of {rows.dtype} were given, {self._shape} of {self._dtype} "
+                "are needed"
             )
         self._file.write(np.ascontiguousarray(rows).data)
         self._count += len(rows)
@@ -68,23 +87,25 @@ class NpyRows:
         return row
 
     def flush(self) -> None:
-        """Hand the rows to the system: they outlive this process."""
+        """Hand the rows to the operating system. They are then safe if this process is killed."""
         self._file.flush()
 
     def keep(self, numbers: Sequence[int]) -> None:
-        """Drop all rows but those with these ascending numbers, in place."""
+        """Keep the rows with these ascending numbers, and remove all others, in place."""
         for new, old in enumerate(numbers):
             if new != old:
                 self._file.seek(self._start(old))
                 row = self._file.read(self._row_bytes)
                 self._file.seek(self._start(new))
                 self._file.write(row)
-        self._keep(len(numbers))
+        self._truncate(len(numbers))
 
-    def _keep(self, count: int) -> None:
-        self._count = count
-        self._file.truncate(self._start(count))
-        self._file.seek(self._start(count))
+    def _truncate(self, n_rows: int) -> None:
+        """Cut the file after `n_rows` rows, and continue there."""
+        self._count = n_rows
+        self._file.truncate(self._start(n_rows))
+        self._file.seek(self._start(n_rows))
 
     def _start(self, number: int) -> int:
+        """Return the position of a row in the file, in bytes."""
         return _HEADER_BYTES + number * self._row_bytes

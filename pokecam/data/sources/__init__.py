@@ -1,1 +1,1 @@
-"""Where raw images come from: drawn, Kaggle, a folder, an archive. All fill one data/raw.zip."""
+"""Where raw images come from: drawn, Kaggle, a folder, an archive. All fill data/raw.zip."""

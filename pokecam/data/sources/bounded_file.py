@@ -1,4 +1,4 @@
-"""A file of which nobody reads much at a time, whatever the lengths written in it."""
+"""A file of which little is read at a time, whatever lengths its headers name."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,15 @@ from typing import IO
 from pokecam.common.errors import InputError
 
 
-class Bounded:
-    """An open binary file for zipfile and tarfile, which read as many bytes as a header says.
+class BoundedFile:
+    """An open binary file with a limit on what may be read between two seeks.
 
-    `limit_bytes` is how many may be read between two seeks, of which there is one before every
-    member. `path` is what the user gave, for the message.
+    zipfile and tarfile read as many bytes as a header says. They seek before every member.
+
+    Args:
+        file: the open file.
+        path: its path as the user wrote it, for the message.
+        limit_bytes: how many bytes may be read between two seeks.
     """
 
     def __init__(self, file: IO[bytes], path: Path, limit_bytes: int) -> None:
@@ -25,22 +29,25 @@ class Bounded:
         self.seekable = file.seekable
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place, and count from 0 again."""
+        """Go to a position, and count the bytes from 0 again."""
         self._read_bytes = 0
         return self._file.seek(offset, whence)
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes, for -1 all there are; raises `InputError` if that is more
-        than may be."""
-        left = self._limit_bytes - self._read_bytes
-        # Room is made for as much as is asked for, so ask for no more than there is.
-        there = max(0, self._size_bytes - self._file.tell())
-        data = self._file.read(min(there, left + 1, there if size < 0 else size))
+        """Return up to `size` bytes, or all that remain for -1.
+
+        Raises:
+            InputError: these are more bytes than the limit allows.
+        """
+        allowed = self._limit_bytes - self._read_bytes
+        # read() allocates as much memory as it is asked for, even beyond the end of the file.
+        remaining = max(0, self._size_bytes - self._file.tell())
+        data = self._file.read(min(remaining, allowed + 1, remaining if size < 0 else size))
         self._read_bytes += len(data)
-        if len(data) > left:
+        if len(data) > allowed:
             raise InputError(
                 f"{self._path}: a header or the list of members has more than "
-                f"{self._limit_bytes // 2**10} KiB: pack the images again in an ordinary way, "
-                "or unpack them and give the folder"
+                f"{self._limit_bytes // 2**10} KiB: pack the images again with another program, or "
+                "unpack them and give the folder"
             )
         return data

@@ -1,9 +1,9 @@
-"""From a tree of files to the members of raw.zip: which are images, and of which class.
+"""From a tree of files to the members of raw.zip: which files are images, and of which class.
 
-An image's class is the nearest folder above it, at any depth. The same tree nested twice (many
-Kaggle archives) gives each image once; other bytes under the same class and name are kept
-under a name of their own. An image's mask is the file beside it with its name and `.mask.png` in
-the place of its ending.
+The class of an image is the nearest folder above it, at any depth. Equal images of the same class
+and name become one image, because many archives on Kaggle hold the same tree twice. Different
+images of the same class and name get different names. The mask of an image is the file beside it
+with the same name and the ending `.mask.png`.
 """
 
 import hashlib
@@ -20,182 +20,211 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from pokecam.common.errors import InputError
-from pokecam.data.sources.formats import HEAD_BYTES, promises_image, shows_image
+from pokecam.data.sources.formats import HEAD_BYTES, has_image_content, has_image_ending
 from pokecam.data.sources.names import one_form
 
 log = logging.getLogger(__name__)
 
 BOXES = "boxes.csv"
 MASK = ".mask.png"
-MAX_FILE_MIB = 256  # one file is held in memory; no real image comes near this
-MAX_NAME = 1000  # characters of a file's path inside its source; all are in memory
-_NAMES_SHOWN = 5
+MAX_FILE_MIB = 256  # one file is held in memory; real images are far smaller
+MAX_NAME = 1000  # characters of a file's path inside its source; all paths are in memory
+_MAX_LISTED = 5  # files that a message names
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
-_CHARACTERS_SHOWN = 80
-_UNREADABLE = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of characters, ends of lines
-_CHUNK_BYTES = 2**16  # zipfile unpacks as much as it is asked for, and only then cuts it
+_MAX_CHARACTERS = 80  # of a name in a message
+_UNREADABLE = ("Cc", "Cs", "Zl", "Zp")  # control characters, surrogates, ends of lines
+_CHUNK_BYTES = 2**16  # zipfile unpacks all the bytes asked for before it cuts the excess
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file of a source: its "/"-separated path inside it, its size, and how to open it."""
+    """One file of a source.
+
+    Attributes:
+        path: its path inside the source, separated by "/".
+        size_bytes: its size.
+        open: a function that opens it.
+    """
 
     path: str
     size_bytes: int
     open: Callable[[], AbstractContextManager[IO[bytes]]]
 
     def read(self) -> bytes:
-        """Return the whole file; `InputError` if it is too large to be an image."""
+        """Return the content of the file.
+
+        Raises:
+            InputError: the file is too large for an image.
+        """
         if self.size_bytes > MAX_FILE_MIB * 2**20:
             raise InputError(
                 f"{self.path} has {self.size_bytes / 2**20:.0f} MiB, an image may have "
-                f"{MAX_FILE_MIB}: take it out of the source"
+                f"{MAX_FILE_MIB}: remove it from the source"
             )
         with self.open() as file:
             return b"".join(iter(partial(file.read, _CHUNK_BYTES), b""))
 
     def head(self) -> bytes:
-        """Return the first bytes, enough to tell the format."""
+        """Return the first `HEAD_BYTES` bytes, which show the format."""
         with self.open() as file:
             return file.read(HEAD_BYTES)
 
 
 def members(entries: Iterable[Entry], source: str) -> Iterator[tuple[str, bytes]]:
-    """Yield (name in raw.zip, bytes) of boxes.csv, if there is one, each image, and each mask, by
-    name: `images/Class/a.jpg` and `masks/Class/a.jpg.png`.
+    """Select the members of raw.zip from the files of a source.
 
-    Hidden files and those that neither by name nor by content are images are left out and
-    named in a warning; what only claims to be an image is for `select` to judge. `source` is
-    what the user wrote, for messages. Raises `InputError` if no image lies in a class folder, or
-    a mask is not that of one image.
+    Hidden files are ignored, and so are files with neither the name nor the first bytes of an
+    image. A warning names them. A file that has one of the two is a member, and `select` decides
+    later whether it can be used.
+
+    Args:
+        entries: all files of the source.
+        source: its path as the user wrote it, for messages.
+
+    Yields:
+        (name in raw.zip, bytes): boxes.csv, if there is one, then each image, such as
+        `images/Class/a.jpg`, then each mask, such as `masks/Class/a.jpg.png`. Images and masks are
+        sorted by name.
+
+    Raises:
+        InputError: no image lies in a class folder, or a mask does not belong to exactly one image.
     """
-    images, masks, others = _sort_out(entries)
+    images, masks, other_files = _sort_entries(entries)
     if not images:
         raise InputError(
             f"source {source} holds no images in class folders: CLASS/image.jpg is needed, "
-            f"at any depth, and there is {_some(others) or 'nothing'}{_packed(others)}"
+            f"at any depth, and there is {_list_paths(other_files) or 'nothing'}"
+            f"{_archive_hint(other_files)}"
         )
-    boxes = _boxes(images, others)
-    ignored = [entry for entry in others if entry is not boxes]
+    boxes = _find_boxes(images, other_files)
+    ignored = [entry for entry in other_files if entry is not boxes]
     if ignored:
-        log.warning("ignored what is no image in a class folder: %s", _some(ignored))
+        log.warning("ignored files that are no images in class folders: %s", _list_paths(ignored))
     if boxes:
         yield BOXES, boxes.read()
-    mask_of = _paired(masks, images)
-    named = sorted(_named(images).items())
-    for name, entry in named:
+    mask_of = _match_masks(masks, images)
+    named_images = sorted(_name_images(images).items())
+    for name, entry in named_images:
         yield f"images/{name}", entry.read()
-    for name, entry in named:
+    for name, entry in named_images:
         if entry.path in mask_of:
             yield f"masks/{name}.png", mask_of[entry.path].read()
 
 
-def _sort_out(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry], list[Entry]]:
-    """Images that have a class folder, masks, and all other files; shallow ones first, then by
-    path."""
+def _sort_entries(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry], list[Entry]]:
+    """Return the images in class folders, the masks, and all other files, by depth and path."""
     images: list[Entry] = []
     masks: list[Entry] = []
-    others: list[Entry] = []
+    other_files: list[Entry] = []
     for entry in sorted(entries, key=lambda entry: (entry.path.count("/"), entry.path)):
-        *folders, name = checked(entry.path).split("/")
-        hidden = any(part.startswith((".", "__MACOSX")) for part in (*folders, name))
-        if not folders or hidden:
-            others.append(entry)
+        *folders, name = check_path(entry.path).split("/")
+        is_hidden = any(step.startswith((".", "__MACOSX")) for step in (*folders, name))
+        if not folders or is_hidden:
+            other_files.append(entry)
         elif name.lower().endswith(MASK):
             masks.append(entry)
         else:
-            (images if _is_image(name, entry) else others).append(entry)
-    return images, masks, others
+            (images if _is_image(name, entry) else other_files).append(entry)
+    return images, masks, other_files
 
 
-def checked(path: str) -> str:
-    """Return the path of a file inside its source; `InputError` if it is too long or no text."""
+def check_path(path: str) -> str:
+    """Check the path of a file inside its source, and return it.
+
+    Raises:
+        InputError: the path is too long, or holds characters that are not readable text.
+    """
     if len(path) > MAX_NAME:
         raise InputError(
-            f"the file name {shortened(path)} has {len(path)} characters, {MAX_NAME} are read: "
+            f"the file name {shorten(path)} has {len(path)} characters, {MAX_NAME} are read: "
             "rename the file"
         )
     if not path.isprintable() and any(
         unicodedata.category(character) in _UNREADABLE for character in path
     ):
-        raise InputError(f"the file name {shortened(path)} is not readable text: rename the file")
+        raise InputError(f"the file name {shorten(path)} is not readable text: rename the file")
     return path
 
 
-def shortened(name: str) -> str:
-    """A name in quotes for a message, unreadable characters escaped, cut if it is long."""
-    return f"{name[:_CHARACTERS_SHOWN]!r}{'…' if len(name) > _CHARACTERS_SHOWN else ''}"
+def shorten(name: str) -> str:
+    """Return a name for a message: in quotes, with unreadable characters escaped, cut if long."""
+    return f"{name[:_MAX_CHARACTERS]!r}{'…' if len(name) > _MAX_CHARACTERS else ''}"
 
 
 def _is_image(name: str, entry: Entry) -> bool:
-    return promises_image(name) or shows_image(entry.head())
+    return has_image_ending(name) or has_image_content(entry.head())
 
 
-def _paired(masks: list[Entry], images: list[Entry]) -> dict[str, Entry]:
+def _match_masks(masks: list[Entry], images: list[Entry]) -> dict[str, Entry]:
     """Return path of an image → its mask."""
-    beside: dict[str, list[Entry]] = defaultdict(list)
+    images_of: dict[str, list[Entry]] = defaultdict(list)  # path without ending → images
     for image in images:
-        beside[str(PurePosixPath(image.path).with_suffix(""))].append(image)
+        images_of[str(PurePosixPath(image.path).with_suffix(""))].append(image)
     mask_of = {}
     for mask in masks:
-        found = beside[mask.path[: -len(MASK)]]
-        if len(found) != 1:
-            fits = " and ".join(image.path for image in found) or "no image"
+        matches = images_of[mask.path[: -len(MASK)]]
+        if len(matches) != 1:
+            paths = " and ".join(image.path for image in matches) or "no image"
             raise InputError(
-                f"the mask {mask.path} belongs to {fits}: name it after the one image beside it, "
+                f"the mask {mask.path} belongs to {paths}: name it after the one image beside it, "
                 f"image{MASK} for image.jpg"
             )
-        mask_of[found[0].path] = mask
+        mask_of[matches[0].path] = mask
     return mask_of
 
 
-def _named(images: list[Entry]) -> dict[str, Entry]:
-    """Return "Class/name.ext" → entry: equal files once, unequal ones of one name told apart."""
+def _name_images(images: list[Entry]) -> dict[str, Entry]:
+    """Return "Class/name.ext" → entry.
+
+    Equal files with the same name have one entry. Different files get different names.
+    """
     by_name: dict[str, list[Entry]] = defaultdict(list)
     for entry in images:
         label, name = map(one_form, entry.path.split("/")[-2:])
         by_name[f"{label}/{name}"].append(entry)
-    named = {name: same_name[0] for name, same_name in by_name.items()}
+    entry_of = {name: same_name[0] for name, same_name in by_name.items()}
     for name, same_name in by_name.items():
         if len(same_name) > 1:
-            free = _free_names(name, named)
-            for entry in _unequal(same_name)[1:]:
-                named[next(free)] = entry
-    return named
+            free_names = _free_names(name, entry_of)
+            for entry in _without_duplicates(same_name)[1:]:
+                entry_of[next(free_names)] = entry
+    return entry_of
 
 
-def _unequal(entries: list[Entry]) -> list[Entry]:
+def _without_duplicates(entries: list[Entry]) -> list[Entry]:
+    """Return the first entry of each content."""
     first: dict[bytes, Entry] = {}
     for entry in entries:
         first.setdefault(hashlib.sha256(entry.read()).digest(), entry)
     return list(first.values())
 
 
-def _free_names(name: str, taken: Collection[str]) -> Iterator[str]:
+def _free_names(name: str, used_names: Collection[str]) -> Iterator[str]:
+    """Yield name-2, name-3, …, without those that are in use."""
     path = PurePosixPath(name)
     for number in count(2):
-        free = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
-        if free not in taken:
-            yield free
+        numbered_name = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+        if numbered_name not in used_names:
+            yield numbered_name
 
 
-def _boxes(images: list[Entry], others: list[Entry]) -> Entry | None:
-    """Return the boxes.csv at the top, or beside the class folders where all share one folder."""
-    above = [f"/{PurePosixPath(entry.path).parent.parent}" for entry in images]
-    beside_classes = PurePosixPath(os.path.commonpath(above))
-    for entry in reversed(others):  # the deepest that is not too deep
+def _find_boxes(images: list[Entry], other_files: list[Entry]) -> Entry | None:
+    """Return the boxes.csv at the top, or beside the class folders if they share one folder."""
+    parents = [f"/{PurePosixPath(entry.path).parent.parent}" for entry in images]
+    beside_classes = PurePosixPath(os.path.commonpath(parents))
+    for entry in reversed(other_files):  # the deepest boxes.csv that is not below `beside_classes`
         path = PurePosixPath("/", entry.path)
         if path.name == BOXES and beside_classes.is_relative_to(path.parent):
             return entry
     return None
 
 
-def _packed(entries: list[Entry]) -> str:
-    nested = any(entry.path.lower().endswith(_ARCHIVES) for entry in entries)
-    return "; archives in it are not opened: unpack them" if nested else ""
+def _archive_hint(entries: list[Entry]) -> str:
+    has_archive = any(entry.path.lower().endswith(_ARCHIVES) for entry in entries)
+    return "; archives in it are not opened: unpack them" if has_archive else ""
 
 
-def _some(entries: list[Entry]) -> str:
-    names = ", ".join(entry.path for entry in entries[:_NAMES_SHOWN])
-    more = len(entries) - _NAMES_SHOWN
-    return f"{names} and {more} more" if more > 0 else names
+def _list_paths(entries: list[Entry]) -> str:
+    paths = ", ".join(entry.path for entry in entries[:_MAX_LISTED])
+    n_more = len(entries) - _MAX_LISTED
+    return f"{paths} and {n_more} more" if n_more > 0 else paths

@@ -1,12 +1,12 @@
-"""The drawn Pokédex as a source: every species, many images each, and where its parts are.
+"""The drawn Pokédex as a source: many images of each species, and where its parts are.
 
-Members of raw.zip, after the images themselves (`images/<Species>/<number>.jpg`):
+Members of raw.zip, beside the images (`images/<Species>/<number>.jpg`):
 
-    masks/<Species>/<number>.jpg.png   indexed PNG, 0 = no part, i = the part with that index
+    masks/<Species>/<number>.jpg.png   indexed PNG, 0 = no part, i = the part with index i
     parts.csv                     label,index,part
-    boxes.csv                     image,label,xmin,ymin,xmax,ymax: the visible parts, in pixels;
-                                  xmax and ymax are the first column and row beyond them
-    scenes.csv                    image,label,seed and every nuisance value
+    boxes.csv                     image,label,xmin,ymin,xmax,ymax: the box around the visible parts,
+                                  in pixels; xmax and ymax are the first column and row beyond it
+    scenes.csv                    image,label,seed and all other sampled values
     scenes/                       the settings and the species, to render a scene again
 """
 
@@ -30,17 +30,22 @@ if TYPE_CHECKING:
     from pokecam.data.drawn.nuisances import DrawnSettings, Nuisances
     from pokecam.data.drawn.species import Species
 
-_WORTH_A_PROCESS = 200  # images; starting one takes as long as drawing about a hundred
-_BATCH = 16
+# Starting a process takes as long as drawing about 100 images.
+_IMAGES_PER_PROCESS = 200
+_CHUNK = 16  # images that a process receives at once
 
 
 class _Task(NamedTuple):
+    """One image to draw."""
+
     label: str
     number: int
     seed: int
 
 
-class _Drawn(NamedTuple):
+class _DrawnImage(NamedTuple):
+    """One image with all that is stored of it."""
+
     task: _Task
     jpeg: bytes
     mask: bytes
@@ -51,13 +56,24 @@ class _Drawn(NamedTuple):
 def members(
     settings_file: Path, *, images_per_class: int, draw_seed: int, workers: int | None = None
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield (name in raw.zip, bytes) of the set that `settings_file` describes.
+    """Draw the images of a catalogue of species.
 
-    The seed of an image follows from `draw_seed`, its species and its number alone, so neither
-    more images nor more species nor the number of `workers` (default: one per core) changes
-    any. Raises `InputError` for settings or species that cannot be read.
+    The seed of an image depends only on `draw_seed`, its species and its number. So an image does
+    not change with the number of images, of species or of workers.
+
+    Args:
+        settings_file: a .yaml file with the settings and the key `catalogue`.
+        images_per_class: the number of images of each species.
+        draw_seed: the seed of the whole set.
+        workers: the number of processes. None: up to one for each core, if there are enough images.
+
+    Yields:
+        (name in raw.zip, bytes), as described at the top of this module.
+
+    Raises:
+        InputError: the settings or a species cannot be read.
     """
-    # A second to import, and only this source needs it.
+    # This import takes a second, and only this source needs it.
     from pokecam.data.drawn import nuisances, species
 
     settings = nuisances.read_settings(settings_file)
@@ -68,20 +84,20 @@ def members(
         for number in range(images_per_class)
     ]
     boxes, scenes = [], []
-    for drawn in _draw_all(tasks, catalogue, settings, workers):
-        label, name = drawn.task.label, f"{drawn.task.label}/{drawn.task.number:04d}"
-        yield f"images/{name}.jpg", drawn.jpeg
-        yield f"masks/{name}.jpg.png", drawn.mask
-        first = {"image": f"{name}.jpg", "label": label}
-        if drawn.box is not None:
+    for image in _draw_all(tasks, catalogue, settings, workers):
+        label, name = image.task.label, f"{image.task.label}/{image.task.number:04d}"
+        yield f"images/{name}.jpg", image.jpeg
+        yield f"masks/{name}.jpg.png", image.mask
+        columns = {"image": f"{name}.jpg", "label": label}
+        if image.box is not None:
             boxes.append(
-                first | dict(zip(("xmin", "ymin", "xmax", "ymax"), drawn.box, strict=True))
+                columns | dict(zip(("xmin", "ymin", "xmax", "ymax"), image.box, strict=True))
             )
-        scenes.append(first | asdict(drawn.nuisances))
+        scenes.append(columns | asdict(image.nuisances))
     parts = [
         {"label": label, "index": index, "part": part.name}
-        for label, one in catalogue.items()
-        for index, part in enumerate(one.parts, 1)
+        for label, creature in catalogue.items()
+        for index, part in enumerate(creature.parts, 1)
     ]
     for file, rows in (("parts", parts), ("boxes", boxes), ("scenes", scenes)):
         yield f"{file}.csv", _csv(rows)
@@ -91,7 +107,7 @@ def members(
 
 
 def image_seed(draw_seed: int, label: str, number: int) -> int:
-    """The seed of one image, 0 … 2**48 − 1."""
+    """Return the seed of one image, 0 … 2**48 − 1."""
     digest = hashlib.sha256(f"{draw_seed} {label} {number}".encode()).digest()
     return int.from_bytes(digest[:6], "big")
 
@@ -101,63 +117,77 @@ def _draw_all(
     catalogue: "dict[str, Species]",
     settings: "DrawnSettings",
     workers: int | None,
-) -> Iterator[_Drawn]:
-    """Draw the tasks in their order, on several processes if it is worth starting them."""
+) -> Iterator[_DrawnImage]:
+    """Draw the tasks in their order, in several processes if there are enough images."""
     if workers is None:
-        workers = min(running.usable_cores(), 1 + len(tasks) // _WORTH_A_PROCESS)
+        workers = min(running.usable_cores(), 1 + len(tasks) // _IMAGES_PER_PROCESS)
     if workers == 1:
-        _start(catalogue, settings)
+        _prepare_process(catalogue, settings)
         yield from map(_draw, tasks)
         return
-    # spawn: a fork would copy whatever threads and locks the caller has
+    # spawn, because a fork would copy the threads and locks of this process
     context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, _start_worker, (catalogue, settings)) as pool:
-        yield from pool.imap(_draw, tasks, chunksize=_BATCH)
+    with context.Pool(workers, _prepare_worker, (catalogue, settings)) as pool:
+        yield from pool.imap(_draw, tasks, chunksize=_CHUNK)
 
 
 _catalogue: "dict[str, Species]" = {}
 _settings: "DrawnSettings | None" = None
 
 
-def _start(catalogue: "dict[str, Species]", settings: "DrawnSettings") -> None:
-    """Give a process what all its tasks need."""
+def _prepare_process(catalogue: "dict[str, Species]", settings: "DrawnSettings") -> None:
+    """Store what all tasks of this process need."""
     global _catalogue, _settings
     _catalogue, _settings = catalogue, settings
 
 
-def _start_worker(catalogue: "dict[str, Species]", settings: "DrawnSettings") -> None:
+def _prepare_worker(catalogue: "dict[str, Species]", settings: "DrawnSettings") -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool
-    _start(catalogue, settings)
+    _prepare_process(catalogue, settings)
 
 
-def _draw(task: _Task) -> _Drawn:
-    from pokecam.data.drawn import render, scene
+def _draw(task: _Task) -> _DrawnImage:
+    from pokecam.data.drawn import render
+    from pokecam.data.drawn.scene import sample
 
     assert _settings is not None
-    one = scene.sample(_catalogue[task.label], task.seed, _settings)
-    pixels, labels = render.image_and_mask(one, _settings.image_px)
-    return _Drawn(
+    scene = sample(_catalogue[task.label], task.seed, _settings)
+    pixels, mask = render.image_and_mask(scene, _settings.image_px)
+    return _DrawnImage(
         task,
-        render.finish(pixels, one),
-        mask_png(labels, len(one.parts)),
-        visible_box(labels),
-        one.nuisances,
+        render.finish(pixels, scene),
+        mask_png(mask, len(scene.parts)),
+        visible_box(mask),
+        scene.nuisances,
     )
 
 
-def mask_png(labels: np.ndarray, count: int) -> bytes:
-    """Labels uint8 (n, n) as an indexed PNG whose colours tell `count` parts apart."""
-    image = Image.fromarray(labels, "P")
-    colours = [colorsys.hsv_to_rgb(i * 0.618 % 1, 0.8, 1 - 0.2 * (i % 3)) for i in range(count)]
+def mask_png(mask: np.ndarray, n_parts: int) -> bytes:
+    """Encode a mask as an indexed PNG, in which each part has its own colour.
+
+    Args:
+        mask: (height, width) uint8, 0 or the index of a part.
+        n_parts: the number of parts of the species.
+    """
+    image = Image.fromarray(mask, "P")
+    colours = [colorsys.hsv_to_rgb(i * 0.618 % 1, 0.8, 1 - 0.2 * (i % 3)) for i in range(n_parts)]
     image.putpalette([0, 0, 0, *[round(255 * value) for colour in colours for value in colour]])
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=4)
     return buffer.getvalue()
 
 
-def visible_box(labels: np.ndarray) -> tuple[int, int, int, int] | None:
-    """xmin, ymin, xmax, ymax around all labels above 0, or None where there is none."""
-    rows, columns = (np.flatnonzero(labels.any(axis=axis)) for axis in (1, 0))
+def visible_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Return the box around all pixels above 0 of a mask.
+
+    Args:
+        mask: (height, width) uint8, 0 or the index of a part.
+
+    Returns:
+        xmin, ymin, xmax, ymax in pixels, or None if all pixels are 0. xmax and ymax are the first
+        column and row beyond the box.
+    """
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return None
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

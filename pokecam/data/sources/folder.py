@@ -12,9 +12,13 @@ from pokecam.data.sources import class_folders
 
 
 def members(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield (name in raw.zip, bytes) of the images below `folder`; links are followed.
+    """Read the images in a folder and its subfolders. Links are followed.
 
-    Raises `InputError` if a file cannot be read or no image lies in a class folder.
+    Yields:
+        (name in raw.zip, bytes).
+
+    Raises:
+        InputError: a file cannot be read, or no image lies in a class folder.
     """
     try:
         yield from class_folders.members(_entries(folder), str(folder))
@@ -23,19 +27,19 @@ def members(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _entries(folder: Path) -> Iterator[class_folders.Entry]:
-    seen = set()
-    for base, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        seen.add(os.path.realpath(base))
-        # A link to a folder above would be walked for ever.
-        folders[:] = [name for name in folders if os.path.realpath(Path(base, name)) not in seen]
+    visited = set()
+    for base, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        visited.add(os.path.realpath(base))
+        # A link to a folder above it would be followed for ever.
+        folders[:] = [name for name in folders if os.path.realpath(Path(base, name)) not in visited]
         for name in names:
             path = Path(base, name)
-            found = path.stat()
-            if not stat.S_ISREG(found.st_mode):
-                raise InputError(f"{path} is no ordinary file: take it out of the source")
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise InputError(f"{path} is no ordinary file: remove it from the source")
             inside = path.relative_to(folder).as_posix()
-            yield class_folders.Entry(inside, found.st_size, partial(FileIO, path))
+            yield class_folders.Entry(inside, status.st_size, partial(FileIO, path))
 
 
-def _refuse(error: OSError) -> None:
+def _raise(error: OSError) -> None:
     raise error

@@ -1,9 +1,9 @@
-"""What kind of file some bytes are, by their content; and which names promise an image."""
+"""The format of a file by its first bytes, and the endings that image files have."""
 
-# Formats that Pillow reads well and without help from outside (EPS would start Ghostscript).
+# Formats that Pillow reads well and without another program (EPS would start Ghostscript).
 READABLE = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
-# (offset, bytes there, format)
+# (offset, bytes at this offset, format)
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -27,7 +27,7 @@ _SIGNATURES = (
     (0, b"\x1f\x8b", "gzip"),
     (0, b"Rar!", "RAR"),
 )
-_NO_IMAGES = {"PDF", "PostScript", "ZIP", "gzip", "RAR", "HTML"}
+_OTHER_FORMATS = {"PDF", "PostScript", "ZIP", "gzip", "RAR", "HTML"}
 
 _ENDINGS = tuple(
     f".{ending}"
@@ -41,11 +41,15 @@ HEAD_BYTES = 512
 
 
 def kind(head: bytes) -> str | None:
-    """Return the name of the format that the first `HEAD_BYTES` of a file show, or None."""
+    """Return the name of a file's format, or None if it is not recognised.
+
+    Args:
+        head: the first `HEAD_BYTES` of the file.
+    """
     for offset, signature, name in _SIGNATURES:
         if head[offset : offset + len(signature)] == signature:
             return name
-    # A bitmap's two letters alone are weak; its reserved bytes 6 to 10 are zero.
+    # The two letters of a bitmap can also begin a text, so its reserved bytes 6 to 10 are checked.
     if head[:2] == b"BM" and head[6:10] == bytes(4):
         return "BMP"
     if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
@@ -58,12 +62,12 @@ def kind(head: bytes) -> str | None:
     return None
 
 
-def promises_image(name: str) -> bool:
-    """True if a file's ending says that it is an image."""
+def has_image_ending(name: str) -> bool:
+    """Return whether a file name ends as those of images do."""
     return name.lower().endswith(_ENDINGS)
 
 
-def shows_image(head: bytes) -> bool:
-    """True if the first `HEAD_BYTES` of a file are those of an image."""
-    found = kind(head)
-    return found is not None and found not in _NO_IMAGES
+def has_image_content(head: bytes) -> bool:
+    """Return whether the first `HEAD_BYTES` of a file are those of an image."""
+    name = kind(head)
+    return name is not None and name not in _OTHER_FORMATS

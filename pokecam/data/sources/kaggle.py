@@ -1,8 +1,8 @@
 """Images from a Kaggle dataset, through kagglehub and its cache.
 
-kagglehub resumes a broken download by range and compares the archive's MD5 with the server's,
-except where a partial file already has the full size; unpacking then still checks every
-member's CRC-32. A dataset that is public needs no account.
+kagglehub continues an interrupted download by a range request, and compares the MD5 of the archive
+with that of the server. It does not compare them if a partial file already has the full size;
+unpacking then still checks the CRC-32 of every member. A public dataset needs no account.
 """
 
 import errno
@@ -23,14 +23,22 @@ _BY_HAND = "or download it in a browser and set `source` to the archive"
 
 
 def members(settings_file: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield (name in raw.zip, bytes) of the images of the dataset that `settings_file` names.
+    """Read the images of a Kaggle dataset, and download it if it is not in the cache.
 
-    Raises `InputError` if the file does not pin a dataset, or the dataset cannot be had.
+    Args:
+        settings_file: a .yaml file with a line `dataset: owner/name/versions/number`.
+
+    Yields:
+        (name in raw.zip, bytes).
+
+    Raises:
+        InputError: the file does not name one version of a dataset, or the download fails.
     """
-    yield from folder.members(fetch(_pinned(settings_file)))
+    yield from folder.members(fetch(_read_handle(settings_file)))
 
 
-def _pinned(settings_file: Path) -> str:
+def _read_handle(settings_file: Path) -> str:
+    """Return the dataset that a settings file names, as owner/name/versions/number."""
     try:
         settings = load_yaml(settings_file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, InputError) as error:
@@ -38,19 +46,28 @@ def _pinned(settings_file: Path) -> str:
     handle = settings.get("dataset") if isinstance(settings, dict) else None
     if not isinstance(handle, str) or not _PINNED.fullmatch(handle):
         raise InputError(
-            f"the file {settings_file} must hold a line `dataset: owner/name/versions/number`, "
-            f"and not {handle!r}"
+            f"the file {settings_file} must hold a line `dataset: owner/name/versions/number`, it "
+            f"has {handle!r}"
         )
     return handle
 
 
 def fetch(handle: str) -> Path:
-    """Return the folder in kagglehub's cache with the unpacked dataset, fetched if need be.
+    """Download and unpack a dataset, if it is not in the cache of kagglehub.
 
-    `handle` is owner/name/versions/number. A broken connection is taken up again as long as
-    each attempt gets further. Raises `InputError` that says what to do.
+    After a broken connection the download continues, as long as each attempt receives more.
+
+    Args:
+        handle: owner/name/versions/number.
+
+    Returns:
+        The folder in the cache with the unpacked dataset.
+
+    Raises:
+        InputError: the dataset is not available or cannot be downloaded. The message says what to
+            do.
     """
-    # Two seconds to import, and only this source needs them.
+    # These imports take two seconds, and only this source needs them.
     from kagglehub.cache import get_cached_archive_path
     from kagglehub.exceptions import DataCorruptionError
     from kagglehub.handle import parse_dataset_handle
@@ -66,15 +83,15 @@ def fetch(handle: str) -> Path:
             f"Kaggle: {handle} arrived with a wrong checksum and was deleted: run again"
         ) from None
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
-        archive.unlink(missing_ok=True)  # it has its full size, so it would be tried for ever
+        archive.unlink(missing_ok=True)  # it has its full size, so kagglehub would use it again
         raise InputError(
             f"Kaggle: {handle} arrived damaged ({error}) and was deleted: run again"
         ) from None
     except RequestException as error:
         raise InputError(
-            f"Kaggle cannot be reached, or the connection broke ({type(error).__name__}) with "
-            f"{_size(archive) / 2**20:.0f} MiB of {handle} here: check the network and run again, "
-            f"it goes on from there, {_BY_HAND}"
+            f"Kaggle cannot be reached, or the connection broke ({type(error).__name__}) after "
+            f"{_size(archive) / 2**20:.0f} MiB of {handle}: check the network and run again, the "
+            f"download continues from there, {_BY_HAND}"
         ) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -88,24 +105,25 @@ def fetch(handle: str) -> Path:
 
 
 def cached(settings_file: Path) -> Path | None:
-    """The folder with the dataset that `settings_file` names, if it was fetched before."""
+    """Return the folder with the dataset of `settings_file`, or None if it is not in the cache."""
     from kagglehub.cache import Cache
     from kagglehub.handle import parse_dataset_handle
 
-    found = Cache().load_from_cache(parse_dataset_handle(_pinned(settings_file)))
-    return Path(found) if found else None
+    path = Cache().load_from_cache(parse_dataset_handle(_read_handle(settings_file)))
+    return Path(path) if path else None
 
 
 def _download(handle: str, archive: Path) -> Path:
+    """Download until the dataset is complete or an attempt receives nothing."""
     import kagglehub
     from requests.exceptions import ChunkedEncodingError, ConnectionError, Timeout
 
     while True:
-        before = _size(archive)
+        previous_bytes = _size(archive)
         try:
             return Path(kagglehub.dataset_download(handle))
         except (ChunkedEncodingError, ConnectionError, Timeout):
-            if _size(archive) <= before:
+            if _size(archive) <= previous_bytes:
                 raise
 
 
@@ -114,7 +132,7 @@ def _size(path: Path) -> int:
 
 
 def _refusal(handle: str, status: int | None) -> str:
-    """What the server's refusal means and what to do about it."""
+    """Say what an HTTP status means, and what to do."""
     if status == HTTPStatus.NOT_FOUND:
         return (
             f"Kaggle knows no dataset {handle}: look up owner, name and version on its page and "
@@ -123,7 +141,7 @@ def _refusal(handle: str, status: int | None) -> str:
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return (
             f"Kaggle refuses {handle} ({status}): it is not public or the credentials in "
-            "KAGGLE_API_TOKEN or ~/.kaggle are not valid; mend or remove them, "
+            "KAGGLE_API_TOKEN or ~/.kaggle are not valid: correct or remove them, "
             f"{_BY_HAND}"
         )
     return f"Kaggle answers {status} for {handle}: try again later, {_BY_HAND}"

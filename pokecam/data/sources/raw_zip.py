@@ -7,17 +7,26 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 from pokecam.common.files import whole_file
 from pokecam.common.progress import counting
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 _UNIX = 3
 _MODE = 0o100644 << 16
 
 
 def write_raw_zip(members: Iterable[tuple[str, bytes]], path: Path) -> int:
-    """Write (name, bytes) pairs to the archive `path`, whole; return how many there were.
+    """Write members to an archive.
 
-    Stored uncompressed, fixed date and mode, the directory sorted by name; one member is in
-    memory at a time. Raises `InputError` if the disk is full; whatever `members` raises passes
-    through and leaves no file.
+    They are stored without compression and with a fixed date and mode. The directory of the archive
+    is sorted by name. One member is in memory at a time.
+
+    Args:
+        members: (name, bytes).
+        path: the archive. It is complete, or as it was before.
+
+    Returns:
+        The number of members.
+
+    Raises:
+        InputError: the disk is full. Exceptions of `members` pass through.
     """
     with (
         whole_file(path) as temporary,

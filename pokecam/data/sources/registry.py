@@ -1,7 +1,7 @@
-"""The table of sources: how each is recognised, and what gives its members.
+"""The table of sources: how each is recognised, and how its members are read.
 
-A source is always a path. A .yaml file describes a data set, and the key that it holds says which
-kind: `catalogue` for drawn images, `dataset` for a set on Kaggle.
+A source is always a path. A .yaml file describes a data set. If it has the key `catalogue`, the
+images are drawn; if it has the key `dataset`, they come from Kaggle.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,23 +28,23 @@ class DownloadSettings(Settings):
 
 
 class Source(NamedTuple):
-    """A kind of source.
+    """An entry of `SOURCES`.
 
     Attributes:
-        fits: whether a path is a source of this kind.
-        members: (path, images per class, seed) → members.
+        fits: returns whether a path is such a source.
+        members: (path, images per class, seed) → its members.
     """
 
     fits: Callable[[Path], bool]
     members: Callable[[Path, int, int], Members]
 
 
-def _describes(key: str) -> Callable[[Path], bool]:
-    """Return a test for .yaml files that hold a key."""
-    return lambda path: path.suffix in (".yaml", ".yml") and key in _description(path)
+def _is_yaml_with(key: str) -> Callable[[Path], bool]:
+    """Return a function that says whether a path is a .yaml file with this key."""
+    return lambda path: path.suffix in (".yaml", ".yml") and key in _read_yaml(path)
 
 
-def _description(path: Path) -> dict:
+def _read_yaml(path: Path) -> dict:
     try:
         values = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, InputError) as error:
@@ -54,11 +54,11 @@ def _description(path: Path) -> dict:
 
 SOURCES = {
     "drawn": Source(
-        _describes("catalogue"),
+        _is_yaml_with("catalogue"),
         lambda path, count, seed: drawn.members(path, images_per_class=count, draw_seed=seed),
     ),
     "kaggle": Source(
-        _describes("dataset"),
+        _is_yaml_with("dataset"),
         lambda path, _count, _seed: kaggle.members(path),
     ),
     "folder": Source(
@@ -82,40 +82,41 @@ def members(source: str, *, images_per_class: int, draw_seed: int) -> Members:
     Args:
         source: the path of a .yaml file of `datasets/`, or of a folder, .zip, .tar or .tar.gz of
             class folders.
-        images_per_class: of drawn images only.
-        draw_seed: of drawn images only.
+        images_per_class: the number of drawn images of each class; other sources ignore it.
+        draw_seed: the seed of drawn images; other sources ignore it.
 
     Returns:
         An iterator over (name in raw.zip, bytes).
 
     Raises:
-        InputError: the source does not exist or is of no known kind, or as the source raises it.
+        InputError: the source does not exist or is none of the above, or the source itself raises
+            the error.
     """
     path = Path(source)
-    check_exists(path)
-    for kind in SOURCES.values():
-        if kind.fits(path):
-            return kind.members(path, images_per_class, draw_seed)
+    _check_exists(path)
+    for entry in SOURCES.values():
+        if entry.fits(path):
+            return entry.members(path, images_per_class, draw_seed)
     raise InputError(
         f"source {source} is neither a folder, nor a .zip, .tar or .tar.gz archive, nor a .yaml "
         "file with a line `catalogue: …` or `dataset: …`: unpack it and give the folder"
     )
 
 
-def check_exists(path: Path) -> None:
-    """Check that there is such a source.
+def _check_exists(path: Path) -> None:
+    """Check that a source exists.
 
     Raises:
-        InputError: there is none; for the name of a file of `datasets/`, such as `kaggle`, it says
-            what to write.
+        InputError: it does not exist. If it is the name of a file of `datasets/`, such as `kaggle`,
+            the message says what to write.
     """
     if path.exists():
         return
-    named = DATASETS / f"{path.name}.yaml"
-    if named.exists():
-        raise InputError(f"source {path} does not exist: write -S source={named.as_posix()}")
-    described = ", ".join(file.as_posix() for file in sorted(DATASETS.glob("*.yaml")))
+    description = DATASETS / f"{path.name}.yaml"
+    if description.exists():
+        raise InputError(f"source {path} does not exist: write -S source={description.as_posix()}")
+    available = ", ".join(file.as_posix() for file in sorted(DATASETS.glob("*.yaml")))
     raise InputError(
-        f"source {path} does not exist: give {described or 'a file of datasets/'}, or the absolute "
+        f"source {path} does not exist: give {available or 'a file of datasets/'}, or the absolute "
         "path of a folder or archive of class folders"
     )

@@ -1,4 +1,4 @@
-"""The whole image in its square, and masks and boxes at the same place."""
+"""The whole image in its square, and masks at the same place."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Dividing images into train, val and test."""
+"""Dividing images into training, validation and test sets."""
 
 from collections import Counter
 
@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 
 from pokecam.common.errors import InputError
 from pokecam.common.params import read_params
-from pokecam.data.packed.splits import LEFT_OUT, SUBSETS, SplitSettings, make_split, subset_rows
-from pokecam.data.packed.splits import read_split as read_split
+from pokecam.data.packed.splits import (
+    LEFT_OUT,
+    SUBSETS,
+    SplitSettings,
+    make_split,
+    read_split,
+    subset_rows,
+)
 
 
 def manifest(group_sizes: dict[str, list[int]]) -> pd.DataFrame:
@@ -30,8 +36,10 @@ def divided(table: pd.DataFrame, val=0.2, test=0.2, seed=1) -> pd.DataFrame:
 
 
 def counts(result: pd.DataFrame) -> dict[str, tuple[int, ...]]:
-    found = Counter(zip(result.label, result.subset, strict=True))
-    return {label: tuple(found[label, subset] for subset in SUBSETS) for label in set(result.label)}
+    images = Counter(zip(result.label, result.subset, strict=True))
+    return {
+        label: tuple(images[label, subset] for subset in SUBSETS) for label in set(result.label)
+    }
 
 
 def test_ten_classes_of_sixty_are_divided_exactly():
@@ -62,7 +70,7 @@ def test_a_large_group_goes_to_train_and_the_others_make_up_for_it():
     )
 
 
-def test_three_large_groups_give_one_to_each_part():
+def test_three_large_groups_give_one_to_each_subset():
     assert counts(divided(manifest({"Ant": [5, 5, 5], "Bee": [1] * 5})))["Ant"] == (5, 5, 5)
 
 
@@ -84,14 +92,14 @@ def test_order_of_rows_and_numbers_of_groups_make_no_difference():
 def test_seeds_differ_and_repeat():
     table = manifest({"Ant": [1] * 60, "Bee": [1] * 60})
     assert divided(table, seed=1).equals(divided(table, seed=1))
-    moved = (divided(table, seed=1).subset != divided(table, seed=2).subset).mean()
-    assert 0.3 < moved < 0.8  # by chance 1 - (0.6² + 0.2² + 0.2²) = 0.56
+    fraction_moved = (divided(table, seed=1).subset != divided(table, seed=2).subset).mean()
+    assert 0.3 < fraction_moved < 0.8  # by chance 1 - (0.6² + 0.2² + 0.2²) = 0.56
 
 
 def test_the_division_of_one_class_does_not_hang_on_the_others():
     both = divided(manifest({"Ant": [1] * 30, "Bee": [1] * 30})).set_index("file").subset
-    alone = divided(manifest({"Ant": [1] * 30, "Cat": [2] * 5})).set_index("file").subset
-    assert both[alone.index[:30]].equals(alone[:30])
+    other = divided(manifest({"Ant": [1] * 30, "Cat": [2] * 5})).set_index("file").subset
+    assert both[other.index[:30]].equals(other[:30])
 
 
 def test_an_image_more_moves_few_others():
@@ -103,15 +111,15 @@ def test_an_image_more_moves_few_others():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "told"),
+    ("sizes", "message"),
     [
         ([1, 1], "class Bee has 2 usable images in 2 groups"),
         ([50], "class Bee has 50 usable images in 1 groups"),
         ([9, 9], "at least 3 groups are needed"),
     ],
 )
-def test_too_few_groups_is_told(sizes, told):
-    with pytest.raises(InputError, match=told):
+def test_too_few_groups_is_told(sizes, message):
+    with pytest.raises(InputError, match=message):
         divided(manifest({"Ant": [1] * 9, "Bee": sizes}))
 
 
@@ -121,7 +129,7 @@ def test_fractions_that_leave_nothing():
 
 
 def test_classes_tied_together_can_make_it_impossible():
-    """A puts groups 1, 2, 3 into different subsets; B then wants 4 where 3 is; C wants them apart."""
+    """A needs groups 1, 2, 3 apart. B then needs 4 where 3 is. C needs 3 and 4 apart."""
     table = pd.DataFrame(
         [
             (f"{label}/{group}.png", label, group)
@@ -134,11 +142,11 @@ def test_classes_tied_together_can_make_it_impossible():
         divided(table)
 
 
-def test_rows_of_a_part():
+def test_rows_of_a_subset():
     result = divided(manifest({"Ant": [1] * 10, "Bee": [1] * 10}))
-    found = [subset_rows(result, subset) for subset in SUBSETS]
-    assert sorted(np.concatenate(found).tolist()) == list(range(20))
-    assert (result.subset.iloc[found[2]] == "test").all()
+    rows = [subset_rows(result, subset) for subset in SUBSETS]
+    assert sorted(np.concatenate(rows).tolist()) == list(range(20))
+    assert (result.subset.iloc[rows[2]] == "test").all()
     with pytest.raises(ValueError, match="'tset'"):
         subset_rows(result, "tset")
 
@@ -152,33 +160,33 @@ fractions = st.floats(0.05, 0.45)
 def test_properties_of_any_division(all_sizes, val, test, seed, data):
     table = manifest({f"c{i}": sizes for i, sizes in enumerate(all_sizes)})
     result = divided(table, val, test, seed)
-    # Whole groups on one side, every class in every subset.
+    # A group is in one subset, and every class is in every subset.
     assert result.groupby(table.group).subset.nunique().max() == 1
-    found = counts(result)
-    assert all(min(three) >= 1 for three in found.values())
-    # As near to the fractions as the groups allow: validation and test are off by less than the
-    # largest group, training by what both are off together.
+    counted = counts(result)
+    assert all(min(three) >= 1 for three in counted.values())
+    # The fractions are met as closely as the groups allow. The validation and the test set are off
+    # by less than the largest group, the training set by the sum of both.
     for i, group_sizes in enumerate(all_sizes):
         total, largest = sum(group_sizes), max(group_sizes)
-        wanted = (total * (1 - val - test), total * val, total * test)
-        for have, want, subsets in zip(found[f"c{i}"], wanted, (2, 1, 1), strict=True):
-            assert abs(have - want) <= subsets * (largest + 1)
+        targets = (total * (1 - val - test), total * val, total * test)
+        for count, target, subsets in zip(counted[f"c{i}"], targets, (2, 1, 1), strict=True):
+            assert abs(count - target) <= subsets * (largest + 1)
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("val_fraction: 0", "val_fraction: 0 was given"),
         ("test_fraction: 1.0", "test_fraction: 1.0 was given"),
         ("split_seed: x", "split_seed: 'x' was given"),
     ],
 )
-def test_settings_are_checked(tmp_path, line, told):
+def test_settings_are_checked(tmp_path, line, message):
     good = {"val_fraction": 0.2, "test_fraction": 0.2, "split_seed": 1}
     key, value = line.split(": ")
     lines = [f"{k}: {v}" for k, v in (good | {key: value}).items()]
     (tmp_path / "params.yaml").write_text("\n".join(lines))
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_params(SplitSettings, tmp_path / "params.yaml", tmp_path / "dvc.yaml")
 
 
@@ -187,7 +195,7 @@ ANTS = manifest({"Ant": [1] * 6, "Bee, or so": [1] * 6})
 
 @pytest.fixture
 def edited(tmp_path):
-    """What `split.csv` is taken for after its text was changed by a function."""
+    """Returns a function that edits the text of `split.csv` and reads the result."""
     path = tmp_path / "split.csv"
     divided(ANTS).to_csv(path, index=False)
 
@@ -227,22 +235,21 @@ def test_an_image_can_be_moved_or_left_out(edited):
         moved = text.replace(f"{train[0]},Ant,train", f"{train[0]},Ant,val")
         return moved.replace(f"{train[1]},Ant,train", f"{train[1]},Ant,{LEFT_OUT}")
 
-    found = edited(change).set_index("file").subset
-    assert found[train].tolist() == ["val", LEFT_OUT]
+    subsets = edited(change).set_index("file").subset
+    assert subsets[train].tolist() == ["val", LEFT_OUT]
 
 
-def dropped(text):
-    """Without its last line."""
+def without_last_line(text):
     return "".join(text.splitlines(True)[:-1])
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda text: text.replace("subset", "Subset", 1), "no column subset"),
         (lambda text: "", "no column file"),
         (lambda text: text.splitlines()[0], "Ant/0000.png is missing"),
-        (dropped, r"Bee, or so/0011.png is missing"),
+        (without_last_line, r"Bee, or so/0011.png is missing"),
         (lambda text: text + text.splitlines()[1], "Ant/0000.png is there twice"),
         (lambda text: text + "Cat/1.png,Cat,train", "'Cat/1.png' is none of the images in"),
         (lambda text: text.replace(",Ant,", ",ant,", 1), "has the label 'ant', its class is Ant"),
@@ -256,8 +263,8 @@ def dropped(text):
     ],
     ids=range(11),
 )
-def test_an_edited_split_that_does_not_fit_is_told(edited, change, told):
-    with pytest.raises(InputError, match=told) as error:
+def test_an_edited_split_that_does_not_fit_is_told(edited, change, message):
+    with pytest.raises(InputError, match=message) as error:
         edited(change)
     assert len(str(error.value).splitlines()) == 1
     assert "split.csv" in str(error.value)

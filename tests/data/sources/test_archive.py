@@ -1,4 +1,4 @@
-"""Archives from strangers: nothing leads out of them, nothing blows up, nothing is half read."""
+"""Untrusted archives: no path leads out, memory is bounded, and damage is an error of one line."""
 
 import bz2
 import gzip
@@ -42,7 +42,7 @@ def test_names_that_lead_out_are_refused_and_nothing_is_written(tmp_path, name, 
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["evil"]
 
 
-def test_a_nul_in_a_name_is_refused(tmp_path):
+def test_a_nul_in_a_name_is_expect_refusal(tmp_path):
     list(as_zip(tmp_path / "a.zip", {"Ant/a.pngX.txt": IMAGE}))
     evil = (tmp_path / "a.zip").read_bytes().replace(b"a.pngX.txt", b"a.png\0.txt")
     (tmp_path / "a.zip").write_bytes(evil)
@@ -51,7 +51,7 @@ def test_a_nul_in_a_name_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
-def test_links_and_devices_in_a_tar_are_refused(tmp_path, kind):
+def test_links_and_devices_in_a_tar_are_expect_refusal(tmp_path, kind):
     with tarfile.open(tmp_path / "a.tar", "w") as out:
         info = tarfile.TarInfo("Ant/a.png")
         info.type, info.linkname = kind, "/etc/passwd"
@@ -60,7 +60,7 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path, kind):
         list(archive.members(tmp_path / "a.tar", archive.tar_entries))
 
 
-def test_an_encrypted_zip_is_refused(tmp_path):
+def test_an_encrypted_zip_is_expect_refusal(tmp_path):
     list(as_zip(tmp_path / "a.zip", {"Ant/a.png": IMAGE}, zipfile.ZIP_STORED))
     data = bytearray((tmp_path / "a.zip").read_bytes())
     directory = data.index(b"PK\x01\x02")
@@ -70,8 +70,8 @@ def test_an_encrypted_zip_is_refused(tmp_path):
         list(archive.members(tmp_path / "a.zip", archive.zip_entries))
 
 
-def written_zip(name: bytes, packed: bytes, *, method=8, flags=0, declared=100, times=1) -> bytes:
-    """A zip of one member whose directory says what we like, and names it `times` times."""
+def make_zip(name: bytes, packed: bytes, *, method=8, flags=0, declared=100, times=1) -> bytes:
+    """Return a zip of one member whose directory has any values and names it `times` times."""
     local = struct.pack("<4s5H3L2H", b"PK\3\4", 20, flags, method, 0, 0, 0, 0, 0, len(name), 0)
     fields = (b"PK\1\2", 20, 20, flags, method, 0, 0, 0, len(packed), declared, len(name))
     listed = struct.pack("<4s6H3L5H2L", *fields, 0, 0, 0, 0, 0, 0) + name
@@ -82,7 +82,7 @@ def written_zip(name: bytes, packed: bytes, *, method=8, flags=0, declared=100, 
 
 
 def zeros(mib: int) -> bytes:
-    """So many MiB of zeros, deflated: a thousandth of it."""
+    """Return this many MiB of zeros, deflated to about a thousandth."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     return b"".join(packer.compress(bytes(2**20)) for _ in range(mib)) + packer.flush()
 
@@ -91,14 +91,14 @@ def zeros(mib: int) -> bytes:
     ("flags", "method"), [(1, 8), (1, 99), (0, 99), (0x41, 8), (0x2000, 8)], ids=str
 )
 def test_every_kind_of_encryption_is_told(tmp_path, flags, method):
-    """A password of old, WinZip's AES, strong encryption, and that of the directory."""
-    (tmp_path / "a.zip").write_bytes(written_zip(b"Ant/a.png", b"x", flags=flags, method=method))
+    """The classic password, the AES of WinZip, strong encryption, and an encrypted directory."""
+    (tmp_path / "a.zip").write_bytes(make_zip(b"Ant/a.png", b"x", flags=flags, method=method))
     with pytest.raises(InputError, match="is encrypted: unpack it with its password"):
         list(archive.members(tmp_path / "a.zip", archive.zip_entries))
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFSOCK])
-def test_links_and_devices_in_a_zip_are_refused(tmp_path, kind):
+def test_links_and_devices_in_a_zip_are_expect_refusal(tmp_path, kind):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
         info = zipfile.ZipInfo("Ant/a.png")
         info.external_attr = (kind | 0o777) << 16
@@ -108,7 +108,7 @@ def test_links_and_devices_in_a_zip_are_refused(tmp_path, kind):
 
 
 @pytest.mark.parametrize("pack", ["zip", "tar.gz"])
-def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, pack):
+def test_a_decompression_bomb_is_expect_refusal(tmp_path, monkeypatch, pack):
     """Two MiB of zeros pack to about two KiB: a ratio of 1,000."""
     monkeypatch.setattr(archive, "ALWAYS_ALLOWED_BYTES", 2**20)
     files = {"Ant/a.bmp": bytes(2 * 2**20)}
@@ -120,7 +120,7 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, pack):
 
 
 def cut(data: bytes) -> bytes:
-    """End in the middle of the last image, or of what is packed."""
+    """Cut the file in the middle of the last image, or of the packed data."""
     last = data.rfind(b"IDAT")
     return data[: last + 20 if last > 0 else len(data) // 2]
 
@@ -140,13 +140,13 @@ def test_a_damaged_archive_is_one_line(tmp_path, name, damage):
     files = {"Ant/a.png": IMAGE, "Ant/b.png": image_bytes(2)}
     if name == "a.zip":
         as_zip(path, files, zipfile.ZIP_STORED)
-        opened = archive.zip_entries
+        open_entries = archive.zip_entries
     else:
         as_tar(path, files, "w:gz" if name.endswith("gz") else "w")
-        opened = archive.tar_entries
+        open_entries = archive.tar_entries
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match="is damaged"):
-        list(archive.members(path, opened))
+        list(archive.members(path, open_entries))
 
 
 def test_something_gzipped_that_is_no_tar(tmp_path):
@@ -175,14 +175,14 @@ def test_an_archive_in_an_archive_is_not_opened(tmp_path, caplog):
 def test_one_byte_range_under_many_names_counts_as_often_as_it_is_named(tmp_path, monkeypatch):
     """Fifield's bomb: 2,000 members, all of which are the same MiB."""
     monkeypatch.setattr(archive, "ALWAYS_ALLOWED_BYTES", 2**27)
-    bomb = written_zip(b"Ant/a.png", zeros(1), declared=2**20, times=2000)
+    bomb = make_zip(b"Ant/a.png", zeros(1), declared=2**20, times=2000)
     (tmp_path / "a.zip").write_bytes(bomb)
     with pytest.raises(InputError, match=r"unpacks to 2\.0 GiB or more"):
         list(archive.members(tmp_path / "a.zip", archive.zip_entries))
 
 
 def peak_bytes(work) -> int:
-    """The most memory that Python held at once meanwhile."""
+    """Return the largest amount of memory that Python held during the work."""
     tracemalloc.start()
     try:
         work()
@@ -191,25 +191,25 @@ def peak_bytes(work) -> int:
         tracemalloc.stop()
 
 
-def refused(path, opened, told):
-    with pytest.raises(InputError, match=told):
-        list(archive.members(path, opened))
+def expect_refusal(path, open_entries, message):
+    with pytest.raises(InputError, match=message):
+        list(archive.members(path, open_entries))
 
 
 def test_a_member_that_is_larger_than_declared_is_not_unpacked(tmp_path):
-    (tmp_path / "a.zip").write_bytes(written_zip(b"Ant/a.png", zeros(64)))
-    peak = peak_bytes(lambda: refused(tmp_path / "a.zip", archive.zip_entries, "is damaged"))
+    (tmp_path / "a.zip").write_bytes(make_zip(b"Ant/a.png", zeros(64)))
+    peak = peak_bytes(lambda: expect_refusal(tmp_path / "a.zip", archive.zip_entries, "is damaged"))
     assert peak < 2**20
 
 
 @pytest.mark.parametrize("method", [9, 12, 14, 93, 98])
-def test_methods_that_unpack_without_limit_are_refused(tmp_path, method):
+def test_methods_that_unpack_without_limit_are_expect_refusal(tmp_path, method):
     """Deflate64, bzip2, LZMA, Zstandard, PPMd. bzip2 makes 64 MiB of 100 bytes."""
     packed = bz2.compress(bytes(2**26))
     assert len(packed) < 150
-    (tmp_path / "a.zip").write_bytes(written_zip(b"Ant/a.png", packed, method=method))
-    told = rf"unusual method \(number {method}\)"
-    peak = peak_bytes(lambda: refused(tmp_path / "a.zip", archive.zip_entries, told))
+    (tmp_path / "a.zip").write_bytes(make_zip(b"Ant/a.png", packed, method=method))
+    message = rf"unusual method \(number {method}\)"
+    peak = peak_bytes(lambda: expect_refusal(tmp_path / "a.zip", archive.zip_entries, message))
     assert peak < 2**20
 
 
@@ -220,8 +220,8 @@ def test_a_zip_written_as_for_huge_files_is_read(tmp_path):
         out.open(zipfile.ZipInfo("Ant/a.png"), "w", force_zip64=True) as member,
     ):
         member.write(IMAGE)
-    found = dict(archive.members(tmp_path / "a.zip", archive.zip_entries))
-    assert found == {"images/Ant/a.png": IMAGE}
+    images = dict(archive.members(tmp_path / "a.zip", archive.zip_entries))
+    assert images == {"images/Ant/a.png": IMAGE}
 
 
 @pytest.mark.parametrize("pack", [as_zip, as_tar])
@@ -231,9 +231,9 @@ def test_a_name_that_is_there_twice_gives_both_images(tmp_path, pack, recwarn):
     if pack is as_tar:
         data = with_checksums(data)
     (tmp_path / "a").write_bytes(data)
-    opened = archive.zip_entries if pack is as_zip else archive.tar_entries
-    found = dict(archive.members(tmp_path / "a", opened))
-    assert found == {"images/Ant/a.png": IMAGE, "images/Ant/a-2.png": image_bytes(2)}
+    open_entries = archive.zip_entries if pack is as_zip else archive.tar_entries
+    images = dict(archive.members(tmp_path / "a", open_entries))
+    assert images == {"images/Ant/a.png": IMAGE, "images/Ant/a-2.png": image_bytes(2)}
 
 
 @pytest.mark.parametrize("pack", [as_zip, as_tar])
@@ -241,46 +241,46 @@ def test_names_that_differ_by_case_only_are_two_and_by_accents_form_one(tmp_path
     files = {"Ant/a.png": 1, "ant/a.png": 2, "Ant/A.png": 3, "é/a.png": 4, "e\u0301/a.png": 5}
     source = pack(tmp_path / "a", {name: image_bytes(seed) for name, seed in files.items()})
     assert raw_zip.write_raw_zip(source, tmp_path / "raw.zip") == 5
-    with zipfile.ZipFile(tmp_path / "raw.zip") as made:
+    with zipfile.ZipFile(tmp_path / "raw.zip") as raw:
         names = ["Ant/A.png", "Ant/a.png", "ant/a.png", "é/a-2.png", "é/a.png"]
-        assert made.namelist() == [f"images/{name}" for name in names]
-        assert made.read("images/ant/a.png") == image_bytes(2)
+        assert raw.namelist() == [f"images/{name}" for name in names]
+        assert raw.read("images/ant/a.png") == image_bytes(2)
 
 
 def test_a_zip_by_a_mac_has_its_accents(tmp_path):
-    """It writes UTF-8 and does not say so: é would be "├⌐". What is no UTF-8 is code page 437."""
+    """A Mac writes UTF-8 without the flag: é would be "├⌐". Other bytes are code page 437."""
     for name, expected in (("Flabébé", "Flabébé"), ("♀", "♀"), (b"\x82".decode("cp437"), "é")):
         raw_name = name.encode("cp437" if name == "é" else "utf-8")
         packed = zeros(0)
-        data = written_zip(raw_name + b"/a.png", packed, declared=0)
+        data = make_zip(raw_name + b"/a.png", packed, declared=0)
         (tmp_path / "a.zip").write_bytes(data)
-        found = dict(archive.members(tmp_path / "a.zip", archive.zip_entries))
-        assert found == {f"images/{expected}/a.png": b""}
+        images = dict(archive.members(tmp_path / "a.zip", archive.zip_entries))
+        assert images == {f"images/{expected}/a.png": b""}
 
 
 @pytest.mark.parametrize("limit", ["MAX_MEMBERS", "MAX_ZIP_LIST_BYTES"])
-def test_too_many_members_of_a_zip_are_refused(tmp_path, monkeypatch, limit):
+def test_too_many_members_of_a_zip_are_expect_refusal(tmp_path, monkeypatch, limit):
     files = {f"Ant/{number}.png": b"" for number in range(1100)}
     list(as_zip(tmp_path / "a.zip", files))
     monkeypatch.setattr(archive, limit, 1100 if limit == "MAX_MEMBERS" else 62 * 2**10)
     assert len(list(archive.members(tmp_path / "a.zip", archive.zip_entries))) == 1100
     monkeypatch.setattr(archive, limit, 1099 if limit == "MAX_MEMBERS" else 61 * 2**10)
-    refused(tmp_path / "a.zip", archive.zip_entries, "has more than (1099 members|61 KiB)")
+    expect_refusal(tmp_path / "a.zip", archive.zip_entries, "has more than (1099 members|61 KiB)")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "count"), [("zip", 650_000), ("zip", 10**6), ("tar.gz", 10**6)])
 def test_a_million_members_are_refused_in_little_memory(tmp_path, kind, count):
-    """650,000 is as many as a zip's list can have that is read."""
-    path, told = tmp_path / f"a.{kind}", "has more than (200000 members|32768 KiB)"
+    """650,000 is the largest number whose list in a zip is still read."""
+    path, message = tmp_path / f"a.{kind}", "has more than (200000 members|32768 KiB)"
     if kind == "zip":
-        path.write_bytes(written_zip(b"a", zeros(0), declared=0, times=count))
+        path.write_bytes(make_zip(b"a", zeros(0), declared=0, times=count))
     else:
         with gzip.open(path, "wb", 1) as out:
             for _ in range(count // 1000):
                 out.write(1000 * header())
-    opened = archive.zip_entries if kind == "zip" else archive.tar_entries
-    assert peak_bytes(lambda: refused(path, opened, told)) < 2**29
+    open_entries = archive.zip_entries if kind == "zip" else archive.tar_entries
+    assert peak_bytes(lambda: expect_refusal(path, open_entries, message)) < 2**29
 
 
 def test_folders_count_among_the_members_of_a_tar(tmp_path, monkeypatch):
@@ -290,11 +290,11 @@ def test_folders_count_among_the_members_of_a_tar(tmp_path, monkeypatch):
             info.type = tarfile.DIRTYPE
             out.addfile(info)
     monkeypatch.setattr(archive, "MAX_MEMBERS", 19)
-    refused(tmp_path / "a.tar", archive.tar_entries, "has more than 19 members")
+    expect_refusal(tmp_path / "a.tar", archive.tar_entries, "has more than 19 members")
 
 
 def header(name="Ant/a.png", kind=tarfile.REGTYPE, size=0, size_field: bytes | None = None):
-    """One block of a tar, with any bytes for its size."""
+    """Return one header block of a tar, with any bytes for its size."""
     info = tarfile.TarInfo(name)
     info.type, info.size = kind, size
     block = info.tobuf(tarfile.GNU_FORMAT)
@@ -302,7 +302,7 @@ def header(name="Ant/a.png", kind=tarfile.REGTYPE, size=0, size_field: bytes | N
 
 
 def with_checksums(blocks: bytes) -> bytes:
-    """The same with valid checksums in all blocks that look like a tar's headers."""
+    """Return the blocks with valid checksums in all that look like headers of a tar."""
     data = bytearray(blocks)
     for start in range(0, len(data) - 511, 512):
         if data[start + 257 : start + 262] == b"ustar":
@@ -312,7 +312,7 @@ def with_checksums(blocks: bytes) -> bytes:
 
 
 def extended(**values: str) -> bytes:
-    """A pax header, which says more of the member after it. a__b is the key a.b."""
+    """Return a pax header, which describes the member after it. a__b stands for the key a.b."""
     text = b""
     for key, value in values.items():
         line = f" {key.replace('__', '.')}={value}\n".encode()
@@ -326,7 +326,7 @@ SPARSE_1 = {"GNU__sparse__major": "1", "GNU__sparse__minor": "0", "GNU__sparse__
 
 
 @pytest.mark.parametrize(
-    ("blocks", "told"),
+    ("blocks", "message"),
     [
         (header(size_field=NEGATIVE), "is damaged.*below 0"),
         (header("Ant/b.png") + header(size_field=b"\xff" * 10 + b"\xfc\0"), "is damaged.*below 0"),
@@ -347,19 +347,19 @@ SPARSE_1 = {"GNU__sparse__major": "1", "GNU__sparse__minor": "0", "GNU__sparse__
         (header(kind=b"Z"), "a link, a device or sparse"),
     ],
 )
-def test_a_tar_that_lies_is_one_line(tmp_path, blocks, told):
+def test_a_tar_that_lies_is_one_line(tmp_path, blocks, message):
     (tmp_path / "a.tar").write_bytes(blocks + bytes(1024))
-    refused(tmp_path / "a.tar", archive.tar_entries, told)
+    expect_refusal(tmp_path / "a.tar", archive.tar_entries, message)
 
 
 def test_a_header_as_large_as_a_film_is_not_read(tmp_path):
-    """64 MiB that say what one member is called, gzipped to 64 kB."""
+    """64 MiB with the name of one member, gzipped to 64 kB."""
     with gzip.open(tmp_path / "a.tar.gz", "wb") as out:
         out.write(header(kind=tarfile.XHDTYPE, size=2**26) + b"%d path=" % 2**26)
         for _ in range(64):
             out.write(b"a" * 2**20)
-    told = "a header or the list of members has more than 1024 KiB"
-    peak = peak_bytes(lambda: refused(tmp_path / "a.tar.gz", archive.tar_entries, told))
+    message = "a header or the list of members has more than 1024 KiB"
+    peak = peak_bytes(lambda: expect_refusal(tmp_path / "a.tar.gz", archive.tar_entries, message))
     assert peak < 8 * 2**20
 
 
@@ -369,10 +369,10 @@ def test_what_all_members_are_said_to_share_is_not_kept_for_each(tmp_path):
     shared = with_checksums(shared[:156] + tarfile.XGLTYPE + shared[157:])
     members = b"".join(extended(path=f"Ant/{n}.png") + header() for n in range(200))
     (tmp_path / "a.tar").write_bytes(shared + members + bytes(1024))
-    found: list[str] = []
-    read = archive.members(tmp_path / "a.tar", archive.tar_entries)
-    assert peak_bytes(lambda: found.extend(name for name, _ in read)) < 4 * 2**20
-    assert len(found) == 200
+    names_read: list[str] = []
+    members_read = archive.members(tmp_path / "a.tar", archive.tar_entries)
+    assert peak_bytes(lambda: names_read.extend(name for name, _ in members_read)) < 4 * 2**20
+    assert len(names_read) == 200
 
 
 def test_a_file_that_may_not_be_read_is_told(tmp_path, monkeypatch):
@@ -391,9 +391,9 @@ SEEDS = {
 }
 
 
-def damaged(data: bytes, rng: np.random.Generator) -> bytes:
-    """Some bytes changed, mostly to values that headers trip over; or a piece cut out, doubled
-    or overwritten by another."""
+def damage(data: bytes, rng: np.random.Generator) -> bytes:
+    """Change some bytes, mostly to values that are invalid in headers; or cut a piece out, or
+    overwrite it with another."""
     out = bytearray(data)
     for _ in range(rng.integers(1, 6)):
         at, length = int(rng.integers(len(out))), int(rng.integers(1, 40))
@@ -410,45 +410,44 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
     return bytes(out)
 
 
-def hurt(folder, cases: int) -> Iterator[str]:
-    """Read damaged archives; yield what became of each: members, or one line."""
+def read_damaged(folder, n_cases: int) -> Iterator[str]:
+    """Read damaged archives; yield "read" or the message of the error for each of them."""
     rng = np.random.default_rng(1)
     files = {"Ant/a.png": IMAGE[:200], "Bée/b.png": b"x" * 30, "C" * 120 + "/c.png": b""}
     seeds = {}
-    for kind, (pack, opened) in SEEDS.items():
+    for kind, (pack, open_entries) in SEEDS.items():
         list(pack(folder / "seed", files))
-        seeds[kind] = (folder / "seed").read_bytes(), opened
-    for case in range(cases):
+        seeds[kind] = (folder / "seed").read_bytes(), open_entries
+    for case in range(n_cases):
         kind = list(seeds)[case % 3]
-        data, opened = seeds[kind]
-        data = damaged(data, rng)
+        data, open_entries = seeds[kind]
+        data = damage(data, rng)
         if kind == "tar" and rng.random() < 0.8:
             data = with_checksums(data)
-        (folder / "hurt").write_bytes(data)
+        (folder / "damaged").write_bytes(data)
         try:
-            found = raw_zip.write_raw_zip(
-                archive.members(folder / "hurt", opened), folder / "raw.zip"
+            n_members = raw_zip.write_raw_zip(
+                archive.members(folder / "damaged", open_entries), folder / "raw.zip"
             )
         except InputError as error:
             yield str(error)
         else:
-            yield "read" if found else ""
+            yield "read" if n_members else ""
 
 
-def check_hurt(folder, cases):
-    became = list(hurt(folder, cases))
-    refused = [one for one in became if one != "read"]
-    assert cases / 20 < len(refused) < cases
-    assert all(len(one.splitlines()) == 1 and len(one) < 1000 for one in refused)
+def check_damaged(folder, n_cases):
+    messages = [result for result in read_damaged(folder, n_cases) if result != "read"]
+    assert n_cases / 20 < len(messages) < n_cases
+    assert all(len(text.splitlines()) == 1 and len(text) < 1000 for text in messages)
 
 
 def test_damaged_bytes_end_in_members_or_one_line(tmp_path):
-    check_hurt(tmp_path, 300)
+    check_damaged(tmp_path, 300)
 
 
 @pytest.mark.slow
 def test_damaged_bytes_end_in_members_or_one_line_in_full(tmp_path):
-    check_hurt(tmp_path, 3000)
+    check_damaged(tmp_path, 3000)
 
 
 names = st.text(st.sampled_from("aA./\\:\0é\n -"), min_size=1, max_size=12)
@@ -457,7 +456,7 @@ names = st.text(st.sampled_from("aA./\\:\0é\n -"), min_size=1, max_size=12)
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(names)
 def test_no_name_ever_leads_out(tmp_path_factory, name):
-    """Whatever a member is called, it is refused or becomes images/CLASS/NAME."""
+    """A member with any name is refused or becomes images/CLASS/NAME."""
     path = tmp_path_factory.mktemp("zip") / "a.zip"
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as out:
@@ -465,10 +464,10 @@ def test_no_name_ever_leads_out(tmp_path_factory, name):
         out.writestr(zipfile.ZipInfo(name), image_bytes(2))
     path.write_bytes(packed.getvalue())
     try:
-        found = dict(archive.members(path, archive.zip_entries))
+        images = dict(archive.members(path, archive.zip_entries))
     except InputError:
         return
-    for member in found:
+    for member in images:
         top, label, file = member.split("/")
         assert top == "images"
         assert {label, file}.isdisjoint({"", ".", ".."})

@@ -1,4 +1,4 @@
-"""What becomes of a tree of files, whatever it comes in."""
+"""How a tree of files becomes raw.zip, from a folder or any archive."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ def members(tmp_path, files):
 
 
 def test_every_container_gives_the_same_archive(tmp_path):
-    """Folder, zip, tar, tar.gz, Windows separators, another order: one and the same raw.zip."""
+    """Folder, zip, tar, tar.gz, Windows separators, another order: the same raw.zip."""
     backwards = dict(reversed(TREE.items()))
     sources = {
         "folder": folder.members(write_tree(tmp_path / "tree", TREE)),
@@ -47,10 +47,10 @@ def test_every_container_gives_the_same_archive(tmp_path):
         assert raw_zip.write_raw_zip(source, tmp_path / f"{name}-raw.zip") == len(TREE)
         bytes_of[name] = (tmp_path / f"{name}-raw.zip").read_bytes()
     assert len(set(bytes_of.values())) == 1
-    with zipfile.ZipFile(tmp_path / "zip-raw.zip") as made:
-        assert {name: made.read(name) for name in made.namelist()} == MEMBERS
-        assert made.namelist() == sorted(MEMBERS)
-        for info in made.infolist():
+    with zipfile.ZipFile(tmp_path / "zip-raw.zip") as raw:
+        assert {name: raw.read(name) for name in raw.namelist()} == MEMBERS
+        assert raw.namelist() == sorted(MEMBERS)
+        for info in raw.infolist():
             assert info.compress_type == zipfile.ZIP_STORED
             assert info.date_time == (1980, 1, 1, 0, 0, 0)
             assert info.external_attr >> 16 == 0o100644
@@ -62,7 +62,7 @@ def test_the_same_tree_nested_twice_gives_each_image_once(tmp_path):
 
 
 def test_masks_follow_the_images_beside_them(tmp_path):
-    """Whatever the image's ending, and under the name that the image gets."""
+    """A mask belongs to an image with any ending, and gets the name that the image gets."""
     files = {
         "Ant/a.jpg": image_bytes(1, "JPEG"),
         "Ant/a.mask.png": image_bytes(11),
@@ -72,25 +72,25 @@ def test_masks_follow_the_images_beside_them(tmp_path):
         "Ant/b.tar.mask.png": image_bytes(13),
         "Bee/a.png": image_bytes(4),
     }
-    found = members(tmp_path, files)
-    assert {name: data for name, data in found.items() if name.startswith("masks/")} == {
+    result = members(tmp_path, files)
+    assert {name: data for name, data in result.items() if name.startswith("masks/")} == {
         "masks/Ant/a.jpg.png": image_bytes(11),
         "masks/Ant/a-2.jpg.png": image_bytes(12),
         "masks/Ant/b.tar.webp.png": image_bytes(13),
     }
-    assert len(found) == 4 + 3
+    assert len(result) == 4 + 3
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "message"),
     [
         (("Ant/b.mask.png",), r"the mask Ant/b\.mask\.png belongs to no image"),
         (("Ant/a.png", "Ant/a.mask.png"), r"belongs to Ant/a\.jpg and Ant/a\.png"),
         (("Bee/a.mask.png",), "belongs to no image"),
     ],
 )
-def test_a_mask_without_its_one_image_is_told(tmp_path, files, told):
-    with pytest.raises(InputError, match=told):
+def test_a_mask_without_its_one_image_is_told(tmp_path, files, message):
+    with pytest.raises(InputError, match=message):
         members(
             tmp_path,
             {"Ant/a.jpg": image_bytes(1, "JPEG")} | {name: image_bytes(2) for name in files},
@@ -98,7 +98,7 @@ def test_a_mask_without_its_one_image_is_told(tmp_path, files, told):
 
 
 def test_other_bytes_under_the_same_name_are_kept_beside(tmp_path):
-    found = members(
+    result = members(
         tmp_path,
         {
             "Ant/a.png": image_bytes(1),
@@ -108,7 +108,7 @@ def test_other_bytes_under_the_same_name_are_kept_beside(tmp_path):
             "Ant/a-2.png": image_bytes(4),
         },
     )
-    assert found == {
+    assert result == {
         "images/Ant/a.png": image_bytes(1),
         "images/Ant/a-2.png": image_bytes(4),
         "images/Ant/a-3.png": image_bytes(2),
@@ -117,11 +117,11 @@ def test_other_bytes_under_the_same_name_are_kept_beside(tmp_path):
 
 
 def test_many_images_of_one_name_are_numbered(tmp_path):
-    """Each gets the number after that of the one before, without asking for all below it."""
+    """The next free number is found without trying all numbers below it."""
     files = {f"{number:04d}/Ant/a.png": b"%d" % number for number in range(3000)}
-    found = dict(as_zip(tmp_path / "a.zip", files))
+    result = dict(as_zip(tmp_path / "a.zip", files))
     numbered = {f"images/Ant/a-{number + 1}.png": b"%d" % number for number in range(1, 3000)}
-    assert found == numbered | {"images/Ant/a.png": b"0"}
+    assert result == numbered | {"images/Ant/a.png": b"0"}
 
 
 def test_what_is_no_image_is_ignored_and_named(tmp_path, caplog):
@@ -160,10 +160,10 @@ def test_an_image_beside_the_class_folders_has_no_class(tmp_path, caplog):
     assert "cover.png" in caplog.text
 
 
-@pytest.mark.parametrize("place", ["boxes.csv", "pets/boxes.csv"])
-def test_boxes_beside_the_class_folders_are_carried_along(tmp_path, place, caplog):
-    found = members(tmp_path, TREE | {place: b"image,label\n"})
-    assert found == MEMBERS | {"boxes.csv": b"image,label\n"}
+@pytest.mark.parametrize("boxes_path", ["boxes.csv", "pets/boxes.csv"])
+def test_boxes_beside_the_class_folders_are_carried_along(tmp_path, boxes_path, caplog):
+    result = members(tmp_path, TREE | {boxes_path: b"image,label\n"})
+    assert result == MEMBERS | {"boxes.csv": b"image,label\n"}
     assert not caplog.messages
 
 
@@ -215,12 +215,12 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("files", "found"),
+    ("files", "listed"),
     [({}, "nothing"), ({"a.png": b"x"}, "a.png"), ({"Ant/notes.txt": b"x"}, "Ant/notes.txt")],
 )
-def test_a_tree_without_images_in_class_folders(tmp_path, files, found):
+def test_a_tree_without_images_in_class_folders(tmp_path, files, listed):
     (tmp_path / "tree").mkdir()
-    with pytest.raises(InputError, match=rf"no images in class folders.* there is {found}"):
+    with pytest.raises(InputError, match=rf"no images in class folders.* there is {listed}"):
         members(tmp_path, files)
 
 
@@ -260,6 +260,6 @@ def test_members_are_not_all_in_memory(tmp_path):
 
 def test_the_directory_is_sorted_whatever_the_order_of_arrival(tmp_path):
     raw_zip.write_raw_zip(iter([("b", b"2"), ("c", b"3"), ("a", b"1")]), tmp_path / "raw.zip")
-    with zipfile.ZipFile(tmp_path / "raw.zip") as made:
-        assert made.namelist() == ["a", "b", "c"]
-        assert [made.read(name) for name in "abc"] == [b"1", b"2", b"3"]
+    with zipfile.ZipFile(tmp_path / "raw.zip") as raw:
+        assert raw.namelist() == ["a", "b", "c"]
+        assert [raw.read(name) for name in "abc"] == [b"1", b"2", b"3"]

@@ -1,4 +1,4 @@
-"""The drawn source: what it puts into raw.zip, and that images depend on nothing else."""
+"""The drawn source: its members, and that an image depends on its own seed only."""
 
 import csv
 import io
@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from pokecam.common.errors import InputError
-from pokecam.data.drawn import render, scene
+from pokecam.data.drawn import render
+from pokecam.data.drawn.scene import sample
 from pokecam.data.sources import drawn
 from tests.data.drawn.creatures import BIRD, SNAIL, bird, frozen, write_catalogue
 
@@ -27,7 +28,7 @@ def rows(data: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(data.decode())))
 
 
-def opened(data: bytes) -> Image.Image:
+def open_image(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
@@ -46,14 +47,14 @@ def test_names(files):
 def test_an_image_and_its_mask_are_the_scene_of_its_seed(files):
     row = rows(files["scenes.csv"])[2]
     assert row["image"] == "Bird/0002.jpg"
-    one = scene.sample(bird(), int(row["seed"]), frozen())
-    pixels, labels = render.image_and_mask(one, 256)
-    assert files["images/Bird/0002.jpg"] == render.finish(pixels, one)
-    mask = opened(files["masks/Bird/0002.jpg.png"])
+    scene = sample(bird(), int(row["seed"]), frozen())
+    pixels, labels = render.image_and_mask(scene, 256)
+    assert files["images/Bird/0002.jpg"] == render.finish(pixels, scene)
+    mask = open_image(files["masks/Bird/0002.jpg.png"])
     assert (mask.mode, mask.size) == ("P", (256, 256))
     np.testing.assert_array_equal(np.asarray(mask), labels)
-    assert row["style"] == one.nuisances.style
-    assert float(row["turn_deg"]) == one.nuisances.turn_deg
+    assert row["style"] == scene.nuisances.style
+    assert float(row["turn_deg"]) == scene.nuisances.turn_deg
 
 
 def test_parts_are_numbered_in_painters_order(files):
@@ -69,7 +70,7 @@ def test_parts_are_numbered_in_painters_order(files):
 
 def test_boxes_are_around_what_the_masks_show(files):
     for row in rows(files["boxes.csv"]):
-        mask = np.asarray(opened(files[f"masks/{row['image']}.png"]))
+        mask = np.asarray(open_image(files[f"masks/{row['image']}.png"]))
         xmin, ymin, xmax, ymax = (int(row[key]) for key in ("xmin", "ymin", "xmax", "ymax"))
         inside = mask[ymin:ymax, xmin:xmax]
         assert (inside > 0).sum() == (mask > 0).sum()
@@ -92,16 +93,16 @@ def test_the_number_of_workers_changes_nothing(settings_file, files):
 
 def test_more_species_and_more_images_change_no_other(tmp_path, files):
     settings_file = write_catalogue(tmp_path, Aardvark=SNAIL, Bird=BIRD)
-    other = dict(drawn.members(settings_file, images_per_class=5, draw_seed=1))
+    larger_set = dict(drawn.members(settings_file, images_per_class=5, draw_seed=1))
     shared = [name for name in files if "/Bird/" in name]
     assert len(shared) == 8
-    assert {name: other[name] for name in shared} == {name: files[name] for name in shared}
+    assert {name: larger_set[name] for name in shared} == {name: files[name] for name in shared}
 
 
 def test_another_seed_changes_every_image(settings_file, files):
-    other = dict(drawn.members(settings_file, images_per_class=4, draw_seed=2))
+    larger_set = dict(drawn.members(settings_file, images_per_class=4, draw_seed=2))
     images = [name for name in files if name.startswith("images/")]
-    assert not [name for name in images if other[name] == files[name]]
+    assert not [name for name in images if larger_set[name] == files[name]]
 
 
 def test_a_broken_species_is_named(tmp_path):
@@ -115,12 +116,12 @@ def test_every_part_of_every_species_is_seen_in_the_set():
     from pokecam.data.drawn import species
 
     settings = frozen()
-    for label, one in species.catalogue().items():
-        missing = {part.name for part in one.parts}
+    for label, creature in species.catalogue().items():
+        hidden = {part.name for part in creature.parts}
         for number in range(12):
             seed = drawn.image_seed(1, label, number)
-            labels = render.mask(scene.sample(one, seed, settings), 128)
-            missing -= {one.parts[index - 1].name for index in np.unique(labels) if index}
-            if not missing:
+            labels = render.mask(sample(creature, seed, settings), 128)
+            hidden -= {creature.parts[index - 1].name for index in np.unique(labels) if index}
+            if not hidden:
                 break
-        assert not missing, f"{label}: never seen"
+        assert not hidden, f"{label}: never seen"

@@ -1,8 +1,14 @@
-"""What a file is, by its first bytes and by its name."""
+"""The format of a file, by its first bytes and by its name."""
 
 import pytest
 
-from pokecam.data.sources.formats import HEAD_BYTES, READABLE, kind, promises_image, shows_image
+from pokecam.data.sources.formats import (
+    HEAD_BYTES,
+    READABLE,
+    has_image_content,
+    has_image_ending,
+    kind,
+)
 from tests.support.images import image_bytes
 
 
@@ -10,11 +16,11 @@ from tests.support.images import image_bytes
 def test_every_readable_format_is_known_by_content(name):
     head = image_bytes(1, name)[:HEAD_BYTES]
     assert kind(head) == name
-    assert shows_image(head)
+    assert has_image_content(head)
 
 
 @pytest.mark.parametrize(
-    ("head", "name", "shows"),
+    ("head", "name", "is_image"),
     [
         (b"\xef\xbb\xbf\n<?xml version='1.0'?><!-- x --><svg>", "SVG", True),
         (b"<html><body><svg>", "HTML", False),
@@ -29,14 +35,14 @@ def test_every_readable_format_is_known_by_content(name):
         (b"", None, False),
     ],
 )
-def test_kinds(head, name, shows):
+def test_kinds(head, name, is_image):
     assert kind(head) == name
-    assert shows_image(head) is shows
+    assert has_image_content(head) is is_image
 
 
 @pytest.mark.parametrize(
-    ("name", "promises"),
+    ("name", "is_image"),
     [("a.JPG", True), ("a.tar.webp", True), ("a.jpg.txt", False), ("jpg", False), ("a.csv", False)],
 )
-def test_names(name, promises):
-    assert promises_image(name) is promises
+def test_names(name, is_image):
+    assert has_image_ending(name) is is_image

@@ -1,8 +1,9 @@
-"""kagglehub's own code against a server on this machine that behaves as Kaggle does.
+"""kagglehub against a local server that behaves as Kaggle does.
 
-Environment variables alone lead it there: its LOCALHOST setting speaks plain HTTP, and HTTP_PROXY
-sends that to the stand-in. The answers are those of the real thing: a POST to the dataset service
-is redirected to a storage address, which knows ranges and gives the MD5 in `x-goog-hash`.
+Environment variables are enough to redirect it: its LOCALHOST setting uses plain HTTP, and
+HTTP_PROXY sends that to the local server. The answers are those of Kaggle: a POST to the dataset
+service is redirected to a storage address, which supports ranges and gives the MD5 in
+`x-goog-hash`.
 """
 
 import base64
@@ -44,11 +45,11 @@ def dataset() -> bytes:
 
 @dataclass
 class StandIn:
-    """What the server does, and what it was asked."""
+    """What the server does, and the requests that it received."""
 
     archive: bytes = field(default_factory=dataset)
     status: int = 200
-    md5_of: bytes | None = None  # whose MD5 is announced; None: the archive's own
+    md5_of: bytes | None = None  # the content whose MD5 the server gives; None: the archive
     break_after: list[int] = field(default_factory=list)  # bytes, for one storage answer each
     requests: list[dict] = field(default_factory=list)  # the bodies of the POSTs
     ranges: list[str | None] = field(default_factory=list)  # of the storage requests
@@ -86,11 +87,11 @@ def handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
 
         def do_GET(self):
-            asked = self.headers["Range"]
-            stand_in.ranges.append(asked)
-            start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+            byte_range = self.headers["Range"]
+            stand_in.ranges.append(byte_range)
+            start = int(byte_range.removeprefix("bytes=").removesuffix("-")) if byte_range else 0
             data = stand_in.archive[start:]
-            self.send_response(206 if asked else 200)
+            self.send_response(206 if byte_range else 200)
             self.send_header("Content-Type", "application/zip")
             self.send_header("Content-Length", str(len(data)))
             self.send_header("Accept-Ranges", "bytes")
@@ -98,7 +99,7 @@ def handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             end = stand_in.break_after.pop(0) if stand_in.break_after else len(data)
             self.close_connection = True
-            with suppress(ConnectionError):  # the client asks for the whole, reads the size, leaves
+            with suppress(ConnectionError):  # the client may close it early
                 self.wfile.write(data[:end])
 
     return Handler
@@ -143,8 +144,8 @@ def archive_in(tmp_path):
 
 
 def test_download_gives_each_image_once(stand_in, settings_file, tmp_path):
-    found = dict(kaggle.members(settings_file))
-    assert found == {f"images/{name}": data for name, data in IMAGES.items()}
+    images = dict(kaggle.members(settings_file))
+    assert images == {f"images/{name}": data for name, data in IMAGES.items()}
     (request,) = stand_in.requests
     assert request["ownerSlug"] == "owner"
     assert request["datasetSlug"] == "animals"
@@ -165,14 +166,14 @@ def test_a_broken_download_goes_on_by_range_within_one_run(stand_in):
     stand_in.break_after = [2 * MIB + 5]
     folder = kaggle.fetch(HANDLE)
     assert (folder / "dataset" / "Ant" / "7.png").read_bytes() == IMAGES["Ant/7.png"]
-    # Each attempt first asks for the whole, to learn size and checksum, then for the rest.
+    # Each attempt first requests the whole file, to learn size and checksum, then the rest.
     assert stand_in.ranges == [None, None, f"bytes={2 * MIB}-"]
 
 
 def test_a_broken_download_goes_on_in_the_next_run(stand_in, tmp_path):
     stand_in.break_after = [2 * MIB + 5, 0, 0]
     with pytest.raises(
-        InputError, match=r"broke .* with 2 MiB .* run again, it goes on from there"
+        InputError, match=r"broke .* after 2 MiB .* run again, the download continues"
     ):
         kaggle.fetch(HANDLE)
     assert archive_in(tmp_path).read_bytes() == stand_in.archive[: 2 * MIB]
@@ -191,7 +192,7 @@ def test_a_wrong_checksum_is_told_and_the_file_deleted(stand_in, tmp_path):
     assert kaggle.fetch(HANDLE).is_dir()
 
 
-def test_a_corrupt_part_is_noticed_when_the_rest_arrives(stand_in, tmp_path):
+def test_a_corrupt_partial_file_is_noticed_when_the_rest_arrives(stand_in, tmp_path):
     archive_in(tmp_path).parent.mkdir(parents=True)
     archive_in(tmp_path).write_bytes(bytes(5000))
     with pytest.raises(InputError, match="wrong checksum"):
@@ -199,7 +200,7 @@ def test_a_corrupt_part_is_noticed_when_the_rest_arrives(stand_in, tmp_path):
 
 
 def test_a_corrupt_file_of_full_size_is_noticed_when_unpacked(stand_in, tmp_path):
-    """kagglehub takes a partial file of the full size for the whole, without a look at its MD5."""
+    """kagglehub takes a partial file of the full size as complete, and does not check its MD5."""
     wrong = bytearray(stand_in.archive)
     wrong[wrong.index(b"IDAT") + 20] ^= 255
     archive_in(tmp_path).parent.mkdir(parents=True)
@@ -210,7 +211,7 @@ def test_a_corrupt_file_of_full_size_is_noticed_when_unpacked(stand_in, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "message"),
     [
         (403, "refuses owner/animals/versions/3 .403.: it is not public or the credentials"),
         (401, "the credentials"),
@@ -219,9 +220,9 @@ def test_a_corrupt_file_of_full_size_is_noticed_when_unpacked(stand_in, tmp_path
         (503, "answers 503 .* try again later"),
     ],
 )
-def test_refusals_say_what_to_do(stand_in, status, told):
+def test_refusals_say_what_to_do(stand_in, status, message):
     stand_in.status = status
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         kaggle.fetch(HANDLE)
 
 
@@ -235,7 +236,7 @@ def test_no_network(elsewhere, monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device /dev/full")
 def test_a_full_disk(stand_in, tmp_path, monkeypatch):
-    """The archive's place is taken by a device that is always full."""
+    """A device that is always full stands in for the archive."""
     archive_in(tmp_path).parent.mkdir(parents=True)
     archive_in(tmp_path).symlink_to("/dev/full")
     with pytest.raises(InputError, match=r"the disk is full.* KAGGLEHUB_CACHE"):

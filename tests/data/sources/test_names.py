@@ -1,4 +1,4 @@
-"""The one form of a name."""
+"""The one form in which a name is stored."""
 
 import pytest
 
