@@ -303,7 +303,7 @@ def _component_boxes(heatmap: Floats, thresholds: Floats) -> tuple[Numbers, Ints
     """
     levels = np.searchsorted(thresholds, heatmap, side="right")  # (S, S), thresholds ≤ the pixel
     hills, n_hills = _hills(heatmap)
-    extents, nothing = _extents(hills, n_hills, levels, len(thresholds))
+    extents, no_extent = _extents(hills, n_hills, levels, len(thresholds))
     parents = list(range(n_hills))  # of each hill: itself, or a hill that it is connected with
 
     def root(hill: int) -> int:
@@ -318,10 +318,10 @@ def _component_boxes(heatmap: Floats, thresholds: Floats) -> tuple[Numbers, Ints
             parents[b] = a
             below = np.s_[: height + 1]
             np.minimum(extents[:, a, below], extents[:, b, below], out=extents[:, a, below])
-            extents[:, b, below] = nothing
+            extents[:, b, below] = no_extent
 
     extents = extents[..., 1:]  # level 0 is below the lowest threshold
-    exists = extents[0] < nothing
+    exists = extents[0] < no_extent
     left, top, right, bottom = extents[:, exists]
     boxes = np.stack([left, top, 1 - right, 1 - bottom], axis=1).astype(float)
     return boxes, exists.nonzero()[1]
@@ -355,15 +355,15 @@ def _extents(hills: Ints, n_hills: int, levels: Ints, highest: int) -> tuple[Int
     Extents are the smallest x, y, −x and −y, (4, n_hills, highest + 1), among the pixels of the
     hill that reach the level.
     """
-    nothing = max(hills.shape)
-    extents = np.full((4, n_hills * (highest + 1)), nothing)
+    no_extent = max(hills.shape)
+    extents = np.full((4, n_hills * (highest + 1)), no_extent)
     positions = (hills * (highest + 1) + levels).ravel()
     y, x = np.indices(hills.shape)
     for extent, coordinates in zip(extents, (x, y, -x, -y), strict=True):
         np.minimum.at(extent, positions, coordinates.ravel())
     # A pixel that reaches a level reaches all levels below it.
     falling = extents.reshape(4, n_hills, -1)[..., ::-1]
-    return np.minimum.accumulate(falling, axis=-1)[..., ::-1], nothing
+    return np.minimum.accumulate(falling, axis=-1)[..., ::-1], no_extent
 
 
 def _passes(hills: Ints, n_hills: int, levels: Ints) -> list[list[int]]:
