@@ -53,12 +53,14 @@ def judgement_tables(
         tables["lookalikes"] = over_pairs(comparisons, seed)
     if "background" in groups:
         tables["background"] = by_condition(classify_conditions(case, seed), seed)
-    few = select_images(case.labels, min(settings.judge_images, sanity.IMAGES))
+    n_sanity_images = min(settings.judge_images, sanity.IMAGES)
+    sanity_images = select_images(case.labels, n_sanity_images)
     comparisons = []
     if "sanity" in groups:
-        comparisons.append(sanity.after_randomisation(case, few, seed))
+        comparisons.append(sanity.compare_randomised(case, sanity_images, seed))
     if "shuffled_labels" in groups:
-        comparisons.append(sanity.after_shuffled_labels(case, few, train_on_shuffled_labels()))
+        network = train_on_shuffled_labels()
+        comparisons.append(sanity.compare_shuffled_labels(case, sanity_images, network))
     if comparisons:
         tables["sanity"] = pd.concat(comparisons)
     return tables
@@ -190,10 +192,17 @@ def over_pairs(comparisons: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def by_condition(classified: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Average `background.classify_conditions`: label ("" for all classes), condition, value, low,
-    high, n."""
+    """Average the predictions under each condition.
+
+    Args:
+        classified: as `background.classify_conditions` gives it.
+        seed: of the bootstrap.
+
+    Returns:
+        label ("" for all classes), condition, value, low, high, n.
+    """
     rows = [
-        (label, condition, *astuple(interval(images.named.to_numpy(float), seed)))
+        (label, condition, *astuple(interval(images.is_predicted.to_numpy(float), seed)))
         for label, class_images in [("", classified), *classified.groupby("label", sort=False)]
         for condition, images in class_images.groupby("condition", sort=False)
     ]
@@ -201,8 +210,12 @@ def by_condition(classified: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def about(case: Case) -> dict[str, dict | list]:
-    """Return what the names in the tables mean: measure → its `Measure`; method → title; the
-    baselines; condition → 1 if more is better, −1 if less."""
+    """Explain the names in the tables.
+
+    Returns:
+        measures: measure → the fields of its `Measure`. methods: method → title. baselines: their
+        names. conditions: condition → 1 if more is better, −1 if less is better.
+    """
     return {
         "measures": {name: asdict(entry) for name, entry in (MEASURES | OF_ALL).items()},
         "methods": {name: METHODS[name].title for name in case.methods},
