@@ -235,7 +235,7 @@ def _linear_head(
         probe_logits: (3, C), what the head gives for them.
     """
     weight_shape = (probe_logits.shape[1], grid(probes).shape[1])
-    if probe_logits[1].equal(probe_logits[2]):  # a head that ignores its input tells nothing
+    if probe_logits[1].equal(probe_logits[2]):  # the head ignores its input
         return None
     for layer in network.modules():
         if isinstance(layer, nn.Linear) and layer.weight.shape == weight_shape:
@@ -332,9 +332,10 @@ def _infer_grid(layer: str, A: Any) -> Grid:
     if isinstance(A, Tensor) and A.ndim == 4:
         return _identity
     if isinstance(A, Tensor) and A.ndim == 3:
-        for before in (0, 1):
-            if math.isqrt(A.shape[1] - before) ** 2 == A.shape[1] - before:
-                return partial(square_of, before=before)
+        for n_class_tokens in (0, 1):
+            n_tokens = A.shape[1] - n_class_tokens
+            if math.isqrt(n_tokens) ** 2 == n_tokens:
+                return partial(square_of, before=n_class_tokens)
     raise InputError(
         f"layer: {layer} gives {_describe(A)}, neither a map (N, K, h, w) nor the tokens (N, T, K) "
         "of a square; take another layer, or describe its layout with `grid`"

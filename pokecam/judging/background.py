@@ -81,8 +81,10 @@ def classify_conditions(case: Case, seed: int) -> pd.DataFrame:
         if partners is not None:
             tests.append((LURED, ELSEWHERE, labels[partner_images]))
         predictions = {
-            condition: case.logits(changed).argmax(dim=1).cpu().numpy()
-            for condition, changed in conditions(x, masks, backgrounds, background_masks).items()
+            condition: case.logits(changed_images).argmax(dim=1).cpu().numpy()
+            for condition, changed_images in conditions(
+                x, masks, backgrounds, background_masks
+            ).items()
         }
         return [
             (

@@ -131,23 +131,23 @@ def deletion_insertion(
     N, M, P = pixels.shape
     ends = [P * i // steps for i in range(steps + 1)]
     originals, starts = _pixel_rows(x), _pixel_rows(start(x))
-    empty = torch.zeros_like(originals[0])
+    zeros = torch.zeros_like(originals[0])
     curves = np.empty((2, N, M, steps + 1))
     for n in range(N):
         batches = _BatchedNetwork(network, x)
-        for image in (empty, originals[n], starts[n]):
+        for image in (zeros, originals[n], starts[n]):
             batches.add(image)
         pixels_of_image = torch.from_numpy(pixels[n]).to(x.device)
-        for before, after in ((originals[n], empty), (starts[n], originals[n])):
+        for initial, final in ((originals[n], zeros), (starts[n], originals[n])):
             for m in range(M):
-                image = before.clone()
+                image = initial.clone()
                 for first, end in pairwise(ends[:-1]):
-                    changed = pixels_of_image[m, first:end]
-                    image.index_copy_(0, changed, after.index_select(0, changed))
+                    step_pixels = pixels_of_image[m, first:end]
+                    image.index_copy_(0, step_pixels, final.index_select(0, step_pixels))
                     batches.add(image)
-        p_empty, p_original, p_start, *p_steps = batches.probabilities()[:, int(target[n])]
+        p_zeros, p_original, p_start, *p_steps = batches.probabilities()[:, int(target[n])]
         curves[:, n, :, 0] = [[p_original], [p_start]]
-        curves[:, n, :, -1] = [[p_empty], [p_original]]
+        curves[:, n, :, -1] = [[p_zeros], [p_original]]
         curves[:, n, :, 1:-1] = np.reshape(p_steps, (2, M, steps - 1))
     return Curves(*curves)
 

@@ -103,10 +103,10 @@ def energy_inside(heatmaps: Floats, masks: Bools) -> Numbers:
         ValueError: the shapes differ, or the masks are not bool.
     """
     _check_shapes(heatmaps, masks)
-    inside = heatmaps.sum(axis=(1, 2), dtype=float, where=masks)
-    total = heatmaps.sum(axis=(1, 2), dtype=float)
-    is_defined = (total > 0) & masks.any(axis=(1, 2))
-    return np.divide(inside, total, out=np.full(len(heatmaps), np.nan), where=is_defined)
+    sums_inside = heatmaps.sum(axis=(1, 2), dtype=float, where=masks)
+    sums = heatmaps.sum(axis=(1, 2), dtype=float)
+    is_defined = (sums > 0) & masks.any(axis=(1, 2))
+    return np.divide(sums_inside, sums, out=np.full(len(heatmaps), np.nan), where=is_defined)
 
 
 def box(heatmap: Floats, threshold: float) -> Numbers | None:

@@ -208,12 +208,12 @@ def _compare(case: Case, indices: Indices, other: Classifier) -> pd.DataFrame:
     rows = []
     for name in methods:
         selected = slow_indices if name in slow else indices
-        before = display(case.maps[name].of(selected, case.predicted[selected]), SIZE_PX)
-        after = display(other_maps[name], SIZE_PX)
-        correlations = rank_correlation(before, after)
+        heatmaps = display(case.maps[name].of(selected, case.predicted[selected]), SIZE_PX)
+        other_heatmaps = display(other_maps[name], SIZE_PX)
+        correlations = rank_correlation(heatmaps, other_heatmaps)
         n = int((~np.isnan(correlations)).sum())
         mean = np.nanmean(correlations) if n else np.nan
-        similarity = ssim(before, after).mean()
+        similarity = ssim(heatmaps, other_heatmaps).mean()
         rows.append((name, mean, similarity, n, len(selected) - n, ignores_network(correlations)))
     columns = ["method", "rank_correlation", "ssim", "n", "constant", "unchanged"]
     return pd.DataFrame(rows, columns=columns)
@@ -306,5 +306,5 @@ def _window_means(maps: Floats) -> Floats:
     )
     if min(maps.shape[-2:]) <= 2 * WINDOW_RADIUS_PX:
         return means
-    inside = slice(WINDOW_RADIUS_PX, -WINDOW_RADIUS_PX)
-    return means[..., inside, inside]
+    interior = slice(WINDOW_RADIUS_PX, -WINDOW_RADIUS_PX)
+    return means[..., interior, interior]

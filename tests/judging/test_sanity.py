@@ -24,7 +24,7 @@ from tests.support.networks import SIZE_PX, size_px
 C1, C2 = 0.01**2, 0.03**2
 
 # The blocks in the default number of steps, which is five.
-REACHED = {
+BLOCKS = {
     "resnet18": ["head", "layer4", "layer3", "layer2", "conv1"],
     "mobilenet_v3_small": ["head", "features.10", "features.7", "features.4", "features.0"],
     "squeezenet1_1": ["head", "features.11", "features.9", "features.6", "features.0"],
@@ -34,7 +34,7 @@ REACHED = {
 }
 
 
-def learnt(backbone, head="gap"):
+def trained_network(backbone, head="gap"):
     """A network whose parameters and statistics all differ from those of initialisation."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -51,76 +51,76 @@ def clone(network):
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
-def changed(before, network):
-    after = network.state_dict()
-    assert after.keys() == before.keys()
-    return {name for name, tensor in before.items() if not torch.equal(after[name], tensor)}
+def changed_names(old_state, network):
+    new_state = network.state_dict()
+    assert new_state.keys() == old_state.keys()
+    return {name for name, tensor in old_state.items() if not torch.equal(new_state[name], tensor)}
 
 
 def several_elements(module, prefix=""):
     return {prefix + name for name, w in module.named_parameters() if w.numel() > 1}
 
 
-@pytest.mark.parametrize("backbone", REACHED)
+@pytest.mark.parametrize("backbone", BLOCKS)
 def test_cascade(backbone):
-    network = learnt(backbone)
+    network = trained_network(backbone)
     network.head.train()
     next(network.body.parameters()).requires_grad_(False)
     modes = [module.training for module in network.modules()]
-    before, state = clone(network), torch.get_rng_state()
+    old_state, rng_state = clone(network), torch.get_rng_state()
     x = torch.rand(1, 3, network.image_size, network.image_size)
-    torch.set_rng_state(state)
-    reached, so_far = [], set()
+    torch.set_rng_state(rng_state)
+    blocks, last_names = [], set()
 
-    for block, fresh in randomised_networks(network, 1):
-        assert torch.equal(torch.get_rng_state(), state)
-        assert [module.training for module in fresh.modules()] == modes
-        assert [w.requires_grad for w in fresh.parameters()] == [
+    for block, randomised in randomised_networks(network, 1):
+        assert torch.equal(torch.get_rng_state(), rng_state)
+        assert [module.training for module in randomised.modules()] == modes
+        assert [w.requires_grad for w in randomised.parameters()] == [
             w.requires_grad for w in network.parameters()
         ]
-        assert [w.stride() for w in fresh.parameters()] == [
+        assert [w.stride() for w in randomised.parameters()] == [
             w.stride() for w in network.parameters()
         ]
         with torch.no_grad():
-            assert fresh(x).isfinite().all()
-        now = changed(before, fresh)
+            assert randomised(x).isfinite().all()
+        names = changed_names(old_state, randomised)
         if block == "head":
-            assert now == several_elements(network.head, "head.")
+            assert names == several_elements(network.head, "head.")
         else:
-            assert now > so_far
-            assert any(name.startswith(f"body.{block}.") for name in now - so_far)
-        reached.append(block)
-        so_far = now
+            assert names > last_names
+            assert any(name.startswith(f"body.{block}.") for name in names - last_names)
+        blocks.append(block)
+        last_names = names
 
-    assert reached == REACHED[backbone]
-    assert several_elements(network) <= so_far
+    assert blocks == BLOCKS[backbone]
+    assert several_elements(network) <= last_names
     # Buffers that are not learnt, such as the table of positions of Swin, stay.
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     learnable = {name for name, _ in network.named_parameters()}
-    assert all(name.endswith(statistics) for name in so_far - learnable)
-    for module in fresh.modules():
+    assert all(name.endswith(statistics) for name in last_names - learnable)
+    for module in randomised.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert (module.running_mean == 0).all()
             assert (module.running_var == 1).all()
             assert module.num_batches_tracked == 0
-    assert not changed(before, network)
+    assert not changed_names(old_state, network)
     assert [module.training for module in network.modules()] == modes
 
 
 @pytest.mark.parametrize("backbone", ["squeezenet1_1", "mobilenet_v3_small", "resnet18"])
 def test_native_heads_are_reinitialised_as_a_whole(backbone):
-    network = learnt(backbone, "native")
-    _, fresh = next(randomised_networks(network, 1))
-    now = changed(clone(network), fresh)
-    assert now == several_elements(network.head, "head.")
+    network = trained_network(backbone, "native")
+    _, randomised = next(randomised_networks(network, 1))
+    names = changed_names(clone(network), randomised)
+    assert names == several_elements(network.head, "head.")
 
 
 def test_more_steps_divide_sequentials():
-    network = learnt("resnet18")
-    before = clone(network)
+    network = trained_network("resnet18")
+    old_state = clone(network)
     steps = [
-        (block, changed(before, fresh))
-        for block, fresh in randomised_networks(network, 1, steps=99)
+        (block, changed_names(old_state, randomised))
+        for block, randomised in randomised_networks(network, 1, steps=99)
     ]
     rows = [f"layer{layer}.{i}" for layer in (4, 3, 2, 1) for i in (1, 0)]
     assert [block for block, _ in steps] == ["head", *rows, "conv1"]
@@ -130,29 +130,32 @@ def test_more_steps_divide_sequentials():
 
 
 def test_torchvisions_blocks_are_not_divided():
-    blocks = [block for block, _ in randomised_networks(learnt("mobilenet_v3_small"), 1, steps=99)]
+    blocks = [
+        block
+        for block, _ in randomised_networks(trained_network("mobilenet_v3_small"), 1, steps=99)
+    ]
     assert blocks == ["head", *(f"features.{i}" for i in reversed(range(13)))]
 
 
 def test_fewest_steps_are_the_head_and_everything():
-    network = learnt("squeezenet1_1")
-    (first, _), (last, fresh) = randomised_networks(network, 1, steps=2)
+    network = trained_network("squeezenet1_1")
+    (first, _), (last, randomised) = randomised_networks(network, 1, steps=2)
     assert (first, last) == ("head", "features")
-    assert several_elements(network) <= changed(clone(network), fresh)
+    assert several_elements(network) <= changed_names(clone(network), randomised)
 
 
 def last_of(steps):
-    *_, (_, fresh) = steps
-    return fresh
+    *_, (_, randomised) = steps
+    return randomised
 
 
 def test_random_weights_follow_from_seed_and_name_alone():
-    network = learnt("mobilenet_v3_small")
+    network = trained_network("mobilenet_v3_small")
     expected = clone(last_of(randomised_networks(network, 1)))
     torch.rand(5)
-    assert not changed(expected, last_of(randomised_networks(network, 1)))
-    assert not changed(expected, last_of(randomised_networks(network, 1, steps=3)))
-    other = changed(expected, last_of(randomised_networks(network, 2)))
+    assert not changed_names(expected, last_of(randomised_networks(network, 1)))
+    assert not changed_names(expected, last_of(randomised_networks(network, 1, steps=3)))
+    other = changed_names(expected, last_of(randomised_networks(network, 2)))
     assert {name for name, w in network.named_parameters() if w.ndim > 1} <= other
     # Layers of the same shape have different weights.
     kernels = [w for w in expected.values() if w.shape == (576, 1, 5, 5)]
@@ -161,33 +164,36 @@ def test_random_weights_follow_from_seed_and_name_alone():
 
 
 def test_reinitialised_weights_stay_the_same_in_later_steps():
-    network = learnt("squeezenet1_1")
-    before = clone(network)
-    steps = [(changed(before, fresh), clone(fresh)) for _, fresh in randomised_networks(network, 1)]
+    network = trained_network("squeezenet1_1")
+    old_state = clone(network)
+    steps = [
+        (changed_names(old_state, randomised), clone(randomised))
+        for _, randomised in randomised_networks(network, 1)
+    ]
     end = steps[-1][1]
     assert all(torch.equal(state[name], end[name]) for names, state in steps for name in names)
 
 
 def test_copies_are_independent():
-    network = learnt("squeezenet1_1")
-    before, expected = clone(network), clone(last_of(randomised_networks(network, 1)))
-    for _, fresh in randomised_networks(network, 1):
-        actual = clone(fresh)
+    network = trained_network("squeezenet1_1")
+    old_state, expected = clone(network), clone(last_of(randomised_networks(network, 1)))
+    for _, randomised in randomised_networks(network, 1):
+        actual = clone(randomised)
         with torch.no_grad():
-            for weights in fresh.parameters():
+            for weights in randomised.parameters():
                 weights.zero_()
     assert all(torch.equal(actual[name], tensor) for name, tensor in expected.items())
-    assert not changed(before, network)
+    assert not changed_names(old_state, network)
 
 
 @pytest.mark.parametrize("surrounding", [torch.no_grad, torch.inference_mode])
 def test_inside_a_block_without_gradients(surrounding):
-    network = learnt("squeezenet1_1")
+    network = trained_network("squeezenet1_1")
     expected = clone(last_of(randomised_networks(network, 1)))
     with surrounding():
-        fresh = last_of(randomised_networks(network, 1))
-    assert not changed(expected, fresh)
-    fresh(torch.rand(1, 3, SIZE_PX, SIZE_PX)).sum().backward()
+        randomised = last_of(randomised_networks(network, 1))
+    assert not changed_names(expected, randomised)
+    randomised(torch.rand(1, 3, SIZE_PX, SIZE_PX)).sum().backward()
 
 
 class Scale(nn.Module):
@@ -210,12 +216,12 @@ def test_random_weights_by_hand():
     classifier = Classifier(
         body, head, backbone="resnet18", head_kind="gap", classes="ab", image_size=8
     )
-    fresh = last_of(randomised_networks(classifier, 1)).requires_grad_(False)
-    convolution, norm, scale = fresh.body
+    randomised = last_of(randomised_networks(classifier, 1)).requires_grad_(False)
+    convolution, norm, scale = randomised.body
     # The rule of PyTorch for convolutions and linear layers: uniform within ±1/√(inputs).
     assert 0.49 < convolution.weight.abs().max() <= 0.5
     assert convolution.weight.std() == pytest.approx(0.5 / 3**0.5, rel=0.02)
-    assert fresh.head[0].weight.abs().max() <= 1 / 50
+    assert randomised.head[0].weight.abs().max() <= 1 / 50
     assert (norm.weight == 1).all()
     assert (norm.bias == 0).all()
     # Other parameters: normal, as large as the tensor was.
@@ -333,15 +339,15 @@ def test_ignores_network(correlations, expected):
 
 
 def test_baselines_ignore_the_network_and_grad_cam_does_not():
-    network = learnt("squeezenet1_1")
+    network = trained_network("squeezenet1_1")
     x = torch.rand(8, 3, SIZE_PX, SIZE_PX, generator=torch.Generator().manual_seed(0))
-    captured, afterwards = capture(network, x), capture(last_of(randomised_networks(network, 1)), x)
+    captures = [capture(network, x), capture(last_of(randomised_networks(network, 1)), x)]
     ignores = {}
     for method in ("grad_cam", "random", "centre", "edges"):
-        before, after = (
-            display(compute_maps(c, method)[:, 0].numpy(), SIZE_PX) for c in (captured, afterwards)
+        heatmaps, randomised_heatmaps = (
+            display(compute_maps(c, method)[:, 0].numpy(), SIZE_PX) for c in captures
         )
-        ignores[method] = ignores_network(rank_correlation(before, after))
+        ignores[method] = ignores_network(rank_correlation(heatmaps, randomised_heatmaps))
     assert ignores == {"grad_cam": False, "random": True, "centre": True, "edges": True}
 
 
