@@ -74,13 +74,19 @@ MEASURES = {
     ),
     "energy": Measure("Energy inside", "localization", 1, "share of the map that is on the object"),
     "box_15": Measure(
-        "Box at 15 %", "localization", 1, "overlap (IoU) of the box of the map with the true box"
+        "Box at 15 %",
+        "localization",
+        1,
+        "overlap (IoU) of the true box with the box of the map at 15 % of its maximum",
     ),
     "box_20": Measure(
-        "Box at 20 %", "localization", 1, "the same at a threshold of 20 % of the maximum"
+        "Box at 20 %",
+        "localization",
+        1,
+        "overlap (IoU) of the true box with the box of the map at 20 % of its maximum",
     ),
     "constant": Measure(
-        "Constant maps",
+        "Empty maps",
         ALWAYS,
         -1,
         "share of empty maps; pixels of equal value are taken in reading order",
@@ -89,7 +95,7 @@ MEASURES = {
         "Part ranks",
         "parts",
         1,
-        "rank correlation between the map on each part and the importance of the part",
+        "rank correlation of the sum of the map over each part with the importance of the part",
     ),
 }
 # Measures of all images together, which a single image does not have.

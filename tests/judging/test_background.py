@@ -79,7 +79,7 @@ def test_this_network_relies_on_the_object_and_not_on_the_background():
     background_labels = table[table.condition == LURED].set_index("file").label
     labels = table[table.condition == ELSEWHERE].set_index("file").label
     assert (background_labels != labels).all()
-    summary = tables.by_condition(table, seed=0).set_index(["label", "condition"])
+    summary = tables.condition_summary(table, seed=0).set_index(["label", "condition"])
     assert summary.loc[("", AS_IT_IS), "n"] == N
     assert summary.loc[("left", ELSEWHERE), "value"] == 1
 
@@ -87,7 +87,7 @@ def test_this_network_relies_on_the_object_and_not_on_the_background():
 def test_without_ground_truth_there_are_no_conditions():
     table = classify_conditions(build_case(boxes=None), seed=1)
     assert table.empty
-    assert tables.by_condition(table, seed=0).empty
+    assert tables.condition_summary(table, seed=0).empty
 
 
 def test_where_objects_of_one_class_are_known_the_background_is_not_changed():

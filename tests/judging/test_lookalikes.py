@@ -66,7 +66,7 @@ def test_look_alikes_are_compared_on_the_difference_of_their_maps():
     assert (cam["drop"] > 0.5 * cam.margin).all()
     assert by_method["grad_cam"]["drop"].abs().max() < 0.1
     assert table.differing.isna().all()
-    summary = tables.over_pairs(table, seed=0).set_index(["measure", "label", "method"])
+    summary = tables.lookalike_summary(table, seed=0).set_index(["measure", "label", "method"])
     assert summary.loc[("drop", "", "cam"), "n"] == 4
     assert summary.loc[("drop", "left", "cam"), "value"] == pytest.approx(
         cam[cam.label == "left"]["drop"].mean()
@@ -76,4 +76,4 @@ def test_look_alikes_are_compared_on_the_difference_of_their_maps():
 def test_without_look_alikes_there_is_nothing_to_compare():
     table = compare_lookalikes(build_case(), np.arange(4), seed=1)
     assert table.empty
-    assert tables.over_pairs(table, seed=0).empty
+    assert tables.lookalike_summary(table, seed=0).empty

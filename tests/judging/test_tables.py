@@ -35,7 +35,7 @@ def test_the_summary_has_every_method_and_class_with_n(scored):
 
 def test_methods_are_paired_with_baselines_and_with_each_other(scored):
     case, scores = scored
-    table = tables.paired(case, scores, seed=0)
+    table = tables.paired_tests(case, scores, seed=0)
     n_measures = len(scores.values) - 1  # constant maps are not tested
     with_baselines = table[table.other.isin(BASELINES)]
     between_methods = table[~table.other.isin(BASELINES)]
@@ -56,7 +56,7 @@ def test_methods_are_paired_with_baselines_and_with_each_other(scored):
 
 def test_every_image_and_method_has_its_row(scored):
     case, scores = scored
-    table = tables.per_image(case, scores)
+    table = tables.score_table(case, scores)
     assert len(table) == N * len(case.methods)
     row = table[(table.file == "4.png") & (table.method == "grad_cam")].iloc[0]
     assert (row.label, row.pointing) == ("left", 0)
@@ -67,7 +67,7 @@ def test_without_ground_truth_there_is_nothing_to_summarise_or_to_test():
     case = build_case(boxes=None)
     scores = score(case, settings(judge_measures=["localization"]))
     assert set(tables.summary(case, scores, seed=0).measure) == {"constant"}
-    assert tables.paired(case, scores, seed=0).empty
+    assert tables.paired_tests(case, scores, seed=0).empty
 
 
 def test_the_most_important_part_of_each_class_comes_first():
@@ -99,6 +99,6 @@ def test_in_a_group_of_three_an_image_counts_once_for_all_pairs():
     ]
     rows.append(("2.png", "b", "a", "cam", 1.0, 4.0, np.nan))
     columns = ["file", "label", "against", "method", "margin", "drop", "differing"]
-    table = tables.over_pairs(pd.DataFrame(rows, columns=columns), seed=0)
+    table = tables.lookalike_summary(pd.DataFrame(rows, columns=columns), seed=0)
     row = table[(table.label == "") & (table.measure == "drop")].iloc[0]
     assert (row.value, row.n) == (3.0, 2)
