@@ -1,1 +1,1 @@
-"""Class activation maps: what each method computes (`methods`, `core`) and how a map is shown."""
+"""Class activation maps: the methods that compute them, and their display as heatmaps."""

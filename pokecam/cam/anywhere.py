@@ -2,13 +2,14 @@
 
     from pokecam.cam.anywhere import cut, heatmaps
 
-    seen = cut(network, x, "layer4")     # once for a network and a layer
-    heatmaps(seen, x, "grad_cam")        # (N, C, H, W) in [0, 1], every class
+    classifier = cut(network, x, "layer4")  # once for a network and a layer
+    heatmaps(classifier, x, "grad_cam")     # (N, C, H, W) in [0, 1], every class
 
-`cut` divides the network at a layer, whatever its `forward` does: what runs up to the layer is the
-body, which stops there, and what runs after it is the head. The head is had by running the network
-on one empty image, with the layer's output exchanged; so it costs one image's run, not the
-batch's. Nothing of the network is changed, and no hook is left in it.
+`cut` divides the network at a layer, whatever its `forward` does. The body is what runs up to the
+layer, and the head is what runs after it. To run the body, the network is stopped when the layer
+has run. To run the head, the network runs on a single empty image, and the output of the layer is
+replaced by the activations; so the part before the layer costs one image, not a batch. The network
+is not changed, and no hook stays in it.
 """
 
 import math
@@ -28,10 +29,13 @@ from pokecam.networks.backbones import Apply, GlobalAverage, square_of
 from pokecam.networks.classifier import Classifier
 from pokecam.networks.dry_run import evaluating
 
-# What the divided network may differ from the whole: other batches round differently.
+# Logits of the divided and of the whole network may differ by this fraction of the largest one,
+# because rounding depends on the size of the batch.
 _TOLERANCE = 1e-3
 
-_FAR = 100.0  # activations so large that nothing but a linear layer keeps to its line
+# Scale of the random activations on which a head is compared with a linear layer. It is far beyond
+# the activations of an image, so that a head with any nonlinearity gives clearly different logits.
+_PROBE_SCALE = 100.0
 
 _POOLS = (
     *(nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
@@ -39,14 +43,15 @@ _POOLS = (
 )
 
 Grid = Callable[[Tensor], Tensor]
+Shapes = dict[str, list[torch.Size | None]]
 
 
-class _ReachedError(Exception):
-    """The layer has run; what follows is not wanted."""
+class _LayerReachedError(Exception):
+    """The layer has run, and the rest of the network need not run."""
 
 
 class _Body(nn.Module):
-    """Images → what the layer gives."""
+    """The network up to a layer: images → output of the layer."""
 
     def __init__(self, network: nn.Module, layer: str) -> None:
         super().__init__()
@@ -54,45 +59,54 @@ class _Body(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        given: list[Tensor] = []
+        outputs: list[Tensor] = []
 
         def stop(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            given.append(output)
-            raise _ReachedError
+            outputs.append(output)
+            raise _LayerReachedError
 
-        with _hooked(self.network, self.layer, stop):
+        with _forward_hook(self.network, self.layer, stop):
             try:
                 self.network(x)
-            except _ReachedError:
-                return given[0]
-        raise InputError(f"layer: {self.layer} does not run when the network does")
+            except _LayerReachedError:
+                return outputs[0]
+        raise InputError(
+            f"layer: {self.layer} does not run when the network runs; take a layer that does"
+        )
 
 
 class _Head(nn.Module):
-    """What the layer gives → logits."""
+    """The network after a layer: output of the layer → logits.
 
-    def __init__(self, body: _Body, shape: torch.Size, alone: bool) -> None:
+    Args:
+        body: the network up to the layer.
+        image_shape: (3, H, W).
+        single_image: whether the network runs on one empty image, or on as many as there are
+            activations.
+    """
+
+    def __init__(self, body: _Body, image_shape: torch.Size, single_image: bool) -> None:
         super().__init__()
-        # Not as a child: the body has the network already, and the head no layers of its own.
-        self._of = [body]
-        self._shape = shape
-        self._alone = alone
+        # In a list, so that it does not become a submodule: the body owns the network already.
+        self._bodies = [body]
+        self._image_shape = image_shape
+        self._single_image = single_image
 
     def forward(self, A: Tensor) -> Tensor:
-        (body,) = self._of
-        x = A.new_zeros(1 if self._alone else len(A), *self._shape)
-        wanted = torch.is_grad_enabled()
+        (body,) = self._bodies
+        x = A.new_zeros(1 if self._single_image else len(A), *self._image_shape)
+        needs_grad = torch.is_grad_enabled()
 
-        def exchange(_module: nn.Module, _inputs: Any, _output: Tensor) -> Tensor:
-            torch.set_grad_enabled(wanted)
+        def replace(_module: nn.Module, _inputs: Any, _output: Tensor) -> Tensor:
+            torch.set_grad_enabled(needs_grad)
             return A.clone()  # the next layer may overwrite it
 
-        with torch.no_grad(), _hooked(body.network, body.layer, exchange):
+        with torch.no_grad(), _forward_hook(body.network, body.layer, replace):
             return body.network(x)
 
 
-class _Cut(Classifier):
-    """A network divided at a layer; see `cut`."""
+class _CutClassifier(Classifier):
+    """A network divided at a layer by `cut`."""
 
     def __init__(
         self, body: _Body, head: nn.Module, grid: Grid, classes: Sequence[str], image_size: int
@@ -128,118 +142,152 @@ def cut(
 ) -> Classifier:
     """Divide a network at a layer, for `heatmaps` and for all that takes a `Classifier`.
 
-    network: images (N, 3, H, W) → logits (N, C); shared, not copied, and left as it is.
-    x: (N, 3, H, W), one image or more of the kind that it takes, on its device. The division is
-        tried on the first.
-    layer: its name among `network.named_modules()`. It gives a map (N, K, h, w), or tokens
-        (N, T, K) in rows of a square, with a class token before them or without, and what follows
-        reads nothing else. None: the last that gives a map, pooling aside.
-    grid: what the layer gives, with any further dimensions before, → (…, K, h, w), where it is
-        laid out in another way. Channels last: `lambda A: A.movedim(-1, -3)`.
-    classes: their names; by default their numbers.
+    Args:
+        network: images (N, 3, H, W) → logits (N, C). It is shared, not copied, and not changed.
+        x: (N, 3, H, W), at least one image as the network takes it, on its device. The division
+            is tested on the first image.
+        layer: its name in `network.named_modules()`. Its output is a map (N, K, h, w), or the
+            tokens (N, T, K) of a square, row by row, with or without a class token before them.
+            The layers after it must read nothing else. None takes the last layer whose output is
+            a map, except pooling.
+        grid: output of the layer → (…, K, h, w), for any leading dimensions, where the output has
+            another layout. For channels last it is `lambda A: A.movedim(-1, -3)`.
+        classes: the names of the classes; None numbers them from 0.
 
-    Raises `InputError` for a layer that there is not, that runs more than once, or after which
-    something else of the network is still read.
+    Raises:
+        InputError: the layer does not exist, does not run, or runs more than once for an image;
+            what follows it reads more than its output; its output has a layout that is not known;
+            or the network does not give logits (N, C).
     """
     with evaluating(network), torch.no_grad():
-        runs, logits = _runs(network, x[:1])
-        layer = _last_map(network, runs) if layer is None else _found(layer, runs)
+        shapes, logits = _record_shapes(network, x[:1])
+        layer = _last_map(network, shapes) if layer is None else _check_layer(layer, shapes)
         body = _Body(network, layer)
         A = body(x[:1])
-        laid = grid or _grid_of(layer, A)
-        head = _head(body, laid, x.shape[1:], A, logits)
+        to_grid = grid or _infer_grid(layer, A)
+        head = _build_head(body, to_grid, x.shape[1:], A, logits)
     names = [str(c) for c in range(logits.shape[1])] if classes is None else classes
-    return _Cut(body, head, laid, names, x.shape[-1])
+    return _CutClassifier(body, head, to_grid, names, x.shape[-1])
 
 
 def heatmaps(
     classifier: Classifier,
     x: Tensor,
     method: str = "grad_cam",
-    alike: Sequence[Sequence[int]] = (),
+    lookalikes: Sequence[Sequence[int]] = (),
 ) -> Floats:
-    """The maps of every class, as they are shown and scored: float32 (N, C, H, W) in [0, 1], or
-    (N, 1, H, W) by a method that has one for all classes.
+    """Compute the heatmaps of every class, as they are displayed and scored.
 
-    classifier: of `cut`, or the pipeline's. x: (N, 3, H, W), network input. method: a name in
-    `methods.METHODS`. alike: groups of classes that look alike, by number, for the Finer-CAMs.
+    Args:
+        classifier: a network divided by `cut`, or a classifier of the pipeline.
+        x: (N, 3, H, W), network input.
+        method: a name in `methods.METHODS`.
+        lookalikes: groups of classes that look alike, by index, for the Finer-CAMs.
 
-    Raises `InputError` if the method does not fit the network.
+    Returns:
+        (N, C, H, W) float32 in [0, 1]; (N, 1, H, W) for a method that has one map for all
+        classes.
+
+    Raises:
+        InputError: the method does not fit the network.
     """
-    raw = compute_maps(capture(classifier, x), method, alike)
-    return display(raw.float().cpu().numpy(), (x.shape[-2], x.shape[-1]))
+    raw_maps = compute_maps(capture(classifier, x), method, lookalikes)
+    return display(raw_maps.float().cpu().numpy(), (x.shape[-2], x.shape[-1]))
 
 
-def _head(body: _Body, grid: Grid, shape: torch.Size, A: Tensor, logits: Tensor) -> nn.Module:
-    """What follows the layer, in the cheapest form that does the same.
+def _build_head(
+    body: _Body, grid: Grid, image_shape: torch.Size, A: Tensor, logits: Tensor
+) -> nn.Module:
+    """Build the head in the cheapest form that gives the logits of the network.
 
-    shape: (3, H, W). A, logits: (1, …), what the layer and the network give for an image.
+    Args:
+        body: the network up to the layer.
+        grid: output of the layer → (…, K, h, w).
+        image_shape: (3, H, W).
+        A: (1, …), the output of the layer for one image.
+        logits: (1, C), the logits of that image.
     """
-    far = _FAR * torch.randn(A.shape, generator=torch.Generator().manual_seed(0)).to(A)
-    tried = torch.cat([A, far, torch.zeros_like(A)])
-    for alone in (True, False):
-        head = _Head(body, shape, alone)
+    large = _PROBE_SCALE * torch.randn(A.shape, generator=torch.Generator().manual_seed(0)).to(A)
+    probes = torch.cat([A, large, torch.zeros_like(A)])
+    for single_image in (True, False):
+        head = _Head(body, image_shape, single_image)
         try:
-            given = head(tried)
-        except RuntimeError:  # it has the number of images from elsewhere
+            probe_logits = head(probes)
+        except RuntimeError:  # the network takes the number of images from its input
             continue
-        if len(given) == len(tried) and _same(given[:1], logits):
-            return _linear_head(body.network, grid, tried, given) or head
+        if len(probe_logits) == len(probes) and _agree(probe_logits[:1], logits):
+            return _linear_head(body.network, grid, probes, probe_logits) or head
     raise InputError(
-        f"layer: what follows {body.layer} reads more than what it gives, as within a block "
-        "with a shortcut; take the block, or a layer after it"
+        f"layer: what follows {body.layer} reads more than its output, as inside a block with a "
+        "shortcut; take the block, or a layer after it"
     )
 
 
-def _linear_head(network: nn.Module, grid: Grid, tried: Tensor, given: Tensor) -> nn.Module | None:
-    """Average pooling and one of the network's linear layers, if that is what gives these logits
-    (3, C) for activations (3, …) of an image, far from any, and zero."""
-    shape = (given.shape[1], grid(tried).shape[1])
-    if given[1].equal(given[2]):  # all images are alike to it, and nothing can be told
+def _linear_head(
+    network: nn.Module, grid: Grid, probes: Tensor, probe_logits: Tensor
+) -> nn.Module | None:
+    """Return average pooling and one of the network's linear layers, if that is the same head.
+
+    Args:
+        network: the whole network.
+        grid: output of the layer → (…, K, h, w).
+        probes: (3, …), activations: of an image, large random ones, and zeros.
+        probe_logits: (3, C), what the head gives for them.
+    """
+    weight_shape = (probe_logits.shape[1], grid(probes).shape[1])
+    if probe_logits[1].equal(probe_logits[2]):  # the head ignores its input
         return None
     for layer in network.modules():
-        if isinstance(layer, nn.Linear) and layer.weight.shape == shape:
-            layout = [] if grid is _as_it_is else [Apply(grid)]
-            pooled = nn.Sequential(*layout, GlobalAverage(), _another(layer))
-            logits = pooled(tried)
-            if _same(logits[0], given[0]) and _same(logits[1] - logits[2], given[1] - given[2]):
-                return pooled
+        if isinstance(layer, nn.Linear) and layer.weight.shape == weight_shape:
+            layout = [] if grid is _identity else [Apply(grid)]
+            head = nn.Sequential(*layout, GlobalAverage(), _share_parameters(layer))
+            logits = head(probes)
+            if _agree(logits[0], probe_logits[0]) and _agree(
+                logits[1] - logits[2], probe_logits[1] - probe_logits[2]
+            ):
+                return head
     return None
 
 
-def _another(layer: nn.Linear) -> nn.Linear:
-    """A layer with the same parameters: one module in two places is more than
-    `torch.func.functional_call` can put back."""
-    other = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
-    other.weight, other.bias = layer.weight, layer.bias
-    return other
+def _share_parameters(layer: nn.Linear) -> nn.Linear:
+    """Return another layer with the same parameters.
+
+    `torch.func.functional_call` cannot restore one module that stands in two positions.
+    """
+    copy = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
+    copy.weight, copy.bias = layer.weight, layer.bias
+    return copy
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
+def _agree(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool((a - b).abs().max() <= _TOLERANCE * b.abs().max())
 
 
-def _runs(network: nn.Module, x: Tensor) -> tuple[dict[str, list[torch.Size | None]], Tensor]:
-    """Return the shape of what each module gives every time it runs, None if that is no tensor;
-    those that end first before the others; and the logits."""
-    runs: dict[str, list[torch.Size | None]] = {}
+def _record_shapes(network: nn.Module, x: Tensor) -> tuple[Shapes, Tensor]:
+    """Run the network, and record the shape of the output of every module.
 
-    def note(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        runs.setdefault(name, []).append(output.shape if isinstance(output, Tensor) else None)
+    Returns:
+        Module → the shapes, one for each time that it runs, None for an output that is not a
+        tensor; in the order in which the modules finish. And the logits (N, C).
+    """
+    shapes: Shapes = {}
+
+    def record(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        shapes.setdefault(name, []).append(output.shape if isinstance(output, Tensor) else None)
 
     with ExitStack() as hooks:
         for name, module in network.named_modules():
-            hooks.callback(module.register_forward_hook(partial(note, name)).remove)
+            hooks.callback(module.register_forward_hook(partial(record, name)).remove)
         logits = network(x)
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise InputError(
-            f"network: gives {_kind(logits)}, not logits (N, C); wrap it in a module that does"
+            f"network: gives {_describe(logits)}, not logits (N, C); wrap it in a module that does"
         )
-    return runs, logits
+    return shapes, logits
 
 
 @contextmanager
-def _hooked(network: nn.Module, layer: str, hook: Callable[..., Any]) -> Iterator[None]:
+def _forward_hook(network: nn.Module, layer: str, hook: Callable[..., Any]) -> Iterator[None]:
     handle = network.get_submodule(layer).register_forward_hook(hook)
     try:
         yield
@@ -247,55 +295,57 @@ def _hooked(network: nn.Module, layer: str, hook: Callable[..., Any]) -> Iterato
         handle.remove()
 
 
-def _found(layer: str, runs: dict[str, list[torch.Size | None]]) -> str:
-    """`layer`, if it is one that runs, and once."""
-    if layer not in runs:
+def _check_layer(layer: str, shapes: Shapes) -> str:
+    """Return the layer if it runs exactly once for an image."""
+    if layer not in shapes:
         raise InputError(
-            f"layer: the network has no layer {layer} that runs.{did_you_mean(layer, runs)} "
-            "`named_modules()` has their names"
+            f"layer: the network has no layer {layer} that runs.{did_you_mean(layer, shapes)} "
+            "`named_modules()` lists their names"
         )
-    if len(runs[layer]) > 1:
+    if len(shapes[layer]) > 1:
         raise InputError(
-            f"layer: {layer} runs {len(runs[layer])} times an image; take the block that it is in"
+            f"layer: {layer} runs {len(shapes[layer])} times for an image; take the block that "
+            "contains it"
         )
     return layer
 
 
-def _last_map(network: nn.Module, runs: dict[str, list[torch.Size | None]]) -> str:
-    """The last layer but for pooling that gives a map of more than one pixel, once."""
-    last, dimensions = "", 0
-    for name, shapes in runs.items():
-        shape = shapes[0] if len(shapes) == 1 else None
+def _last_map(network: nn.Module, shapes: Shapes) -> str:
+    """Return the last layer, except pooling, that runs once and gives more than one pixel."""
+    last, n_dimensions = "", 0
+    for name, shapes_of_layer in shapes.items():
+        shape = shapes_of_layer[0] if len(shapes_of_layer) == 1 else None
         if shape is None or isinstance(network.get_submodule(name), _POOLS):
             continue
         if len(shape) in (3, 4) and min(shape[-2:]) > 1:
-            last, dimensions = name, len(shape)
-    if dimensions != 4:
+            last, n_dimensions = name, len(shape)
+    if n_dimensions != 4:
         raise InputError(
-            "layer: the network does not end in a map (N, K, h, w); name the layer to take, of a "
+            "layer: the network does not end in a map (N, K, h, w); name the layer to take, for a "
             "vision transformer the last block but one"
         )
     return last
 
 
-def _grid_of(layer: str, A: Any) -> Grid:
-    """How (…, K, h, w) comes from what a layer gives."""
+def _infer_grid(layer: str, A: Any) -> Grid:
+    """Return the function that turns the output of a layer into (…, K, h, w)."""
     if isinstance(A, Tensor) and A.ndim == 4:
-        return _as_it_is
+        return _identity
     if isinstance(A, Tensor) and A.ndim == 3:
-        for before in (0, 1):
-            if math.isqrt(A.shape[1] - before) ** 2 == A.shape[1] - before:
-                return partial(square_of, before=before)
+        for n_class_tokens in (0, 1):
+            n_tokens = A.shape[1] - n_class_tokens
+            if math.isqrt(n_tokens) ** 2 == n_tokens:
+                return partial(square_of, before=n_class_tokens)
     raise InputError(
-        f"layer: {layer} gives {_kind(A)}, neither a map (N, K, h, w) nor tokens (N, T, K) in rows "
-        "of a square; name another, or say with `grid` how it is laid out"
+        f"layer: {layer} gives {_describe(A)}, neither a map (N, K, h, w) nor the tokens (N, T, K) "
+        "of a square; take another layer, or describe its layout with `grid`"
     )
 
 
-def _as_it_is(A: Tensor) -> Tensor:
+def _identity(A: Tensor) -> Tensor:
     return A
 
 
-def _kind(given: Any) -> str:
-    """What something is, for a message."""
-    return f"{tuple(given.shape)}" if isinstance(given, Tensor) else f"a {type(given).__name__}"
+def _describe(output: Any) -> str:
+    """Return the shape of a tensor, or the type of anything else, for a message."""
+    return f"{tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"

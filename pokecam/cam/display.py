@@ -1,6 +1,6 @@
-"""From a raw map to what is shown and scored: ReLU, bilinear upsampling, division by the maximum.
+"""From raw maps to heatmaps: ReLU, bilinear upsampling, division by the maximum.
 
-numpy only, so that the report, which draws maps but runs no network, need not import torch.
+This needs numpy only, so the report, which draws maps but runs no network, does not import torch.
 """
 
 import numpy as np
@@ -10,14 +10,18 @@ Floats = NDArray[np.float32]
 
 
 def display(maps: Floats, size_px: int | tuple[int, int]) -> Floats:
-    """Turn raw maps into maps in [0, 1] of the image's size.
+    """Turn raw maps into heatmaps.
 
-    ReLU comes before upsampling (after it, negative neighbours would eat into the positive
-    regions), upsampling is bilinear with `align_corners=False`, and the maximum becomes 1. A map
-    that says nothing (`is_constant`) becomes zero.
+    ReLU comes first, because negative values would shrink the positive regions beside them in the
+    upsampling. Upsampling is bilinear with `align_corners=False`. Then every map is divided by its
+    maximum. An empty map (`is_constant`) becomes zero.
 
-    maps: (..., h, w), raw. size_px: of a square, or height and width. Returns float32
-    (..., height, width).
+    Args:
+        maps: (…, h, w), raw.
+        size_px: the side of a square, or height and width.
+
+    Returns:
+        (…, height, width) float32 in [0, 1].
     """
     maps = np.asarray(maps, dtype=np.float32)
     positive = np.maximum(maps, 0)
@@ -28,7 +32,7 @@ def display(maps: Floats, size_px: int | tuple[int, int]) -> Floats:
 
 
 def upsampled(maps: Floats, size_px: int | tuple[int, int]) -> Floats:
-    """Enlarge maps bilinearly, `align_corners=False`: (..., h, w) → (..., height, width)."""
+    """Enlarge maps (…, h, w) → (…, height, width), bilinearly with `align_corners=False`."""
     *_, h, w = maps.shape
     height, width = (size_px, size_px) if isinstance(size_px, int) else size_px
     large = _upsampling(h, height) @ maps @ _upsampling(w, width).T
@@ -36,19 +40,24 @@ def upsampled(maps: Floats, size_px: int | tuple[int, int]) -> Floats:
 
 
 def is_constant(maps: Floats) -> NDArray[np.bool_]:
-    """Tell which maps point nowhere: after ReLU, all their pixels are equal.
+    """Find empty maps, whose pixels are all equal after ReLU.
 
-    maps: (..., h, w), raw. Returns bool (...).
+    Args:
+        maps: (…, h, w), raw.
+
+    Returns:
+        (…) bool.
     """
     positive = np.maximum(maps, 0)
     return positive.max(axis=(-2, -1)) == positive.min(axis=(-2, -1))
 
 
 def _upsampling(small: int, large: int) -> Floats:
-    """The matrix (large, small) of linear interpolation with `align_corners=False`.
+    """Return the matrix (large, small) of linear interpolation with `align_corners=False`.
 
-    Pixel i of the large row has its centre at (i + 1/2)·small/large − 1/2 of the small row and
-    mixes its two neighbours there; beyond the outermost centres the border value goes on.
+    The centre of pixel i of the large row lies at (i + 1/2) · small / large − 1/2 in the small row.
+    The pixel mixes its two neighbours there. Beyond the outermost centres the border value is
+    repeated.
     """
     centre = np.clip((np.arange(large) + 0.5) * small / large - 0.5, 0, small - 1)
     below = np.floor(centre).astype(int)

@@ -1,4 +1,4 @@
-"""Guided backpropagation: gradients to the pixels that pass a ReLU only where they are positive."""
+"""Guided backpropagation: gradients of the pixels that pass a ReLU only where they are positive."""
 
 from typing import Any
 
@@ -13,12 +13,19 @@ from pokecam.cam.relus import is_relu, is_relu6
 
 
 def guided_grad_cam(captured: Capture, targets: Tensor) -> Tensor:
-    """Guided Grad-CAM: guided backpropagation ⊙ upsampled relu(Grad-CAM), and of its colour
-    channels the one with the largest absolute value (Simonyan et al. 2013, arXiv 1312.6034, §3.1).
+    """Guided Grad-CAM: the guided gradient G of the pixels, multiplied by upsampled Grad-CAM,
 
-    Selvaraju et al. 2016, arXiv 1610.02391, §3.2.
+        L = max over colours of |G| ⊙ upsampled relu(Grad-CAM)
 
-    Returns (N, M, S, S), of the image's size and never negative.
+    Selvaraju et al. 2016, arXiv 1610.02391, §3.2. The maximum over colours is that of Simonyan et
+    al. 2013, arXiv 1312.6034, §3.1.
+
+    Args:
+        captured: N images, of a network whose activation functions are all ReLU or ReLU6.
+        targets: (M, N, C), as in `gradient`.
+
+    Returns:
+        (N, M, S, S), in the size of the image and never negative.
     """
     coarse = F.interpolate(
         grad_cam(captured, targets).relu(), captured.x.shape[-2:], mode="bilinear"
@@ -28,25 +35,32 @@ def guided_grad_cam(captured: Capture, targets: Tensor) -> Tensor:
 
 
 def guided_backpropagation(classifier: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
-    """∂S/∂x with every ReLU passing back what is positive, where its input was, and no more.
+    """Compute ∂S/∂x, where every ReLU lets only positive gradients through, and only where its
+    input was positive.
 
-    x: (N, 3, S, S). targets: (M, N, C), as in `gradient`. ReLU and ReLU6 are seen whether they
-    are modules, functions or in-place; nothing is hooked or replaced.
+    Springenberg et al. 2014, arXiv 1412.6806, §3.4. ReLU and ReLU6 are recognised as modules, as
+    functions and in place. No hook is set and no module is replaced.
 
-    Returns (M, N, 3, S, S), signed. Springenberg et al. 2014, arXiv 1412.6806, §3.4.
+    Args:
+        classifier: the network.
+        x: (N, 3, S, S), its input.
+        targets: (M, N, C), as in `gradient`.
+
+    Returns:
+        (M, N, 3, S, S), signed.
     """
     x = x.detach().clone().requires_grad_()
-    with torch.enable_grad(), _Guided():
+    with torch.enable_grad(), _GuidedMode():
         logits = classifier(x)
-    results = []
+    gradients = []
     for target in targets:
         (g,) = torch.autograd.grad(logits, x, target, retain_graph=True)
-        results.append(g)
-    return torch.stack(results)
+        gradients.append(g)
+    return torch.stack(gradients)
 
 
 class _GuidedReLU(torch.autograd.Function):
-    """min(max(x, 0), cap); backwards only positive gradients, and where 0 < x < cap."""
+    """min(max(x, 0), cap), whose backward pass keeps positive gradients where 0 < x < cap."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cap: float) -> Tensor:
@@ -60,8 +74,8 @@ class _GuidedReLU(torch.autograd.Function):
         return grad.relu() * ((x > 0) & (x < ctx.cap)), None
 
 
-class _Guided(TorchFunctionMode):
-    """Inside, every ReLU and ReLU6 is a `_GuidedReLU`, in-place or not."""
+class _GuidedMode(TorchFunctionMode):
+    """A context in which every ReLU and ReLU6, in place or not, is a `_GuidedReLU`."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None

@@ -1,8 +1,10 @@
-"""Are maps faithful: does the network change its mind when what they point at goes?
+"""Are maps faithful: does the probability of the class fall when the pixels that they highlight are
+removed?
 
-Everything here is about one class an image, the one that was predicted, and about maps as they
-are displayed (`cam.display`): float32 (N, M, S, S) in [0, 1], M methods. A network is whatever
-gives probabilities (n, C) for input (n, 3, S, S); it runs `AT_ONCE` changed images at a time.
+Everything in this module is about one class for each image, the predicted one, and about heatmaps
+(N, M, S, S) of M methods, float32 in [0, 1], as `cam.display.display` gives them. A network is any
+function that gives probabilities (n, C) for input (n, 3, S, S). It runs on `AT_ONCE` changed images
+at a time.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,18 +20,23 @@ from torch import Tensor
 from pokecam.judging.imputation import impute, noise
 
 AT_ONCE = 16
-STEPS = 14  # parts of the image that deletion and insertion change one after another
-BLUR_PX, BLUR_SIGMA_PX = 11, 5.0  # of what insertion begins with
-PERCENTILES = (10, 20, 30, 40, 50, 60, 70, 80, 90)  # of the pixels that ROAD removes
+STEPS = 14  # deletion and insertion change the image in as many steps
+BLUR_PX, BLUR_SIGMA_PX = 11, 5.0  # of the image that insertion begins with
+PERCENTILES = (10, 20, 30, 40, 50, 60, 70, 80, 90)  # percentages of the pixels that ROAD removes
 
 Network = Callable[[Tensor], Tensor]
 Floats = NDArray[np.floating]
-Places = NDArray[np.intp]
+PixelIndices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Probability of the class as pixels go or come: (N, M, steps + 1), the first before any."""
+    """The probability of the class while pixels are removed or added.
+
+    Attributes:
+        deletion: (N, M, steps + 1), the first before any step.
+        insertion: (N, M, steps + 1), likewise.
+    """
 
     deletion: Floats
     insertion: Floats
@@ -37,11 +44,13 @@ class Curves:
 
 @dataclass(frozen=True)
 class Removal:
-    """What is left of the class without some shares of the pixels, filled in from around them:
-    (N, M, P) each.
+    """The prediction after P different percentages of the pixels have been removed and filled in.
 
-    most, least: its probability without the most relevant pixels, and without the least relevant.
-    flipped: whether another class is predicted without the most relevant.
+    Attributes:
+        most: (N, M, P), the probability of the class without the most relevant pixels.
+        least: (N, M, P), the probability of the class without the least relevant pixels.
+        flipped: (N, M, P) bool, whether another class is predicted without the most relevant
+            pixels.
     """
 
     most: Floats
@@ -50,188 +59,240 @@ class Removal:
 
     @property
     def combined(self) -> Floats:
-        """ROAD's combined score (N, M): the mean over shares of (least − most) / 2."""
+        """The combined score of ROAD, (N, M): the mean over percentages of (least − most) / 2."""
         return ((self.least - self.most) / 2).mean(axis=-1)
 
 
-def order(shown: Floats) -> Places:
-    """The pixels of every map from the most salient to the least; of equals the first in reading
-    order comes first. (…, S, S) → int (…, S²), places in the flattened image.
+def order(heatmaps: Floats) -> PixelIndices:
+    """Return the pixels of every heatmap, from the most salient one to the least salient one.
 
-    shown: in [0, 1]; compared as float32.
+    Pixels of equal value are in reading order.
+
+    Args:
+        heatmaps: (…, S, S) in [0, 1]; values are compared as float32.
+
+    Returns:
+        (…, S²) int, indices into the flattened image.
     """
-    flat = shown.reshape(*shown.shape[:-2], -1).astype(np.float32)
-    # The bits of floats from 0 up are in the order of their values. With its place behind it every
-    # key is unique, so that a sort of numbers will do: a fifteenth to three fifths of the time of a
-    # stable argsort (NumPy 2.4, AVX-512).
-    keys = (~(flat + np.float32(0)).view(np.uint32)).astype(np.uint64) << 32  # + 0: no -0.0
+    flat = heatmaps.reshape(*heatmaps.shape[:-2], -1).astype(np.float32)
+    # The bits of floats ≥ 0 are in the order of their values. The index of the pixel, in the lower
+    # half of a key, makes every key unique, so that plain sorting of numbers gives a stable order.
+    # It takes 1/15 to 3/5 of the time of a stable argsort (NumPy 2.4, AVX-512).
+    keys = (~(flat + np.float32(0)).view(np.uint32)).astype(
+        np.uint64
+    ) << 32  # + 0 turns -0.0 into 0.0
     keys |= np.arange(flat.shape[-1], dtype=np.uint64)
     keys.sort(axis=-1)
     return (keys & 0xFFFFFFFF).astype(np.intp)
 
 
 def blur(x: Tensor, size_px: int = BLUR_PX, sigma_px: float = BLUR_SIGMA_PX) -> Tensor:
-    """x (N, 3, S, S) under a Gaussian, cut to a square of `size_px`, the border repeated."""
+    """Blur images with a Gaussian.
+
+    Args:
+        x: (N, 3, S, S). Its border is repeated.
+        size_px: the side of the square window.
+        sigma_px: the standard deviation.
+
+    Returns:
+        (N, 3, S, S).
+    """
     radius = size_px // 2
     distance = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
     weights = torch.exp(-(distance**2) / (2 * sigma_px**2))
     weights = (weights / weights.sum()).repeat(x.shape[1], 1, 1, 1)  # (3, 1, 1, size_px)
     padded = F.pad(x, (radius,) * 4, mode="replicate")
-    across = F.conv2d(padded, weights, groups=x.shape[1])
-    return F.conv2d(across, weights.mT, groups=x.shape[1])
+    blurred_rows = F.conv2d(padded, weights, groups=x.shape[1])
+    return F.conv2d(blurred_rows, weights.mT, groups=x.shape[1])
 
 
 def deletion_insertion(
     network: Network,
     x: Tensor,
     target: Tensor,
-    pixels: Places,
+    pixels: PixelIndices,
     steps: int = STEPS,
     start: Callable[[Tensor], Tensor] = blur,
 ) -> Curves:
-    """Probability of the class while the most salient pixels are replaced by 0 (the mean colour),
-    and while they are revealed over another image, by default a blurred one.
+    """Compute deletion and insertion curves.
 
-    After step i the first i / steps of all pixels have changed. Petsiuk et al. 2018 (RISE),
-    arXiv 1806.07421, §4.2; there steps are of 224 pixels each.
+    For deletion, the most salient pixels of the image are replaced by 0, the mean colour. For
+    insertion, they replace those of another image. After step i the first i / steps of all pixels
+    have changed. Petsiuk et al. 2018 (RISE), arXiv 1806.07421, §4.2; their steps have 224 pixels.
 
-    x: (N, 3, S, S), network input. target: int (N,), the class. pixels: (N, M, S²), as `order`
-    gives them. start: makes of x the images (N, 3, S, S) that insertion begins with.
+    Args:
+        network: see above.
+        x: (N, 3, S, S), network input.
+        target: (N,) int, the class of each image.
+        pixels: (N, M, S²), as `order` gives them.
+        steps: the number of steps.
+        start: x → the images (N, 3, S, S) that insertion begins with.
     """
     N, M, P = pixels.shape
     ends = [P * i // steps for i in range(steps + 1)]
-    whole, begun = _flat(x), _flat(start(x))
-    nothing = torch.zeros_like(whole[0])
+    originals, starts = _pixel_rows(x), _pixel_rows(start(x))
+    zeros = torch.zeros_like(originals[0])
     curves = np.empty((2, N, M, steps + 1))
     for n in range(N):
-        probe = _Probe(network, x)
-        for image in (nothing, whole[n], begun[n]):
-            probe.add(image)
-        at = torch.from_numpy(pixels[n]).to(x.device)
-        for before, after in ((whole[n], nothing), (begun[n], whole[n])):
+        batches = _BatchedNetwork(network, x)
+        for image in (zeros, originals[n], starts[n]):
+            batches.add(image)
+        pixels_of_image = torch.from_numpy(pixels[n]).to(x.device)
+        for initial, final in ((originals[n], zeros), (starts[n], originals[n])):
             for m in range(M):
-                now = before.clone()
-                for start, end in pairwise(ends[:-1]):
-                    changed = at[m, start:end]
-                    now.index_copy_(0, changed, after.index_select(0, changed))
-                    probe.add(now)
-        empty, full, dim, *given = probe.probabilities()[:, int(target[n])]
-        curves[:, n, :, 0] = [[full], [dim]]
-        curves[:, n, :, -1] = [[empty], [full]]
-        curves[:, n, :, 1:-1] = np.reshape(given, (2, M, steps - 1))
+                image = initial.clone()
+                for first, end in pairwise(ends[:-1]):
+                    step_pixels = pixels_of_image[m, first:end]
+                    image.index_copy_(0, step_pixels, final.index_select(0, step_pixels))
+                    batches.add(image)
+        p_zeros, p_original, p_start, *p_steps = batches.probabilities()[:, int(target[n])]
+        curves[:, n, :, 0] = [[p_original], [p_start]]
+        curves[:, n, :, -1] = [[p_zeros], [p_original]]
+        curves[:, n, :, 1:-1] = np.reshape(p_steps, (2, M, steps - 1))
     return Curves(*curves)
 
 
 def area(curves: Floats) -> Floats:
-    """Area under curves (…, steps + 1) over 0 … 1, by trapezoids: (…)."""
+    """Return the area (…) under curves (…, steps + 1) over 0 … 1, by the trapezoidal rule."""
     return (curves.sum(axis=-1) - (curves[..., 0] + curves[..., -1]) / 2) / (curves.shape[-1] - 1)
 
 
 def seen_through(
-    network: Network, x: Tensor, target: Tensor, shown: Floats
+    network: Network, x: Tensor, target: Tensor, heatmaps: Floats
 ) -> tuple[Floats, Floats]:
-    """Average drop and increase in confidence, of every image: (N, M) each.
+    """Compute average drop and increase in confidence, for every image,
 
         drop = max(0, Y − O) / Y,  increase = 1 if O > Y, else 0
 
-    with Y the probability of the class and O that of the input times the map. Their means over
-    images are the paper's measures. Chattopadhay et al. 2018, arXiv 1710.11063, §4.1.
+    Y is the probability of the class, and O that of the class for the input times the heatmap. The
+    measures of the paper are the means over images. Chattopadhay et al. 2018, arXiv 1710.11063,
+    §4.1.
 
-    x, target: as in `deletion_insertion`. shown: (N, M, S, S).
+    Args:
+        network: see above.
+        x: (N, 3, S, S), network input.
+        target: (N,) int, the class of each image.
+        heatmaps: (N, M, S, S).
+
+    Returns:
+        Drops and increases, (N, M) each.
     """
-    N, M = shown.shape[:2]
-    drops, rises = np.empty((N, M)), np.empty((N, M))
-    images = _flat(x)
+    N, M = heatmaps.shape[:2]
+    drops, increases = np.empty((N, M)), np.empty((N, M))
+    images = _pixel_rows(x)
     for n in range(N):
-        probe = _Probe(network, x)
-        probe.add(images[n])
-        for mask in torch.from_numpy(shown[n]).to(x).flatten(1):  # M of (S²,)
-            probe.add(images[n] * mask[:, None])
-        whole, *masked = probe.probabilities()[:, int(target[n])]
-        drops[n] = np.maximum(0, whole - masked) / whole
-        rises[n] = np.array(masked) > whole
-    return drops, rises
+        batches = _BatchedNetwork(network, x)
+        batches.add(images[n])
+        for heatmap in torch.from_numpy(heatmaps[n]).to(x).flatten(1):  # M of (S²,)
+            batches.add(images[n] * heatmap[:, None])
+        p_original, *p_masked = batches.probabilities()[:, int(target[n])]
+        drops[n] = np.maximum(0, p_original - p_masked) / p_original
+        increases[n] = np.array(p_masked) > p_original
+    return drops, increases
 
 
 def road(
     network: Network,
     x: Tensor,
     target: Tensor,
-    pixels: Places,
+    pixels: PixelIndices,
     seeds: Sequence[int],
     percentiles: tuple[int, ...] = PERCENTILES,
 ) -> Removal:
-    """Remove and debias: the class after the most relevant pixels have been filled in from their
-    surroundings (`impute`), and after the least relevant. Rong et al. 2022, arXiv 2202.00449; the
-    combination as in pytorch-grad-cam.
+    """Remove and debias (ROAD): remove the most relevant pixels, and the least relevant ones.
 
-    x, target, pixels: as in `deletion_insertion`. seeds: N, each of the noise of one image, which
-    is the same for all its methods and percentiles. percentiles: P shares of the pixels to remove,
-    in %.
+    Removed pixels are filled in from their surroundings (`impute`). Rong et al. 2022,
+    arXiv 2202.00449; the combined score is that of pytorch-grad-cam.
+
+    Args:
+        network: see above.
+        x: (N, 3, S, S), network input.
+        target: (N,) int, the class of each image.
+        pixels: (N, M, S²), as `order` gives them.
+        seeds: N seeds of the noise. The noise of an image is the same for all its methods and
+            percentages.
+        percentiles: P percentages of the pixels to remove.
     """
     N, M, P = pixels.shape
     shape = (N, M, len(percentiles))
     removal = Removal(np.empty(shape), np.empty(shape), np.empty(shape, bool))
-    ends = [P * share // 100 for share in percentiles]
-    cases = [part for end in ends for part in (slice(end), slice(P - end, P))]
+    ends = [P * percentage // 100 for percentage in percentiles]
+    spans = [span for end in ends for span in (slice(end), slice(P - end, P))]
     for n in range(N):
-        added = noise(x[n], seeds[n])
-        at = torch.from_numpy(pixels[n]).to(x.device)
-        gone = [at[m, part] for m in range(M) for part in cases]
-        parts = []
-        for start in range(0, len(gone), AT_ONCE):
-            some = gone[start : start + AT_ONCE]
-            removed = torch.zeros(len(some), P, dtype=torch.bool, device=x.device)
-            for i, places in enumerate(some):
-                removed[i, places] = True
+        image_noise = noise(x[n], seeds[n])
+        pixels_of_image = torch.from_numpy(pixels[n]).to(x.device)
+        removals = [pixels_of_image[m, span] for m in range(M) for span in spans]
+        outputs = []
+        for start in range(0, len(removals), AT_ONCE):
+            chunk = removals[start : start + AT_ONCE]
+            is_removed = torch.zeros(len(chunk), P, dtype=torch.bool, device=x.device)
+            for i, removed_pixels in enumerate(chunk):
+                is_removed[i, removed_pixels] = True
             filled = impute(
-                x[n].expand(len(some), -1, -1, -1), removed.view(-1, *x.shape[2:]), added
+                x[n].expand(len(chunk), -1, -1, -1),
+                is_removed.view(-1, *x.shape[2:]),
+                image_noise,
             )
-            parts.append(network(filled.contiguous(memory_format=torch.channels_last)).cpu())
-        given = torch.cat(parts).double().numpy().reshape(M, len(ends), 2, -1)  # most, least; C
-        of_class = given[..., int(target[n])]
-        removal.most[n], removal.least[n] = of_class[..., 0], of_class[..., 1]
-        removal.flipped[n] = given[..., 0, :].argmax(axis=-1) != int(target[n])
+            outputs.append(network(filled.contiguous(memory_format=torch.channels_last)).cpu())
+        probabilities = torch.cat(outputs).double().numpy()
+        probabilities = probabilities.reshape(M, len(ends), 2, -1)  # most, least; C
+        class_probabilities = probabilities[..., int(target[n])]
+        removal.most[n], removal.least[n] = class_probabilities[..., 0], class_probabilities[..., 1]
+        removal.flipped[n] = probabilities[..., 0, :].argmax(axis=-1) != int(target[n])
     return removal
 
 
 def flip_share(flipped: NDArray[np.bool_], percentiles: tuple[int, ...] = PERCENTILES) -> Floats:
-    """The smallest share of the most relevant pixels without which another class is predicted,
-    (…): of `Removal.flipped` (…, P), 1 where the prediction stays at all percentiles."""
+    """Return the smallest share of most relevant pixels without which another class is predicted.
+
+    Args:
+        flipped: (…, P), as in `Removal`.
+        percentiles: the P percentages.
+
+    Returns:
+        (…); 1 where the prediction does not change at any percentage.
+    """
     shares = np.array([*percentiles, 100]) / 100
-    ever = np.concatenate([flipped, np.ones((*flipped.shape[:-1], 1), bool)], axis=-1)
-    return shares[ever.argmax(axis=-1)]
+    flips_at_end = np.concatenate([flipped, np.ones((*flipped.shape[:-1], 1), bool)], axis=-1)
+    return shares[flips_at_end.argmax(axis=-1)]
 
 
-def _flat(x: Tensor) -> Tensor:
-    """(N, C, S, S) → (N, S², C): a pixel's channels beside one another, as networks are given
-    them, so that changing some pixels touches no others."""
+def _pixel_rows(x: Tensor) -> Tensor:
+    """Return images (N, C, S, S) as (N, S², C).
+
+    The channels of a pixel are adjacent, so that changing a pixel changes one row.
+    """
     return x.flatten(2).mT.contiguous()
 
 
-class _Probe:
-    """Collects changed images like x (N, C, S, S), and runs the network on `AT_ONCE` of them."""
+class _BatchedNetwork:
+    """Collects changed images, and runs the network on `AT_ONCE` of them.
+
+    Args:
+        network: see above.
+        x: (N, C, S, S), images of the same shape, type and device.
+    """
 
     def __init__(self, network: Network, x: Tensor) -> None:
         self._network = network
-        self._waiting = x.new_empty(AT_ONCE, *x.shape[2:], x.shape[1])  # (n, S, S, C)
-        self._count = 0
-        self._given: list[Tensor] = []
+        self._batch = x.new_empty(AT_ONCE, *x.shape[2:], x.shape[1])  # (n, S, S, C)
+        self._n_waiting = 0
+        self._outputs: list[Tensor] = []
 
     def add(self, image: Tensor) -> None:
-        """image: (S², C), copied."""
-        self._waiting[self._count] = image.view(self._waiting.shape[1:])
-        self._count += 1
-        if self._count == AT_ONCE:
+        """Copy an image (S², C) into the next batch."""
+        self._batch[self._n_waiting] = image.view(self._batch.shape[1:])
+        self._n_waiting += 1
+        if self._n_waiting == AT_ONCE:
             self._run()
 
     def probabilities(self) -> Floats:
-        """Of all images so far, in their order: (n, classes)."""
-        if self._count:
+        """Return the probabilities (n, classes) of all images so far, in their order."""
+        if self._n_waiting:
             self._run()
-        return torch.cat(self._given).double().numpy()
+        return torch.cat(self._outputs).double().numpy()
 
     def _run(self) -> None:
-        batch = self._waiting[: self._count].permute(0, 3, 1, 2)  # channels_last, uncopied
-        self._given.append(self._network(batch).cpu())
-        self._count = 0
+        batch = self._batch[: self._n_waiting].permute(0, 3, 1, 2)  # channels_last, not copied
+        self._outputs.append(self._network(batch).cpu())
+        self._n_waiting = 0

@@ -24,11 +24,11 @@ class GroundTruth:
     boxes: list[NDArray[np.float64]]
 
 
-def ground_truth(packed: Packed, rows: NDArray[np.intp]) -> GroundTruth | None:
-    """Look up where the object is in some packed images.
+def find_ground_truth(packed: Packed, rows: NDArray[np.intp]) -> GroundTruth | None:
+    """Find where the object is in packed images.
 
-    A mask of the source is preferred to its boxes. Where there is only one of the two, the other
-    follows from it: boxes are filled, and a mask has its tight box.
+    Masks and boxes are those of the source. Where an image has only one of the two, the other is
+    derived from it: boxes are filled to give a mask, and a mask gives its tight box.
 
     Args:
         packed: the packed images.

@@ -1,4 +1,4 @@
-"""Filling removed pixels from their surroundings: a network sees neither them nor a hole."""
+"""Imputation: removed pixels are filled in from their surroundings, so that no hole is visible."""
 
 import math
 
@@ -6,71 +6,84 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NOISE = 0.01  # standard deviation of what is added, in units of the network's input
-COARSEST_PX = 16  # a grid of a smaller side has no coarser one
-# Steps on grids whose side is at most the key's, the smallest that fits. On large grids a step
-# costs most, and what the coarser ones have left is short-waved: few steps take it away.
+NOISE = 0.01  # standard deviation of the noise, in units of the network input
+COARSEST_PX = 16  # a grid with a smaller side has no coarser grid
+# Largest side of a grid in px → number of steps on it. On large grids a step costs most, and the
+# error that remains from the coarser grids varies over short distances, so few steps remove it.
 STEPS = {64: 20, 128: 8}
 STEPS_BEYOND = 1
-OVERSHOOT = 1.8  # at most: what is best for many steps is too much for few
+OVERSHOOT = 1.8  # upper limit: the best value for many steps is too large for few steps
 
 
 def impute(x: Tensor, removed: Tensor, noise: Tensor | float = 0.0) -> Tensor:
-    """Noisy linear imputation: every removed pixel becomes the weighted mean of its neighbours,
+    """Fill in removed pixels by noisy linear imputation.
 
-        x_i = Σ_j w_j x_j / Σ_j w_j,  w = 1/6 beside and above, 1/12 across the corners,
+    Every removed pixel becomes the weighted mean of its eight neighbours, plus noise,
 
-    those outside the image left out, plus `noise`. Rong et al. 2022, arXiv 2202.00449, §4.2.
+        x_i = Σ_j w_j x_j / Σ_j w_j,  w = 1/6 across an edge, 1/12 across a corner
 
-    The paper solves this sparse system directly, which takes up to a second an image of 224 px.
-    Here it is solved from coarse to fine: accelerated Jacobi steps (Golub and Varga 1961) on every
-    grid begin with the solution of the grid of half the side, on which a cell counts as known if
-    any of its pixels is. What remains differs from the direct solution by about
-    0.05 of the input's standard deviation on average.
+    Neighbours outside the image do not count. Rong et al. 2022, arXiv 2202.00449, §4.2.
 
-    x: (N, 3, S, S). removed: bool (N, S, S). noise: what to add to removed pixels, (N, 3, S, S).
-    Returns (N, 3, S, S); an image without a single pixel left becomes 0 and noise.
+    The paper solves this sparse system directly, which takes up to a second for an image of 224 px.
+    Here it is solved from coarse to fine. Accelerated Jacobi steps (Golub and Varga 1961) on every
+    grid begin with the solution on the grid of half the side. A cell of that grid has a value if
+    any of its pixels has one. The result differs from the direct solution by about 0.05 of the
+    standard deviation of the input on average.
+
+    Args:
+        x: (N, 3, S, S).
+        removed: (N, S, S) bool.
+        noise: what is added to removed pixels, a tensor that broadcasts to x, or a number.
+
+    Returns:
+        (N, 3, S, S). An image all of whose pixels are removed becomes 0 plus noise.
     """
-    unknown = removed[:, None].to(x.dtype)
-    return _solve(x * (1 - unknown), unknown).add_(noise * unknown)
+    holes = removed[:, None].to(x.dtype)
+    return _solve(x * (1 - holes), holes).add_(noise * holes)
 
 
 def noise(like: Tensor, seed: int) -> Tensor:
-    """What `impute` adds to an image like (3, S, S), on its device, from the seed."""
+    """Return the noise that `impute` adds to an image.
+
+    Args:
+        like: (3, S, S), the image, whose shape, type and device the noise has.
+        seed: decides the noise.
+    """
     generator = torch.Generator().manual_seed(seed)
     return NOISE * torch.randn(like.shape, generator=generator).to(like)
 
 
-# Masks are numbers and are multiplied by; whatever crosses rows or columns is a sum of slices. On a
-# CPU `torch.where` with a mask for all channels takes 15 times as long as the product, and pooling
-# and interpolation 5 to 10 times as long as the sums (torch 2.14).
-def _solve(values: Tensor, unknown: Tensor) -> Tensor:
-    """values (N, C, h, w), 0 where unknown (N, 1, h, w) is 1 → the same with the solution there."""
+# Masks are numbers that values are multiplied by, and means over neighbours are sums of slices. On
+# a CPU, `torch.where` with one mask for all channels takes 15 times as long as the product, and
+# pooling and interpolation take 5 to 10 times as long as the sums (torch 2.14).
+def _solve(values: Tensor, holes: Tensor) -> Tensor:
+    """Fill in values (N, C, h, w) where holes (N, 1, h, w) are 1; values must be 0 there."""
     h, w = values.shape[2:]
-    known = 1 - unknown
+    has_value = 1 - holes
     if min(h, w) >= COARSEST_PX:
-        count = _halved(known)
-        means = _halved(values).div_(count.clamp(min=1))
-        guess = _doubled(_solve(means, (count == 0).to(values.dtype)), h, w)
+        count = _sum_cells(has_value)
+        means = _sum_cells(values).div_(count.clamp(min=1))
+        guess = _enlarge(_solve(means, (count == 0).to(values.dtype)), h, w)
     else:
-        count = known.sum(dim=(2, 3), keepdim=True)
+        count = has_value.sum(dim=(2, 3), keepdim=True)
         guess = values.sum(dim=(2, 3), keepdim=True) / count.clamp(min=1)
     side = max(h, w)
     steps = next((n for largest, n in STEPS.items() if side <= largest), STEPS_BEYOND)
-    # The spectral radius of plain steps on an empty square decides how much each overshoots.
+    # The best overshoot follows from the spectral radius of plain Jacobi steps on an empty square.
     overshoot = min(2 / (1 + math.sin(math.pi / side)), OVERSHOOT)
-    shares = unknown / _sums(torch.ones(1, 1, h, w, dtype=values.dtype, device=values.device))
-    before = now = torch.addcmul(values, guess, unknown)
+    ones = torch.ones(1, 1, h, w, dtype=values.dtype, device=values.device)
+    factors = holes / _neighbour_sums(ones)
+    previous = current = torch.addcmul(values, guess, holes)
     for step in range(steps):
-        after = torch.addcmul(values, _sums(now), shares)
+        following = torch.addcmul(values, _neighbour_sums(current), factors)
         if step:
-            after = torch.lerp(before, after, overshoot)
-        before, now = now, after
-    return now
+            following = torch.lerp(previous, following, overshoot)
+        previous, current = current, following
+    return current
 
 
-def _halved(values: Tensor) -> Tensor:
-    """Sums over squares of 2 × 2, (…, h, w) → (…, ⌈h / 2⌉, ⌈w / 2⌉)."""
+def _sum_cells(values: Tensor) -> Tensor:
+    """Sum over cells of 2 × 2 pixels, (…, h, w) → (…, ⌈h / 2⌉, ⌈w / 2⌉)."""
     h, w = values.shape[-2:]
     if h % 2 or w % 2:
         values = F.pad(values, (0, w % 2, 0, h % 2))
@@ -78,32 +91,34 @@ def _halved(values: Tensor) -> Tensor:
     return pairs[..., ::2] + pairs[..., 1::2]
 
 
-def _doubled(values: Tensor, h: int, w: int) -> Tensor:
-    """The grid of half the side, (…, ⌈h / 2⌉, ⌈w / 2⌉), interpolated: (…, h, w). Bilinear between
-    the middles of its cells: 3/4 of the nearest and 1/4 of the next, along each axis; at the border
-    the nearest alone."""
+def _enlarge(values: Tensor, h: int, w: int) -> Tensor:
+    """Interpolate the grid of half the side, (…, ⌈h / 2⌉, ⌈w / 2⌉) → (…, h, w).
+
+    Interpolation is bilinear between the centres of cells: along each axis, a pixel is 3/4 of the
+    nearest cell and 1/4 of the next one. At the border it is the nearest cell.
+    """
     for dim in (-2, -1):
         length = values.shape[dim]
         nearest, next_ = 0.75 * values, 0.25 * values
         shape = list(values.shape)
         shape[dim] = 2 * length
-        doubled = values.new_empty(shape)
-        # What lies before the middle of a cell, and what behind: views, written without a copy.
-        before, behind = doubled.unflatten(dim, (length, 2)).unbind(dim)
+        enlarged = values.new_empty(shape)
+        # The first and the second pixel of every cell, as views, which are written without a copy.
+        firsts, seconds = enlarged.unflatten(dim, (length, 2)).unbind(dim)
         inner = length - 1
-        for side, own, border in ((before, 1, 0), (behind, 0, inner)):
+        for pixels, start, border in ((firsts, 1, 0), (seconds, 0, inner)):
             torch.add(
-                nearest.narrow(dim, own, inner),
-                next_.narrow(dim, 1 - own, inner),
-                out=side.narrow(dim, own, inner),
+                nearest.narrow(dim, start, inner),
+                next_.narrow(dim, 1 - start, inner),
+                out=pixels.narrow(dim, start, inner),
             )
-            side.select(dim, border).copy_(values.select(dim, border))
-        values = doubled
+            pixels.select(dim, border).copy_(values.select(dim, border))
+        values = enlarged
     return values[..., :h, :w]
 
 
-def _sums(values: Tensor) -> Tensor:
-    """Σ_j w_j x_j over the neighbours of every pixel, in units of 1/12."""
+def _neighbour_sums(values: Tensor) -> Tensor:
+    """Return 12 · Σ_j w_j x_j over the neighbours j of every pixel."""
     padded = F.pad(values, (1, 1, 1, 1))
     sides, middle = padded[..., :-2] + padded[..., 2:], padded[..., 1:-1]  # (…, h + 2, w)
     corners = sides[..., :-2, :] + sides[..., 2:, :]

@@ -17,7 +17,7 @@ from pokecam.judging.parallel import map_images
 from pokecam.judging.parts import difference_ranks
 from pokecam.judging.redrawing import Redrawing
 
-REMOVED = 0.05  # fraction of the pixels, Zhang et al. 2025
+REMOVED = 0.05  # fraction of the pixels that are removed, as in Zhang et al. 2025
 
 Floats = NDArray[np.floating]
 
@@ -29,13 +29,12 @@ def margin_drops(
     references: Tensor,
     heatmaps: Floats,
     seeds: Sequence[int],
-    fraction: float = REMOVED,
 ) -> tuple[Floats, Floats]:
     """Measure how far the margin between two classes falls without the most salient pixels.
 
-    This is "sufficiency of contrast" of Zhang et al. 2025 (Finer-CAM, arXiv 2501.11309). The
-    paper sets the pixels to a constant. Here they are filled in from around them (`impute`), so
-    that the network sees no hole in their place.
+    The fraction `REMOVED` of the pixels is removed. This is "sufficiency of contrast" of Zhang et
+    al. 2025 (Finer-CAM, arXiv 2501.11309). The paper sets the pixels to a constant. Here they are
+    filled in from their surroundings (`impute`), so that no hole is visible in their place.
 
     Args:
         logits: network input (n, 3, S, S) → (n, C).
@@ -43,15 +42,14 @@ def margin_drops(
         classes: (N,) int, the class of each image.
         references: (N,) int, the class that it is compared with.
         heatmaps: (N, M, S, S), evidence for the class against the reference.
-        seeds: N, of the noise in the filling.
-        fraction: of the pixels that are removed.
+        seeds: N, of the noise in the imputation.
 
     Returns:
         The margins S_class − S_reference, (N,), and their drops, (N, M).
     """
     N, M, S = heatmaps.shape[:3]
     removed = np.zeros((N, M, S * S), bool)
-    most_salient = order(heatmaps)[..., : round(fraction * S * S)]
+    most_salient = order(heatmaps)[..., : round(REMOVED * S * S)]
     np.put_along_axis(removed, most_salient, True, axis=-1)
     margins, drops = np.empty(N), np.empty((N, M))
     for n in range(N):
@@ -71,7 +69,7 @@ def compare_lookalikes(
     Args:
         case: M methods.
         indices: (n,) int, the images of the case that are measured.
-        seed: of the noise in the filling.
+        seed: of the noise in the imputation.
         redrawing: of a drawn source.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The table of measures: every number that says how good a map is."""
+"""The table of measures: the numbers that say how good a map is."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,13 +16,13 @@ GROUPS = (
 
 @dataclass(frozen=True)
 class Measure:
-    """What one column of the scores means.
+    """The meaning of one column of the scores.
 
     Attributes:
         title: the name in the papers.
         group: one of `GROUPS`, or `ALWAYS`.
         better: 1 if more is better, −1 if less.
-        meaning: half a sentence for the report.
+        meaning: what the number is, in a phrase for the report.
     """
 
     title: str
@@ -33,70 +33,84 @@ class Measure:
 
 MEASURES = {
     "deletion": Measure(
-        "Deletion", "faithfulness", -1, "probability left while the most salient pixels go"
+        "Deletion",
+        "faithfulness",
+        -1,
+        "mean probability of the class while the most salient pixels are removed",
     ),
     "insertion": Measure(
         "Insertion",
         "faithfulness",
         1,
-        "probability while the most salient pixels come back over a blurred image",
+        "mean probability of the class while the most salient pixels are added to a blurred image",
     ),
     "road": Measure(
         "ROAD",
         "faithfulness",
         1,
-        "how much more probable the class stays without the least relevant pixels than without "
-        "the most relevant ones, halved",
+        "half the difference between the probability of the class without the least relevant "
+        "pixels and without the most relevant pixels",
     ),
     "flip": Measure(
         "Flip",
         "faithfulness",
         -1,
-        "share of the most relevant pixels that has to go before another class is predicted",
+        "share of the most relevant pixels to remove before another class is predicted",
     ),
     "drop": Measure(
-        "Average drop", "faithfulness", -1, "share of the probability lost where the map is dark"
+        "Average drop",
+        "faithfulness",
+        -1,
+        "share of the probability that is lost when the image is multiplied by the map",
     ),
     "increase": Measure(
         "Increase",
         "faithfulness",
         1,
-        "share of images that become more probable where the map is dark",
+        "share of images whose class becomes more probable when they are multiplied by the map",
     ),
     "pointing": Measure(
-        "Pointing game", "localization", 1, "share of maps whose highest point is on the object"
+        "Pointing game", "localization", 1, "share of maps whose highest pixel is on the object"
     ),
     "energy": Measure("Energy inside", "localization", 1, "share of the map that is on the object"),
     "box_15": Measure(
-        "Box at 15 %", "localization", 1, "overlap (IoU) of the box around the map and the true one"
+        "Box at 15 %",
+        "localization",
+        1,
+        "overlap (IoU) of the true box with the box of the map at 15 % of its maximum",
     ),
-    "box_20": Measure("Box at 20 %", "localization", 1, "the same at a higher threshold"),
+    "box_20": Measure(
+        "Box at 20 %",
+        "localization",
+        1,
+        "overlap (IoU) of the true box with the box of the map at 20 % of its maximum",
+    ),
     "constant": Measure(
-        "Constant maps",
+        "Empty maps",
         ALWAYS,
         -1,
-        "share of maps that point nowhere; pixels of equal value go in reading order",
+        "share of empty maps; pixels of equal value are taken in reading order",
     ),
     "parts": Measure(
         "Part ranks",
         "parts",
         1,
-        "rank correlation of what parts are worth in the map and to the network",
+        "rank correlation of the sum of the map over each part with the importance of the part",
     ),
 }
-# Measures of all images together; there is no such number for one image.
+# Measures of all images together, which a single image does not have.
 OF_ALL = {
     "max_box_acc_v2": Measure(
-        "MaxBoxAccV2", "localization", 1, "share of right boxes at the best threshold"
+        "MaxBoxAccV2", "localization", 1, "share of correct boxes at the best threshold"
     ),
     "px_ap": Measure(
-        "PxAP", "localization", 1, "how well the map tells pixels of the object from others"
+        "PxAP", "localization", 1, "how well the map separates the object from the background"
     ),
 }
 
 
 class JudgeSettings(Settings):
-    """Which groups of measures are taken, and of how many images those that take time."""
+    """Which groups of measures are taken, and on how many images those that take time."""
 
     judge_measures: Annotated[list[Annotated[str, one_of(GROUPS)]], Field(min_length=1)]
     judge_images: Annotated[int, Field(ge=1)]

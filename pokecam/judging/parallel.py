@@ -28,9 +28,9 @@ def map_images(
 
     Args:
         case: its packed images and its device are used.
-        rows: (n,) int, rows of the packed images; a row may be there more than once.
+        rows: (n,) int, rows of the packed images; a row may appear more than once.
         work: (i, network input (1, 3, S, S) of the image in rows[i]) → result. It runs in several
-            threads, so it must not change anything outside.
+            threads, so it must not change shared data.
         label: the name of the work, for the progress.
         unit: what is counted, for the progress.
     """

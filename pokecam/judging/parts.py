@@ -96,8 +96,8 @@ def part_ranks(
     image = _drawn_image(case, redrawing, index)
     if not image.regions:
         return np.full(len(heatmaps), np.nan), []
-    left_out = [frozenset[str](), *(frozenset({name}) for name in image.regions)]
-    pixels = redrawing.images(image.label, image.seed, left_out)
+    omitted_parts = [frozenset[str](), *(frozenset({name}) for name in image.regions)]
+    pixels = redrawing.images(image.label, image.seed, omitted_parts)
     logits = predict(case.network, pixels, np.arange(len(pixels))).double().numpy()
     class_logits = logits[:, case.predicted[index]]
     drops = class_logits[0] - class_logits[1:]

@@ -1,4 +1,4 @@
-"""How good predictions are, in numbers: pure functions of probabilities and true classes."""
+"""Measures of predictions: pure functions of probabilities and labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,17 @@ Groups = Sequence[Sequence[str]]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that is known of one part's predictions; each table is what its function below gives."""
+    """The evaluation of N predictions.
+
+    Attributes:
+        predictions: as `predictions` gives it.
+        per_class: as `per_class` gives it.
+        confusion: as `confusion` gives it.
+        lookalikes: as `inside_groups` gives it.
+        calibration: as `calibrate` gives it.
+        metrics: accuracy, macro_f1, log_loss, ece (expected calibration error), n_test, and, if
+            there are look-alikes, lookalike_accuracy.
+    """
 
     predictions: pd.DataFrame
     per_class: pd.DataFrame
@@ -33,11 +43,12 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate N images of C classes.
 
-    files: N names.
-    labels: (N,) int, the index of the true class.
-    probabilities: (N, C) float, rows add up to 1. The class with the highest is the predicted one.
-    classes: C names in the order of the indices.
-    lookalikes: groups of classes that are easily confused.
+    Args:
+        files: N names.
+        labels: (N,) int, class indices.
+        probabilities: (N, C); each row sums to 1. The most probable class is predicted.
+        classes: C names in the order of the indices.
+        lookalikes: groups of look-alikes, by name.
     """
     predicted = probabilities.argmax(axis=1)
     calibration = calibrate(labels, probabilities)
@@ -49,9 +60,10 @@ def evaluate(
         "ece": expected_calibration_error(calibration),
         "n_test": len(labels),
     }
-    alike = np.isin(labels, _indices([name for group in lookalikes for name in group], classes))
-    if alike.any():
-        metrics["lookalike_accuracy"] = float((predicted == labels)[alike].mean())
+    names = [name for group in lookalikes for name in group]
+    has_lookalike = np.isin(labels, _indices(names, classes))
+    if has_lookalike.any():
+        metrics["lookalike_accuracy"] = float((predicted == labels)[has_lookalike].mean())
     return Evaluation(
         predictions(files, labels, probabilities, classes),
         report,
@@ -65,8 +77,12 @@ def evaluate(
 def predictions(
     files: Sequence[str], labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
 ) -> pd.DataFrame:
-    """One row an image: file, label, predicted, probability of the predicted class, and
-    `p:<Class>` for every class."""
+    """Tabulate the predictions.
+
+    Returns:
+        file, label, predicted, probability (of the predicted class), and `p:<Class>` for every
+        class, one row for each image.
+    """
     names = np.asarray(classes, dtype=object)
     table = pd.DataFrame(
         {
@@ -81,8 +97,12 @@ def predictions(
 
 
 def per_class(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """label, precision, recall, f1, support of every class. The precision of a class that is
-    never predicted, and the recall of one without images, are 0."""
+    """Compute precision, recall and F1 of every class.
+
+    Returns:
+        label, precision, recall, f1, support, one row for each class. The precision of a class
+        that is never predicted is 0, and so is the recall of a class without images.
+    """
     columns = precision_recall_fscore_support(
         labels, predicted, labels=range(len(classes)), zero_division=0
     )
@@ -91,7 +111,11 @@ def per_class(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str])
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """label, predicted, count: all C² pairs, in class order."""
+    """Count the images of each label and predicted class.
+
+    Returns:
+        label, predicted, count, one row for each of the C² pairs, in the order of the classes.
+    """
     counts = confusion_matrix(labels, predicted, labels=range(len(classes)))
     pairs = pd.MultiIndex.from_product([classes, classes], names=["label", "predicted"])
     return pd.DataFrame({"count": counts.ravel()}, index=pairs).reset_index()
@@ -100,20 +124,25 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str])
 def inside_groups(
     labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str], groups: Groups
 ) -> pd.DataFrame:
-    """One row per group of look-alikes: its names, n images of its classes, accuracy on them,
-    and confused_within, how many of the errors name another class of the group."""
+    """Evaluate the predictions within groups of look-alikes.
+
+    Returns:
+        group, n, accuracy, confused_within, one row for each group: its names, the number of images
+        of its classes, the accuracy on them, and how many of them are misclassified as another
+        class of the group.
+    """
     rows = []
     for group in groups:
         members = _indices(group, classes)
-        of_group = np.isin(labels, members)
-        wrong = of_group & (predicted != labels)
-        n = int(of_group.sum())
+        is_member = np.isin(labels, members)
+        is_wrong = is_member & (predicted != labels)
+        n = int(is_member.sum())
         rows.append(
             {
                 "group": " / ".join(group),
                 "n": n,
-                "accuracy": 1 - wrong.sum() / n if n else np.nan,
-                "confused_within": int((wrong & np.isin(predicted, members)).sum()),
+                "accuracy": 1 - is_wrong.sum() / n if n else np.nan,
+                "confused_within": int((is_wrong & np.isin(predicted, members)).sum()),
             }
         )
     return pd.DataFrame(rows, columns=["group", "n", "accuracy", "confused_within"])
@@ -122,26 +151,36 @@ def inside_groups(
 def calibrate(
     labels: np.ndarray, probabilities: np.ndarray, bins: int = CALIBRATION_BINS
 ) -> pd.DataFrame:
-    """How often predictions of each confidence are right.
+    """Compute how often predictions of each confidence are correct.
 
-    Confidence is the highest probability. Equal-width bins (low, high] over 0 … 1; n images in
-    each, their mean confidence, their accuracy (both NaN in an empty bin).
+    Confidence is the highest probability of an image.
+
+    Args:
+        labels: (N,) int, class indices.
+        probabilities: (N, C).
+        bins: the number of bins (low, high] of equal width over 0 … 1.
+
+    Returns:
+        low, high, n, confidence, accuracy, one row for each bin: its ends, its number of images,
+        their mean confidence, and their accuracy. The last two are NaN in an empty bin.
     """
     confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
+    is_correct = probabilities.argmax(axis=1) == labels
     edges = np.linspace(0, 1, bins + 1)
-    bin_of = np.searchsorted(edges[1:-1], confidence, side="left")
-    table = pd.DataFrame({"bin": bin_of, "confidence": confidence, "accuracy": correct})
+    bin_indices = np.searchsorted(edges[1:-1], confidence, side="left")
+    table = pd.DataFrame({"bin": bin_indices, "confidence": confidence, "accuracy": is_correct})
     grouped = table.groupby("bin")
-    filled = grouped.mean().reindex(range(bins))
+    means = grouped.mean().reindex(range(bins))
     n = grouped.size().reindex(range(bins), fill_value=0)
     ends = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "n": n})
-    return pd.concat([ends, filled], axis=1)
+    return pd.concat([ends, means], axis=1)
 
 
 def expected_calibration_error(calibration: pd.DataFrame) -> float:
-    """Σ n_b / N · |accuracy_b − confidence_b| over the bins b of `calibrate` (Guo et al. 2017,
-    arXiv 1706.04599)."""
+    """Compute Σ_b n_b / N · |accuracy_b − confidence_b| over the bins b of `calibrate`.
+
+    Guo et al. 2017, arXiv 1706.04599.
+    """
     gap = (calibration.accuracy - calibration.confidence).abs()
     return float((gap * calibration.n).sum() / calibration.n.sum())
 

@@ -30,18 +30,23 @@ class Redrawing:
         """Return the parts of a species; part i has the number i + 1 in masks."""
         return [part.name for part in self.catalogue[label].parts]
 
-    def images(self, label: str, seed: int, left_out: Sequence[frozenset[str]]) -> np.ndarray:
-        """Render the image of a species with a seed, once without each of n sets of parts.
+    def images(self, label: str, seed: int, omitted_parts: Sequence[frozenset[str]]) -> np.ndarray:
+        """Render the image of a species again, without some of its parts.
+
+        Args:
+            label: the species.
+            seed: of its scene.
+            omitted_parts: n sets of parts, one for each image to render.
 
         Returns:
             (n, S, S, 3) uint8.
         """
         drawn_scene = scene.sample(self.catalogue[label], seed, self.settings)
-        return np.stack([self._packed(drawn_scene, parts) for parts in left_out])
+        return np.stack([self._render(drawn_scene, parts) for parts in omitted_parts])
 
-    def _packed(self, drawn_scene: scene.Scene, left_out: frozenset[str]) -> np.ndarray:
+    def _render(self, drawn_scene: scene.Scene, omitted_parts: frozenset[str]) -> np.ndarray:
         """Render an image, and read its JPEG as `select` does."""
-        pixels = render.image(drawn_scene, self.settings.image_px, left_out)
+        pixels = render.image(drawn_scene, self.settings.image_px, omitted_parts)
         image = Image.open(BytesIO(render.finish(pixels, drawn_scene)))
         width, height = image.size
         image.draft(image.mode, draft_size(image.size, self.size_px))
@@ -50,10 +55,14 @@ class Redrawing:
     def differences(self, label: str, other: str, seed: int) -> dict[str, float]:
         """Return how far each part of a species differs from the same part of another.
 
-        Both are drawn in this very scene, but at rest and with no other part. The other species
-        shows its own part in that place, or nothing where it has none. At rest, because random
-        poses and tints are drawn part after part, and the two species may have different numbers
-        of parts.
+        Both are drawn in the same scene, at rest, with only this part. The other species shows its
+        part of the same name, or nothing if it has none. They are at rest because random poses and
+        tints are sampled part after part, and the species may have different numbers of parts.
+
+        Args:
+            label: the species.
+            other: the species that it is compared with.
+            seed: of the scene.
 
         Returns:
             Part → the mean over pixels of the absolute change of colour, 0 to 255.
@@ -61,12 +70,12 @@ class Redrawing:
         at_rest = self.settings.model_copy(update={"swing": 0.0, "growth": 0.0, "part_colour": 0.0})
         scenes = [scene.sample(self.catalogue[name], seed, at_rest) for name in (label, other)]
 
-        def draw_alone(drawn_scene: scene.Scene, name: str) -> np.ndarray:
-            left_out = frozenset(part.name for part in drawn_scene.parts) - {name}
-            return render.image(drawn_scene, DIFFERENCE_PX, left_out).astype(int)
+        def draw_part(drawn_scene: scene.Scene, name: str) -> np.ndarray:
+            omitted_parts = frozenset(part.name for part in drawn_scene.parts) - {name}
+            return render.image(drawn_scene, DIFFERENCE_PX, omitted_parts).astype(int)
 
         differences = {}
         for name in self.parts(label):
-            own_part, other_part = (draw_alone(drawn_scene, name) for drawn_scene in scenes)
-            differences[name] = float(abs(own_part - other_part).mean())
+            pixels, other_pixels = (draw_part(drawn_scene, name) for drawn_scene in scenes)
+            differences[name] = float(abs(pixels - other_pixels).mean())
         return differences

@@ -1,11 +1,12 @@
-"""Do maps depend on what the network has learnt? Its weights are made fresh, from the head down.
+"""Do maps depend on what the network has learnt?
 
-The cascading parameter randomisation of Adebayo et al. 2018 (arXiv 1810.03292). A map that
-explains the network changes with its weights; one that does not is an image of the image::
+The weights of the network are re-initialised, from the head down. This is the cascading parameter
+randomisation of Adebayo et al. 2018 (arXiv 1810.03292). The map of a method that explains the
+network changes with the weights. The map of a method that does not depend on them stays::
 
-    for block, network in randomised(classifier, seed=1):
-        shown = display(maps(capture(network, x), "grad_cam"), size_px)
-        rank_correlation(original, shown), ssim(original, shown)
+    for block, network in randomised_networks(classifier, seed=1):
+        heatmaps = display(compute_maps(capture(network, x), "grad_cam").numpy(), size_px)
+        rank_correlation(original, heatmaps), ssim(original, heatmaps)
 """
 
 import copy
@@ -35,116 +36,129 @@ from pokecam.networks.classifier import Classifier, in_batches
 HEAD = "head"
 SHUFFLED = "shuffled labels"
 COLUMNS = ["method", "block", "rank_correlation", "ssim", "n", "constant", "unchanged"]
-IMAGES = 20  # at most; the network is made anew for all of them
+IMAGES = 20  # the largest number of images
 SLOW_IMAGES = 4  # … for methods that run every network once for each of its channels
-SIZE_PX = 112  # side at which maps are compared
+SIZE_PX = 112  # side at which heatmaps are compared
 
-# Of SSIM: Wang et al. 2004, §III-C.
+# The window and the constants of SSIM, Wang et al. 2004, §III-C.
 WINDOW_SIGMA_PX = 1.5
 WINDOW_RADIUS_PX = 5  # 11 × 11
 K1, K2 = 0.01, 0.03
 
-# With the shipped weights, made fresh as a whole, methods that read the network stood between 0.2
-# and 0.5 (maps of few cells, of objects in the middle, are never quite unlike), others at 1.
+# A method with a mean correlation above this does not depend on the network. After all shipped
+# weights were re-initialised, methods that read the network had 0.2 to 0.5 (coarse maps of objects
+# in the middle are always a little alike), and methods that do not read it had 1.
 UNCHANGED = 0.9
 
 Floats = NDArray[np.floating]
-Modules = list[tuple[str, nn.Module]]
+NamedModules = list[tuple[str, nn.Module]]
 
 
-def randomised(
+def randomised_networks(
     classifier: Classifier, seed: int, *, steps: int = 5
 ) -> Iterator[tuple[str, Classifier]]:
-    """Yield (block, a copy of the classifier with fresh weights from its head down to that block),
-    step by step: `head` first, the whole network last.
+    """Re-initialise a network step by step, from its head down.
 
-    Blocks are the body's children by torchvision's names, in the order of definition, which is
-    that of running; where the steps need more of them, a plain `Sequential` is taken apart, level
-    by level. A block reaches as far as to the next, and begins with a module that holds a matrix
-    or a kernel: normalisation belongs to the convolution before it, tokens and positions that a
-    transformer holds itself to its first block. Of one network with few blocks there are fewer
-    steps; with many, a step takes equally many blocks, those next to the image one more where
-    they do not divide.
+    Blocks are the children of the body by torchvision's names, in the order of definition, which is
+    the order in which they run. Where there are fewer blocks than steps, each plain `Sequential` is
+    replaced by its children, level by level. A block starts with a module that holds a matrix or a
+    kernel, and reaches to the next such module. So normalisation belongs to the convolution before
+    it, and the tokens and positions that a transformer holds itself belong to its first block. A
+    network with few blocks has fewer steps. In a network with many, each step takes the same number
+    of blocks; if they do not divide evenly, the steps next to the image take one more.
 
-    Fresh weights are those of a module's own `reset_parameters`, which sets the running statistics
-    of BatchNorm to mean 0 and variance 1. Parameters of modules without it (layer scales, class
-    tokens, positions, tables of biases, attention's input projection) are drawn from a normal
-    distribution about 0 with the tensor's own root mean square, so that they stay as large as they
-    were, and zeros stay zeros. Chance follows from `seed` and the module's name alone: a module's
-    fresh weights are the same at every step, with any number of steps, on every device.
+    Re-initialised weights come from the `reset_parameters` of the module, which also sets the
+    running statistics of BatchNorm to mean 0 and variance 1. Other parameters (layer scales, class
+    tokens, positions, tables of biases, the input projection of attention) are drawn from a normal
+    distribution with mean 0 and the root mean square of the tensor. So they stay as large as they
+    were, and zeros stay zero. The random weights of a module depend on `seed` and the name of the
+    module alone. They are the same at every step, with any number of steps, and on every device.
 
-    seed: any integer.
-    steps: at least 2, the head alone and everything.
+    Every re-initialised layer makes activations smaller, and BatchNorm with statistics of 0 and 1
+    does not compensate for that in evaluation mode. They shrink to 1e-7 in mobilenet_v3_small and
+    to 1e-11 in efficientnet_b0. float32 can hold such values and float16 cannot, so capture the
+    copies in float32. If a map is constant nevertheless, `rank_correlation` is NaN.
 
-    The copies are on the classifier's device, in its modes, independent of it and of one another;
-    neither it nor any state of torch's random numbers changes. Body and head are those given, so a
-    map of another layer is had by cutting each copy (`layers.at`).
+    Args:
+        classifier: the network. Neither it nor the state of torch's random numbers changes.
+        seed: any integer.
+        steps: at least 2, the head alone and the whole network.
 
-    Every fresh layer makes activations smaller, and in evaluation mode BatchNorm with statistics of
-    0 and 1 does not make up for it: they end at 1e-7 in mobilenet_v3_small, 1e-11 in
-    efficientnet_b0. float32 holds them, float16 does not: capture the copies in float32. A map that
-    is constant nevertheless says nothing, and `rank_correlation` gives NaN.
+    Yields:
+        Block, and a copy of the classifier that is re-initialised from its head down to that block.
+        The first block is the head, the last copy is re-initialised as a whole. Copies are on the
+        device of the classifier, in its modes, and independent of it and of each other. They have
+        its body and head; cut them with `layers.at` for the maps of another layer.
     """
     device = next(classifier.parameters()).device
     network = _copy(classifier, torch.device("cpu"))
     head = list(network.head.named_modules(prefix=HEAD))
-    for block, modules in [(HEAD, head), *reversed(_parts(network.body, steps - 1))]:
-        _refresh(modules, seed)
+    for block, modules in [(HEAD, head), *reversed(_group_modules(network.body, steps - 1))]:
+        _reinitialise(modules, seed)
         yield block, _copy(network, device)
 
 
 def rank_correlation(a: Floats, b: Floats) -> NDArray[np.float64]:
-    """Spearman's rank correlation over the pixels of each pair of maps, equal pixels sharing the
-    mean of their ranks.
+    """Compute Spearman's rank correlation over the pixels of each pair of maps.
 
-    a, b: (…, h, w). Returns (…): 1 for the same order of pixels, −1 for the opposite, NaN where
-    either map is constant or holds NaN.
+    Pixels of equal value share the mean of their ranks.
+
+    Args:
+        a: (…, h, w).
+        b: (…, h, w).
+
+    Returns:
+        (…): 1 for the same order of pixels, −1 for the opposite order, NaN where either map is
+        constant or contains NaN.
     """
     x, y = _centred_ranks(a), _centred_ranks(b)
-    spread = np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
-    return np.divide(
-        (x * y).sum(axis=-1), spread, out=np.full_like(spread, np.nan), where=spread > 0
-    )
+    norms = np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
+    return np.divide((x * y).sum(axis=-1), norms, out=np.full_like(norms, np.nan), where=norms > 0)
 
 
-def ssim(a: Floats, b: Floats, data_range: float = 1.0) -> NDArray[np.float64]:
-    """Structural similarity of each pair of maps: the mean over pixels of
+def ssim(a: Floats, b: Floats) -> NDArray[np.float64]:
+    """Compute the structural similarity of each pair of heatmaps: the mean over pixels of
 
         (2 μ_a μ_b + C1) (2 σ_ab + C2) / ((μ_a² + μ_b² + C1) (σ_a² + σ_b² + C2)),
 
-    C1 = (K1 L)² and C2 = (K2 L)², with means, variances and covariance under a Gaussian window of
-    11 × 11 px, σ 1.5 px (Wang et al. 2004, IEEE TIP 13, eq. 13–17). Only windows that lie within
-    the map count, so its border of 5 px is left out; a map with a side of less than 11 px counts
-    whole, mirrored at its border.
+    with C1 = K1² and C2 = K2² for values in [0, 1]. Means, variances and covariance are those under
+    a Gaussian window of 11 × 11 px with σ = 1.5 px (Wang et al. 2004, IEEE TIP 13, eq. 13–17). Only
+    windows inside the map count, so that its border of 5 px is left out. A map with a side of less
+    than 11 px counts as a whole, mirrored at its border.
 
-    a, b: (…, S, S). data_range: L, the largest value less the smallest that a map could have.
-    Returns (…), at most 1, which only equal maps reach.
+    Args:
+        a: (…, S, S) in [0, 1].
+        b: (…, S, S) in [0, 1].
+
+    Returns:
+        (…), 1 for equal maps and less for all others.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    mean_a, mean_b = _windowed(a), _windowed(b)
-    both = _windowed(a * b) - mean_a * mean_b
-    variances = _windowed(a * a) - mean_a**2 + _windowed(b * b) - mean_b**2
-    c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
-    similar = (2 * mean_a * mean_b + c1) * (2 * both + c2)
-    similar /= (mean_a**2 + mean_b**2 + c1) * (variances + c2)
-    return similar.mean(axis=(-2, -1))
+    mean_a, mean_b = _window_means(a), _window_means(b)
+    covariance = _window_means(a * b) - mean_a * mean_b
+    variances = _window_means(a * a) - mean_a**2 + _window_means(b * b) - mean_b**2
+    c1, c2 = K1**2, K2**2
+    similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    similarity /= (mean_a**2 + mean_b**2 + c1) * (variances + c2)
+    return similarity.mean(axis=(-2, -1))
 
 
-def unchanged(correlations: Floats) -> bool:
-    """Tell whether a method does not depend on the network.
+def ignores_network(correlations: Floats) -> bool:
+    """Return whether the maps of a method do not depend on the network.
 
-    correlations: rank correlations of its maps of the trained network with those of the network
-        made fresh as a whole; NaN, a map that says nothing, is left out. Without any that is a
-        number, the answer is no.
+    That is the case if the mean of the absolute correlations is above `UNCHANGED`. Absolute values
+    are taken because a map with all signs reversed still shows the same image.
 
-    True if they are more than `UNCHANGED` in the mean of their absolute values: a map turned over,
-    bright for dark, still shows the same image.
+    Args:
+        correlations: rank correlations between the maps of the trained network and those after all
+            weights are re-initialised. NaN (an empty map) is left out; without any number the
+            result is False.
     """
-    known = np.abs(correlations)[~np.isnan(correlations)]
-    return known.size > 0 and bool(known.mean() > UNCHANGED)
+    magnitudes = np.abs(correlations)[~np.isnan(correlations)]
+    return magnitudes.size > 0 and bool(magnitudes.mean() > UNCHANGED)
 
 
-def after_randomisation(case: Case, indices: Indices, seed: int) -> pd.DataFrame:
+def compare_randomised(case: Case, indices: Indices, seed: int) -> pd.DataFrame:
     """Compare the maps of a network with those after re-initialisation, block by block.
 
     Args:
@@ -154,15 +168,15 @@ def after_randomisation(case: Case, indices: Indices, seed: int) -> pd.DataFrame
 
     Returns:
         method, block, rank_correlation, ssim, n, constant, unchanged: means over images, a row
-        for every method and every block down to which weights are re-initialised (`randomised`).
-        n is how many images have a rank correlation; constant is how many have none, because one
-        of the two networks gives an empty map. unchanged says whether a method passes for one
-        that does not depend on the network at all. It is decided at the last block, the whole
-        network, and is the same in every row of a method.
+        for every method and every block down to which weights are re-initialised
+        (`randomised_networks`). n is the number of images with a rank correlation. constant is the
+        number of images without, because one of the two maps is empty. unchanged says whether
+        the method ignores the network (`ignores_network`). It is decided at the last block, where
+        the whole network is re-initialised, and is the same in every row of a method.
     """
     steps = []
     with counting("re-initialised networks", None, "steps") as count:
-        for block, network in randomised(case.classifier, seed):
+        for block, network in randomised_networks(case.classifier, seed):
             steps.append(_compare(case, indices, network).assign(block=block))
             count(1)
     last = steps[-1].set_index("method").unchanged
@@ -170,10 +184,18 @@ def after_randomisation(case: Case, indices: Indices, seed: int) -> pd.DataFrame
     return table.assign(unchanged=table.method.map(last))[COLUMNS]
 
 
-def after_shuffled_labels(case: Case, indices: Indices, shuffled: Classifier) -> pd.DataFrame:
-    """Compare maps as `after_randomisation` does, with those of a network that was trained on
-    shuffled labels (`shuffled_labels.train`); the block is `SHUFFLED`."""
-    return _compare(case, indices, shuffled).assign(block=SHUFFLED)[COLUMNS]
+def compare_shuffled_labels(case: Case, indices: Indices, network: Classifier) -> pd.DataFrame:
+    """Compare the maps of a network with those of one that was trained on shuffled labels.
+
+    Args:
+        case: what is judged.
+        indices: (n,) int, images of the case. Slow methods take up to `SLOW_IMAGES` of them.
+        network: the network of `shuffled_labels.train`.
+
+    Returns:
+        A table like that of `compare_randomised`, a row for every method; the block is `SHUFFLED`.
+    """
+    return _compare(case, indices, network).assign(block=SHUFFLED)[COLUMNS]
 
 
 def _compare(case: Case, indices: Indices, other: Classifier) -> pd.DataFrame:
@@ -181,18 +203,18 @@ def _compare(case: Case, indices: Indices, other: Classifier) -> pd.DataFrame:
     methods = [name for name in case.methods if name in case.maps]
     slow = [name for name in methods if METHODS[name].slow]
     fast = [name for name in methods if not METHODS[name].slow]
-    few = indices[:: max(1, math.ceil(len(indices) / SLOW_IMAGES))]
-    other_maps = _maps(case, indices, other, fast) | _maps(case, few, other, slow)
+    slow_indices = indices[:: max(1, math.ceil(len(indices) / SLOW_IMAGES))]
+    other_maps = _maps(case, indices, other, fast) | _maps(case, slow_indices, other, slow)
     rows = []
     for name in methods:
-        selected = few if name in slow else indices
-        before = display(case.maps[name].of(selected, case.predicted[selected]), SIZE_PX)
-        after = display(other_maps[name], SIZE_PX)
-        correlations = rank_correlation(before, after)
+        selected = slow_indices if name in slow else indices
+        heatmaps = display(case.maps[name].of(selected, case.predicted[selected]), SIZE_PX)
+        other_heatmaps = display(other_maps[name], SIZE_PX)
+        correlations = rank_correlation(heatmaps, other_heatmaps)
         n = int((~np.isnan(correlations)).sum())
         mean = np.nanmean(correlations) if n else np.nan
-        similarity = ssim(before, after).mean()
-        rows.append((name, mean, similarity, n, len(selected) - n, unchanged(correlations)))
+        similarity = ssim(heatmaps, other_heatmaps).mean()
+        rows.append((name, mean, similarity, n, len(selected) - n, ignores_network(correlations)))
     columns = ["method", "rank_correlation", "ssim", "n", "constant", "unchanged"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -219,16 +241,19 @@ def _maps(case: Case, indices: Indices, other: Classifier, methods: list[str]) -
 
 
 def _copy(classifier: Classifier, device: torch.device) -> Classifier:
-    with torch.inference_mode(False):  # else a copy could not be differentiated later
+    with torch.inference_mode(False):  # otherwise gradients of the copy could not be computed
         return copy.deepcopy(classifier).to(device)
 
 
-def _parts(body: nn.Module, count: int) -> list[tuple[str, Modules]]:
-    """The modules of the body, by name and in order, in `count` parts of about equally many
-    blocks, each with the name of its first block; fewer parts if there are fewer blocks."""
-    blocks = _blocks(body, count)
-    firsts = [str(part[0]) for part in np.array_split(blocks, min(count, len(blocks)))]
-    modules = list(body.named_modules())  # a container comes before what is in it
+def _group_modules(body: nn.Module, n_groups: int) -> list[tuple[str, NamedModules]]:
+    """Return the modules of the body in groups of about equally many blocks, in order.
+
+    Each group has the name of its first block. There are fewer groups if there are fewer blocks.
+    """
+    blocks = _blocks(body, n_groups)
+    groups = np.array_split(blocks, min(n_groups, len(blocks)))
+    firsts = [str(group[0]) for group in groups]
+    modules = list(body.named_modules())  # a container comes before its children
     names = [name for name, _ in modules]
     bounds = [0, *(names.index(first) for first in firsts[1:]), len(modules)]
     spans = (modules[start:end] for start, end in pairwise(bounds))
@@ -236,29 +261,30 @@ def _parts(body: nn.Module, count: int) -> list[tuple[str, Modules]]:
 
 
 def _blocks(body: nn.Module, at_least: int) -> list[str]:
-    """Names of the modules that blocks begin with."""
+    """Return the names of the modules that blocks start with."""
     level = list(body.named_children())
     while True:
         blocks = [name for name, module in level if any(w.ndim > 1 for w in module.parameters())]
-        finer = [inner for name, module in level for inner in _taken_apart(name, module)]
+        finer = [child for name, module in level for child in _unpack_sequential(name, module)]
         if len(blocks) >= at_least or finer == level:
             return blocks
         level = finer
 
 
-def _taken_apart(name: str, module: nn.Module) -> Modules:
-    """What a plain `Sequential` is made of; its subclasses, torchvision's blocks, stay whole."""
+def _unpack_sequential(name: str, module: nn.Module) -> NamedModules:
+    """Return the children of a plain `Sequential`; other modules, such as its subclasses, which are
+    torchvision's blocks, are returned as they are."""
     if type(module) is not nn.Sequential:
         return [(name, module)]
     return [(f"{name}.{child_name}", child) for child_name, child in module.named_children()]
 
 
-def _refresh(modules: Modules, seed: int) -> None:
-    """Give modules on the CPU, without their children, fresh weights."""
+def _reinitialise(modules: NamedModules, seed: int) -> None:
+    """Re-initialise modules on the CPU, without their children."""
     with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         for name, module in modules:
             digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
-            # torch.manual_seed would seed every device, and only the CPU's state is kept here.
+            # torch.manual_seed would seed every device, and only the state of the CPU is restored.
             torch.default_generator.manual_seed(int.from_bytes(digest[:8], "big"))
             if reset := getattr(module, "reset_parameters", None):
                 reset()
@@ -268,17 +294,17 @@ def _refresh(modules: Modules, seed: int) -> None:
 
 
 def _centred_ranks(maps: Floats) -> NDArray[np.float64]:
-    """Ranks of the pixels (…, h · w), less their mean, which is the same for every map."""
+    """Return the ranks of the pixels (…, h · w) minus their mean, which all maps share."""
     pixels = maps.reshape(*maps.shape[:-2], -1)
     return rankdata(pixels, axis=-1) - (pixels.shape[-1] + 1) / 2
 
 
-def _windowed(maps: Floats) -> Floats:
-    """Means (…, h − 10, w − 10) under the window, around every pixel that has a whole one."""
+def _window_means(maps: Floats) -> Floats:
+    """Return the means (…, h − 10, w − 10) under the window, for all windows inside the map."""
     means = gaussian_filter(
         maps, WINDOW_SIGMA_PX, radius=WINDOW_RADIUS_PX, axes=(-2, -1), mode="reflect"
     )
     if min(maps.shape[-2:]) <= 2 * WINDOW_RADIUS_PX:
         return means
-    inside = slice(WINDOW_RADIUS_PX, -WINDOW_RADIUS_PX)
-    return means[..., inside, inside]
+    interior = slice(WINDOW_RADIUS_PX, -WINDOW_RADIUS_PX)
+    return means[..., interior, interior]

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from pokecam.judging import faithfulness, localization
 from pokecam.judging.case import Case, select_images
-from pokecam.judging.ground_truth import GroundTruth, ground_truth
+from pokecam.judging.ground_truth import GroundTruth, find_ground_truth
 from pokecam.judging.heatmaps import heatmaps_of_predicted
 from pokecam.judging.measures import ALWAYS, MEASURES, JudgeSettings
 from pokecam.judging.parallel import map_images
 from pokecam.judging.parts import part_ranks
 from pokecam.judging.redrawing import Redrawing
 
-SAME_MAP = 1e-5  # heatmaps that differ by no more count as one
+SAME_MAP = 1e-5  # heatmaps that differ by at most this are taken for the same
 
 Floats = NDArray[np.floating]
 Numbers = NDArray[np.float64]
@@ -73,8 +73,10 @@ def score(case: Case, settings: JudgeSettings, redrawing: Redrawing | None = Non
     def localize(i: int, x: Tensor) -> tuple[Numbers, _Localization | None]:
         heatmaps = heatmaps_of_predicted(case, np.array([i]), x)
         is_constant = (heatmaps.max(axis=(2, 3)) == heatmaps.min(axis=(2, 3)))[0].astype(float)
-        truth = ground_truth(case.packed, case.rows[[i]]) if "localization" in groups else None
-        return is_constant, _localize(heatmaps, truth) if truth is not None else None
+        ground_truth = None
+        if "localization" in groups:
+            ground_truth = find_ground_truth(case.packed, case.rows[[i]])
+        return is_constant, None if ground_truth is None else _localize(heatmaps, ground_truth)
 
     for i, (constant, result) in enumerate(map_images(case, case.rows, localize, "maps and boxes")):
         values["constant"][i] = constant
@@ -149,7 +151,7 @@ def distinct(heatmaps: Floats) -> tuple[list[int], list[int]]:
     return firsts, positions
 
 
-def _localize(heatmaps: Floats, truth: GroundTruth) -> _Localization:
+def _localize(heatmaps: Floats, ground_truth: GroundTruth) -> _Localization:
     """Compare the heatmaps (1, M, S, S) of one image with its ground truth."""
     firsts, positions = distinct(heatmaps)
     names = [name for name, entry in MEASURES.items() if entry.group == "localization"]
@@ -157,12 +159,12 @@ def _localize(heatmaps: Floats, truth: GroundTruth) -> _Localization:
     hits, counts = [], []
     for k, m in enumerate(firsts):
         maps = heatmaps[:, m]
-        values["pointing"][k] = localization.pointing_game(maps, truth.masks)[0]
-        values["energy"][k] = localization.energy_inside(maps, truth.masks)[0]
+        values["pointing"][k] = localization.pointing_game(maps, ground_truth.masks)[0]
+        values["energy"][k] = localization.energy_inside(maps, ground_truth.masks)[0]
         for name, threshold in (("box_15", 0.15), ("box_20", 0.2)):
-            values[name][k] = _box_iou(localization.box(maps[0], threshold), truth.boxes[0])
-        hits.append(localization.box_hits(localization.best_ious(maps, truth.boxes))[0])
-        counts.append(localization.value_counts(maps, truth.masks)[0])
+            values[name][k] = _box_iou(localization.box(maps[0], threshold), ground_truth.boxes[0])
+        hits.append(localization.box_hits(localization.best_ious(maps, ground_truth.boxes))[0])
+        counts.append(localization.value_counts(maps, ground_truth.masks)[0])
     return _Localization(
         {name: numbers[positions] for name, numbers in values.items()},
         np.stack(hits)[positions],

@@ -21,8 +21,9 @@ from pokecam.training.trainer import LabelledImages
 
 log = logging.getLogger(__name__)
 
-LONGER = 3  # times as many epochs: shuffled labels have to be memorised, which is slow
-WATCHED = 64  # training images in place of a validation set, for which there is nothing to learn
+EPOCHS_FACTOR = 3  # times as many epochs, because to memorise shuffled labels is slow
+# Training images that stand in for the validation set, whose labels cannot be predicted.
+N_VALIDATION = 64
 
 
 def train(
@@ -47,11 +48,11 @@ def train(
     labels = pd.Index(packed.classes).get_indexer(packed.manifest.label)[rows]
     shuffled = np.random.default_rng(recipe.seed).permutation(labels)
     network = start(settings, packed.classes, packed.pixels.shape[1], state, recipe.seed)
-    epochs = LONGER * (recipe.epochs or n_epochs(len(rows)))
+    epochs = EPOCHS_FACTOR * (recipe.epochs or n_epochs(len(rows)))
     history = fit(
         network.to(device),
         LabelledImages(packed.pixels, rows, shuffled),
-        LabelledImages(packed.pixels, rows[:WATCHED], shuffled[:WATCHED]),
+        LabelledImages(packed.pixels, rows[:N_VALIDATION], shuffled[:N_VALIDATION]),
         recipe.model_copy(update={"epochs": epochs}),
         pretrained=bool(state),
     )

@@ -40,9 +40,9 @@ def judgement_tables(
     groups, seed = settings.judge_measures, settings.seed
     scores = score(case, settings, redrawing)
     tables = {
-        "scores": per_image(case, scores),
+        "scores": score_table(case, scores),
         "measures": summary(case, scores, seed),
-        "tests": paired(case, scores, seed),
+        "tests": paired_tests(case, scores, seed),
     }
     if "parts" in groups and redrawing is not None:
         tables["parts"] = scores.drops
@@ -50,21 +50,23 @@ def judgement_tables(
     if "lookalikes" in groups:
         selected = select_images(case.labels, settings.judge_images)
         comparisons = compare_lookalikes(case, selected, seed, redrawing)
-        tables["lookalikes"] = over_pairs(comparisons, seed)
+        tables["lookalikes"] = lookalike_summary(comparisons, seed)
     if "background" in groups:
-        tables["background"] = by_condition(classify_conditions(case, seed), seed)
-    few = select_images(case.labels, min(settings.judge_images, sanity.IMAGES))
-    comparisons = []
+        tables["background"] = condition_summary(classify_conditions(case, seed), seed)
+    n_sanity_images = min(settings.judge_images, sanity.IMAGES)
+    sanity_images = select_images(case.labels, n_sanity_images)
+    sanity_tables = []
     if "sanity" in groups:
-        comparisons.append(sanity.after_randomisation(case, few, seed))
+        sanity_tables.append(sanity.compare_randomised(case, sanity_images, seed))
     if "shuffled_labels" in groups:
-        comparisons.append(sanity.after_shuffled_labels(case, few, train_on_shuffled_labels()))
-    if comparisons:
-        tables["sanity"] = pd.concat(comparisons)
+        network = train_on_shuffled_labels()
+        sanity_tables.append(sanity.compare_shuffled_labels(case, sanity_images, network))
+    if sanity_tables:
+        tables["sanity"] = pd.concat(sanity_tables)
     return tables
 
 
-def per_image(case: Case, scores: Scores) -> pd.DataFrame:
+def score_table(case: Case, scores: Scores) -> pd.DataFrame:
     """Return file, label, method and every measure, a row for every image and method."""
     pairs = list(product(range(len(case.rows)), case.methods))
     return pd.DataFrame(
@@ -103,7 +105,7 @@ def summary(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["measure", "method", "label", "value", "low", "high", "n"])
 
 
-def paired(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
+def paired_tests(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
     """Compare every method with every baseline, and with the methods after it, on the same images.
 
     Returns:
@@ -157,7 +159,7 @@ def importance_of_parts(drops: pd.DataFrame, methods: Sequence[str], seed: int) 
     return pd.DataFrame(rows, columns=["label", "part", "drop", "low", "high", "n", *methods])
 
 
-def over_pairs(comparisons: pd.DataFrame, seed: int) -> pd.DataFrame:
+def lookalike_summary(comparisons: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Average the comparisons of look-alikes.
 
     Args:
@@ -189,11 +191,18 @@ def over_pairs(comparisons: pd.DataFrame, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def by_condition(classified: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Average `background.classify_conditions`: label ("" for all classes), condition, value, low,
-    high, n."""
+def condition_summary(classified: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Average the predictions under each condition.
+
+    Args:
+        classified: as `background.classify_conditions` gives it.
+        seed: of the bootstrap.
+
+    Returns:
+        label ("" for all classes), condition, value, low, high, n.
+    """
     rows = [
-        (label, condition, *astuple(interval(images.named.to_numpy(float), seed)))
+        (label, condition, *astuple(interval(images.is_predicted.to_numpy(float), seed)))
         for label, class_images in [("", classified), *classified.groupby("label", sort=False)]
         for condition, images in class_images.groupby("condition", sort=False)
     ]
@@ -201,8 +210,12 @@ def by_condition(classified: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def about(case: Case) -> dict[str, dict | list]:
-    """Return what the names in the tables mean: measure → its `Measure`; method → title; the
-    baselines; condition → 1 if more is better, −1 if less."""
+    """Explain the names in the tables.
+
+    Returns:
+        measures: measure → the fields of its `Measure`. methods: method → title. baselines: their
+        names. conditions: condition → 1 if more is better, −1 if less is better.
+    """
     return {
         "measures": {name: asdict(entry) for name, entry in (MEASURES | OF_ALL).items()},
         "methods": {name: METHODS[name].title for name in case.methods},

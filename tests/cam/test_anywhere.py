@@ -1,5 +1,5 @@
-"""Maps of networks that are not the pipeline's: held to gradients through the whole network, and
-to what the table of backbones gives for torchvision's."""
+"""Maps of networks that are not the pipeline's, against gradients through the whole network, and
+against the table of backbones for torchvision's networks."""
 
 import copy
 
@@ -22,9 +22,9 @@ from pokecam.networks.classifier import Classifier
 CLASSES = 4
 
 
-class Own(nn.Module):
-    """A network as people write them: functions between the layers, shortcuts, a size taken from
-    what comes in."""
+class UserNetwork(nn.Module):
+    """A network as users write them: functions between the layers, shortcuts, a size that is taken
+    from the input."""
 
     def __init__(self, *, from_input: bool = False, linear: bool = False) -> None:
         super().__init__()
@@ -52,73 +52,74 @@ def x():
     return torch.rand(3, 3, 40, 56, generator=torch.Generator().manual_seed(1))
 
 
-def own(**options):
+def user_network(**options):
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        return Own(**options).eval()
+        return UserNetwork(**options).eval()
 
 
 def with_gradients(network, layer, x):
     """A and the gradient (N, C, K, h, w) of every logit, by a graph of the whole network."""
-    kept = {}
+    leaves = []
 
-    def keep(_module, _inputs, output):
-        kept["A"] = output.detach().requires_grad_()
-        return kept["A"].clone()
+    def replace(_module, _inputs, output):
+        leaves.append(output.detach().requires_grad_())
+        return leaves[0].clone()
 
-    hook = network.get_submodule(layer).register_forward_hook(keep)
+    hook = network.get_submodule(layer).register_forward_hook(replace)
     logits = network(x)
     hook.remove()
-    rows = []
+    (A,) = leaves
+    gradients = []
     for c in range(logits.shape[1]):
-        (g,) = torch.autograd.grad(logits[:, c].sum(), kept["A"], retain_graph=True)
-        rows.append(g)
-    return kept["A"].detach(), torch.stack(rows, dim=1)
+        (g,) = torch.autograd.grad(logits[:, c].sum(), A, retain_graph=True)
+        gradients.append(g)
+    return A.detach(), torch.stack(gradients, dim=1)
 
 
 @pytest.mark.parametrize("layer", ["last", "last.0"])  # the second is overwritten by the next
 @pytest.mark.parametrize("options", [{}, {"from_input": True}, {"linear": True}], ids=str)
-def test_maps_of_ones_own_network_are_those_of_the_whole_graph(options, layer, x):
-    network = own(**options)
+def test_maps_of_a_users_network_are_those_of_the_whole_graph(options, layer, x):
+    network = user_network(**options)
     A, g = with_gradients(network, layer, x)
     expected = {
         "grad_cam": (g.mean((3, 4), keepdim=True) * A[:, None]).sum(2),
         "hires_cam": (g * A[:, None]).sum(2),
         "layer_cam": (g.relu() * A[:, None]).sum(2),
     }
-    seen = cut(network, x, layer)
-    captured = capture(seen, x)
+    classifier = cut(network, x, layer)
+    captured = capture(classifier, x)
     torch.testing.assert_close(captured.logits, network(x))
     torch.testing.assert_close(captured.logits_of(x * 0.5), network(x * 0.5))
     for method, raw in expected.items():
         torch.testing.assert_close(compute_maps(captured, method), raw)
-        shown = heatmaps(seen, x, method)
-        assert shown.shape == (3, CLASSES, 40, 56)
+        actual = heatmaps(classifier, x, method)
+        assert actual.shape == (3, CLASSES, 40, 56)
         np.testing.assert_array_equal(
-            shown, display(compute_maps(captured, method).numpy(), (40, 56))
+            actual, display(compute_maps(captured, method).numpy(), (40, 56))
         )
 
 
-def test_every_method_goes_with_every_network_or_says_why(x):
-    for network in (own(), own(linear=True)):
-        seen = cut(network, x, "last")
-        for method, about in METHODS.items():
-            if about.linear_head or method == "guided_grad_cam":
+def test_every_method_works_with_every_network_or_says_why_not(x):
+    for network in (user_network(), user_network(linear=True)):
+        classifier = cut(network, x, "last")
+        for method, entry in METHODS.items():
+            if entry.linear_head or method == "guided_grad_cam":
                 continue
-            assert np.isfinite(heatmaps(seen, x, method)).all()
-    linear = cut(own(linear=True), x, "last")
-    assert heatmaps(linear, x, "finer_cam", alike=[[0, 1]]).max() == 1
+            assert np.isfinite(heatmaps(classifier, x, method)).all()
+    linear = cut(user_network(linear=True), x, "last")
+    assert heatmaps(linear, x, "finer_cam", lookalikes=[[0, 1]]).max() == 1
     with pytest.raises(InputError, match="cam needs nothing but average pooling and one linear"):
-        heatmaps(cut(own(), x, "last"), x, "cam")
-    with pytest.raises(InputError, match="Own has tanh"):
-        heatmaps(cut(own(), x, "last"), x, "guided_grad_cam")
+        heatmaps(cut(user_network(), x, "last"), x, "cam")
+    with pytest.raises(InputError, match="UserNetwork has tanh"):
+        heatmaps(cut(user_network(), x, "last"), x, "guided_grad_cam")
     assert heatmaps(linear, x, "guided_grad_cam").shape == (3, CLASSES, 40, 56)
-    torch.testing.assert_close(linear(x), linear.body.network(x))  # and no tensor was left empty
+    torch.testing.assert_close(linear(x), linear.body.network(x))  # and no tensor stayed empty
 
 
 def test_cam_is_found_where_pooling_and_one_layer_follow(x):
-    """Before the ReLU, which is not linear, it is not; nor where all logits are alike."""
-    network = own(linear=True)
+    """Not before the ReLU, which is not linear, nor where all images have the same logits."""
+    network = user_network(linear=True)
     captured = capture(cut(network, x, "last"), x)
     raw = compute_maps(captured, "cam")
     torch.testing.assert_close(raw.mean((2, 3)) + network.out.bias, network(x))
@@ -140,9 +141,9 @@ def test_cam_is_found_where_pooling_and_one_layer_follow(x):
         ("swin_t", "permute"),
     ],
 )
-def test_torchvisions_networks_come_apart_as_the_table_says(name, layer, x):
-    """The table knows where they end; a layer found by hooks gives the same maps. Those of
-    transformers are too, once their grid is told or made of tokens."""
+def test_torchvisions_networks_are_divided_as_the_table_says(name, layer, x):
+    """Maps at a layer that hooks divide equal those at the end of the body in the table, for
+    transformers too, whose grid is given or made of tokens."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         options = {"image_size": 64} if name.startswith("vit") else {}
@@ -150,43 +151,47 @@ def test_torchvisions_networks_come_apart_as_the_table_says(name, layer, x):
         if name.startswith("vit"):
             nn.init.normal_(network.heads.head.weight)  # torchvision's are 0
     x = F.interpolate(x, (64, 64)) - 0.5
-    seen = cut(network, x, layer)
+    classifier = cut(network, x, layer)
     body, head = BACKBONES[name].split(network)
-    about = {"backbone": name, "head_kind": "native", "classes": "abcd", "image_size": 64}
-    table = Classifier(body, head, **about)
+    expected = Classifier(
+        body, head, backbone=name, head_kind="native", classes="abcd", image_size=64
+    )
     if layer == "layer3":
         from pokecam.networks.layers import at
 
-        table = at(table, layer)
+        expected = at(expected, layer)
     for method in ("grad_cam", "layer_cam", "eigen_cam"):
-        mine, theirs = (compute_maps(capture(one, x), method) for one in (seen, table))
-        scale = float(theirs.abs().max())
+        actual_maps = compute_maps(capture(classifier, x), method)
+        expected_maps = compute_maps(capture(expected, x), method)
+        scale = float(expected_maps.abs().max())
         assert scale > 0
-        assert float((mine - theirs).abs().max()) < 1e-4 * scale
-    assert (seen.linear is None) == (table.linear is None)
+        assert float((actual_maps - expected_maps).abs().max()) < 1e-4 * scale
+    assert (classifier.linear is None) == (expected.linear is None)
 
 
-def test_channels_last_are_laid_out_as_told(x):
+def test_channels_last_are_laid_out_by_the_grid(x):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = torchvision.models.swin_t(num_classes=CLASSES).eval()
     x = F.interpolate(x, (64, 64))
-    told = cut(network, x, "norm", grid=lambda A: A.movedim(-1, -3))
-    found = cut(network, x, "permute")
-    assert told.linear is not None
+    channels_last = cut(network, x, "norm", grid=lambda A: A.movedim(-1, -3))
+    channels_first = cut(network, x, "permute")
+    assert channels_last.linear is not None
     for method in ("cam", "layer_cam"):
-        mine, theirs = (compute_maps(capture(one, x), method) for one in (told, found))
-        torch.testing.assert_close(mine, theirs)
+        actual, expected = (
+            compute_maps(capture(classifier, x), method)
+            for classifier in (channels_last, channels_first)
+        )
+        torch.testing.assert_close(actual, expected)
 
 
-def test_the_network_is_left_as_it_was(x):
-    network = own().train()
+def test_the_network_is_not_changed(x):
+    network = user_network().train()
     network.stem.requires_grad_(False)
     before = copy.deepcopy(network.state_dict())
     with torch.inference_mode():
         inside = heatmaps(cut(network, x, "last"), x)
-    seen = cut(network, x, "last")
-    np.testing.assert_array_equal(heatmaps(seen, x), inside)
+    np.testing.assert_array_equal(heatmaps(cut(network, x, "last"), x), inside)
     assert network.training
     assert torch.is_grad_enabled()
     assert not any(module._forward_hooks for module in network.modules())
@@ -197,13 +202,14 @@ def test_the_network_is_left_as_it_was(x):
 
 
 def test_one_image_is_enough_and_gives_its_own_map(x):
-    seen = cut(own(), x[1:2], "last", classes=["p", "q", "r", "s"])
-    np.testing.assert_allclose(heatmaps(seen, x[:1])[0], heatmaps(seen, x)[0], atol=1e-5)
-    assert seen.classes == ("p", "q", "r", "s")
-    assert seen.cam_layer == "last"
+    classifier = cut(user_network(), x[1:2], "last", classes=["p", "q", "r", "s"])
+    alone, together = heatmaps(classifier, x[:1]), heatmaps(classifier, x)
+    np.testing.assert_allclose(alone[0], together[0], atol=1e-5)
+    assert classifier.classes == ("p", "q", "r", "s")
+    assert classifier.cam_layer == "last"
 
 
-class Dictionary(Own):
+class Dictionary(UserNetwork):
     def forward(self, x):
         return {"logits": super().forward(x)}
 
@@ -211,21 +217,21 @@ class Dictionary(Own):
 @pytest.mark.parametrize(
     ("network", "layer", "message"),
     [
-        (own(), "lats", "no layer lats that runs. Did you mean last?"),
-        (own(), "block", "no layer block that runs"),
-        (own(), "block.b", "what follows block.b reads more than what it gives"),
-        (own(), "out", r"out gives \(1, 4\), neither a map \(N, K, h, w\) nor tokens"),
+        (user_network(), "lats", "no layer lats that runs. Did you mean last?"),
+        (user_network(), "block", "no layer block that runs"),
+        (user_network(), "block.b", "what follows block.b reads more than its output"),
+        (user_network(), "out", r"out gives \(1, 4\), neither a map \(N, K, h, w\) nor the tokens"),
         (Dictionary(), None, r"network: gives a dict, not logits \(N, C\); wrap it"),
         (nn.Sequential(nn.Conv2d(3, 4, (40, 56)), nn.Flatten()), None, "does not end in a map"),
-        (torchvision.models.resnet18(), "layer4.1.relu", "layer4.1.relu runs 2 times an image"),
+        (torchvision.models.resnet18(), "layer4.1.relu", "layer4.1.relu runs 2 times for an image"),
     ],
 )
-def test_what_cannot_be_cut_is_told_in_one_line(network, layer, message, x):
+def test_what_cannot_be_cut_is_refused_in_one_line(network, layer, message, x):
     with pytest.raises(InputError, match=message):
         cut(network, x, layer)
 
 
 def test_a_vision_transformer_needs_the_layer_named(x):
     network = torchvision.models.vit_b_32(image_size=64, num_classes=CLASSES)
-    with pytest.raises(InputError, match="of a vision transformer the last block but one"):
+    with pytest.raises(InputError, match="for a vision transformer the last block but one"):
         cut(network, F.interpolate(x, (64, 64)))

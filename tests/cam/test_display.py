@@ -1,4 +1,4 @@
-"""Maps as they are shown, against hand-made maps and torch's own interpolation."""
+"""Heatmaps, against maps worked out by hand and torch's interpolation."""
 
 import numpy as np
 import pytest
@@ -10,13 +10,13 @@ from pokecam.cam.display import display, is_constant
 
 def test_two_pixels_by_hand():
     # Centres of the four large pixels lie at -1/4, 1/4, 3/4, 5/4 of the small ones.
-    shown = display(np.array([[0.0, 4.0]], dtype=np.float32), 4)
-    np.testing.assert_allclose(shown, np.tile([0, 0.25, 0.75, 1], (4, 1)))
+    heatmap = display(np.array([[0.0, 4.0]], dtype=np.float32), 4)
+    np.testing.assert_allclose(heatmap, np.tile([0, 0.25, 0.75, 1], (4, 1)))
 
 
 def test_relu_comes_before_upsampling():
-    shown = display(np.array([[-4.0, 4.0]], dtype=np.float32), 4)
-    np.testing.assert_allclose(shown[0], [0, 0.25, 0.75, 1])
+    heatmap = display(np.array([[-4.0, 4.0]], dtype=np.float32), 4)
+    np.testing.assert_allclose(heatmap[0], [0, 0.25, 0.75, 1])
 
 
 @pytest.mark.parametrize("size_px", [3, 7, 96, 128, 224, 225])
@@ -32,18 +32,18 @@ def test_equals_torch(shape, size_px):
     np.testing.assert_allclose(display(raw, size_px), expected, atol=2e-6)
 
 
-def test_maps_that_point_nowhere_are_zero_and_told():
+def test_empty_maps_are_found_and_become_zero():
     ramp = np.arange(4, dtype=np.float32).reshape(2, 2)
     maps = np.stack([ramp, ramp * 0, ramp * 0 + 3, -ramp - 1])
     assert is_constant(maps).tolist() == [False, True, True, True]
-    shown = display(maps, 8)
-    assert shown[0].max() == 1
-    assert not shown[1:].any()
+    heatmaps = display(maps, 8)
+    assert heatmaps[0].max() == 1
+    assert not heatmaps[1:].any()
 
 
-def test_input_is_left_as_it_is():
+def test_the_input_is_not_changed():
     raw = np.array([[-1.0, 2.0]], dtype=np.float32)
-    kept = raw.copy()
+    before = raw.copy()
     raw.flags.writeable = False  # as a memory map opened for reading
     display(raw, 5)
-    np.testing.assert_array_equal(raw, kept)
+    np.testing.assert_array_equal(raw, before)

@@ -62,8 +62,8 @@ BY_HAND = {
     # Without a channel, whose means are 1 and 3/2, the first logit falls by 2 and by -3/2, the
     # second by 0 and by 9/2.
     "ablation_cam": [2 * A_1 - 3 / 2 * A_2, 9 / 7 * A_2],
-    # Through A_1 / 3 the network sees [[1/3, 0], [3, 0]] and says 13/6 and -1; through A_2 / 4 it
-    # sees [[0, -1], [0, -4]] and says -3/4 and 11/4.
+    # Masked by A_1 / 3 the image is [[1/3, 0], [3, 0]], with logits 13/6 and -1. Masked by A_2 / 4
+    # it is [[0, -1], [0, -4]], with logits -3/4 and 11/4.
     "score_cam": [
         A_1 / (1 + math.exp(-35 / 12)) + A_2 / (1 + math.exp(35 / 12)),
         A_1 / (1 + math.exp(15 / 4)) + A_2 / (1 + math.exp(-15 / 4)),
@@ -86,8 +86,8 @@ def test_by_hand(method):
 
 
 def test_every_method_is_worked_out_by_hand():
-    elsewhere = {"random", "centre", "edges"} | {"refined_cam", "refined_grad_cam"}
-    assert BY_HAND.keys() | elsewhere == METHODS.keys()
+    in_other_tests = {"random", "centre", "edges"} | {"refined_cam", "refined_grad_cam"}
+    assert BY_HAND.keys() | in_other_tests == METHODS.keys()
 
 
 # The same for a head whose gradient differs from pixel to pixel: [[1, 2], [3, 6]] for A_1 and
@@ -178,8 +178,7 @@ def images():
 
 
 def fitting(network):
-    """The methods that the network allows; without those that run it again for every channel,
-    which take long where the head is large, and have tests of their own."""
+    """The methods that fit the network, without the slow ones, which have tests of their own."""
     names = []
     for name in METHODS:
         with suppress(InputError):
@@ -212,13 +211,15 @@ def test_identities_of_a_linear_head(network):
 
 def test_equals_plain_autograd_on_the_full_network(network):
     """An independent Grad-CAM: a hook, one image and one class at a time."""
-    kept = []
-    hook = network.body.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    outputs = []
+    hook = network.body.register_forward_hook(
+        lambda _module, _inputs, output: outputs.append(output)
+    )
     expected = []
     images = noise(network.image_size).double()
     for image in images:
         for logit in network(image[None])[0]:
-            features = kept[-1]
+            features = outputs[-1]
             (g,) = torch.autograd.grad(logit, features, retain_graph=True)
             A, g = network.grid(features), network.grid(g)
             expected.append((g.mean(dim=(2, 3), keepdim=True) * A).sum(dim=1).detach())
@@ -249,7 +250,7 @@ def small_network(head="gap"):
         return build_classifier("squeezenet1_1", head, CLASSES, SIZE_PX)
 
 
-def test_network_and_input_are_left_as_they_were(images):
+def test_network_and_input_are_not_changed(images):
     network = small_network()
     network.train()
     network.head.eval()
@@ -301,8 +302,8 @@ def test_inside_a_block_without_gradients(surrounding, images):
 
 
 def test_head_that_works_in_place_does_not_change_the_activations():
-    cut = nn.Hardtanh(-1, 2, inplace=True)
-    captured = capture(tiny(nn.Sequential(cut, *averaging_head())), IMAGE)
+    hardtanh = nn.Hardtanh(-1, 2, inplace=True)
+    captured = capture(tiny(nn.Sequential(hardtanh, *averaging_head())), IMAGE)
     assert captured.activations.tolist() == [[[[1, 0], [3, 0]], [[0, 2], [0, 4]]]]
     # Hardtanh stops the gradient at 2 and beyond: mean gradients are 3/4 and 2/4 of the linear
     # head's, (1/2, -1/4) for the first class, (0, 3/4) for the second.
@@ -346,21 +347,21 @@ def resident_bytes() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
-def test_nothing_is_kept_from_one_batch_to_the_next():
+def test_memory_does_not_grow_from_batch_to_batch():
     network = small_network("native")
     images = noise(128)
-    kept = capture(network, images).features.nbytes
+    capture_bytes = capture(network, images).features.nbytes
     for number in range(220):
         if number == 20:
             before = resident_bytes()
         captured = capture(network, images)
         for method in ("grad_cam", "guided_grad_cam"):
             compute_maps(captured, method)
-    # Were any of the 200 captures kept, with or without its graph, there would be this much more.
-    assert resident_bytes() - before < 200 * kept / 2
+    # If captures stayed in memory, with or without their graphs, it would grow by more than this.
+    assert resident_bytes() - before < 200 * capture_bytes / 2
 
 
-def test_half_precision_is_of_the_body_only(images):
+def test_only_the_body_computes_in_half_precision(images):
     network = small_network("native")
     exact, coarse = capture(network, images), capture(network, images, torch.bfloat16)
     assert coarse.features.dtype == coarse.logits.dtype == torch.float32
@@ -392,7 +393,7 @@ def test_activations_beyond_float16_are_computed_again(images):
     assert torch.equal(captured.features, capture(network, images).features)
 
 
-def test_an_unknown_method_is_told_with_the_nearest():
+def test_an_unknown_method_is_refused_with_the_nearest_name():
     captured = capture(
         build_classifier("resnet18", "gap", ["a", "b"], 64), torch.zeros(1, 3, 64, 64)
     )

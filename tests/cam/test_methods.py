@@ -1,4 +1,4 @@
-"""The table of methods and what may be asked for in params.yaml."""
+"""The table of methods, and the settings in params.yaml."""
 
 import subprocess
 import sys
@@ -42,7 +42,7 @@ def test_plain_cam_needs_a_linear_head(backbone, head, fits):
 
 
 @pytest.mark.parametrize(
-    ("backbone", "what"),
+    ("backbone", "activations"),
     [
         ("mobilenet_v3_small", "hard-sigmoid, hard-swish"),
         ("efficientnet_b0", "SiLU, sigmoid"),
@@ -51,16 +51,16 @@ def test_plain_cam_needs_a_linear_head(backbone, head, fits):
         ("convnext_tiny", "GELU"),
     ],
 )
-def test_guided_backpropagation_needs_relu(backbone, what):
+def test_guided_backpropagation_needs_relu(backbone, activations):
     classifier = build_classifier(backbone, "gap", ["a", "b"], 224)
-    with pytest.raises(InputError, match=f"{backbone} has {what}"):
+    with pytest.raises(InputError, match=f"{backbone} has {activations}"):
         check(["guided_grad_cam"], classifier)
 
 
 @pytest.mark.parametrize(
     "backbone", ["resnet18", "vgg11", "mobilenet_v2", "densenet121", "googlenet"]
 )
-def test_guided_backpropagation_sees_relu_in_any_form(backbone):
+def test_guided_backpropagation_recognises_relu_in_any_form(backbone):
     with torch.device("meta"):
         classifier = build_classifier(backbone, "gap", ["a", "b"], 224)
     modes = [module.training for module in classifier.modules()]

@@ -1,7 +1,7 @@
-"""Equality with pytorch-grad-cam and captum, wherever they are right.
+"""Equality with pytorch-grad-cam and captum, wherever they follow the papers.
 
-Compared are raw maps, before anybody's ReLU, upsampling and normalisation, within 1e-5 of the
-largest value. The last layer's weights are enlarged so that no library's epsilon decides.
+Raw maps are compared, before ReLU, upsampling and normalisation, within 1e-5 of the largest value.
+The weights of the last layer are enlarged, so that the epsilon of a library makes no difference.
 """
 
 import copy
@@ -47,7 +47,8 @@ NETWORKS = [
 
 
 def case(network, *more, slow):
-    """A parameter with a name to read; VGG-16 takes its peers minutes: in the long form only."""
+    """A parameter with a readable name. Slow ones run in the long form only: VGG-16 takes the other
+    libraries minutes."""
     name = "-".join((*network, *more))
     return pytest.param(network, *more, id=name, marks=pytest.mark.slow if slow else ())
 
@@ -89,7 +90,7 @@ def images():
 
 
 def raw(peer):
-    """The peer's class, but it keeps the map that it makes before scaling it."""
+    """A subclass of the peer's class that stores its map before scaling it."""
 
     class Raw(peer):
         def get_cam_image(self, *args):
@@ -99,12 +100,12 @@ def raw(peer):
     return Raw
 
 
-def theirs(peer, network, images, label):
-    """Its raw maps (N, h, w) of one class, from a network of its own."""
-    own = copy.deepcopy(network)
-    made = raw(peer)(own, [own.body])
-    scaled = made(images, [ClassifierOutputTarget(label)] * len(images))
-    return torch.from_numpy(np.asarray(made.raw, dtype=np.float64)), scaled
+def peer_maps(peer, network, images, label):
+    """The raw maps (N, h, w) of one class and the scaled ones, from a copy of the network."""
+    network = copy.deepcopy(network)
+    extractor = raw(peer)(network, [network.body])
+    scaled = extractor(images, [ClassifierOutputTarget(label)] * len(images))
+    return torch.from_numpy(np.asarray(extractor.raw, dtype=np.float64)), scaled
 
 
 def assert_same(actual, expected, tolerance=1e-5):
@@ -119,7 +120,7 @@ def aligned_corners(channels, size):
 
 @pytest.mark.parametrize(("network", "method"), EACH_WITH_METHODS, indirect=["network"])
 def test_pytorch_grad_cam(network, images, method, monkeypatch):
-    if method == "score_cam":  # it keeps scores in single precision, and enlarges them for softmax
+    if method == "score_cam":  # its scores are in single precision, and are enlarged for softmax
         network = copy.deepcopy(network)
         network.last_layer.weight.data /= ENLARGED
         monkeypatch.setattr(perturbation, "enlarge", aligned_corners)
@@ -130,7 +131,7 @@ def test_pytorch_grad_cam(network, images, method, monkeypatch):
         labels = [int(ours.amax(dim=(0, 2, 3)).argmax())]
     for label in labels:
         actual = ours[:, label if ours.shape[1] > 1 else 0]
-        expected, _ = theirs(PEERS[method], network, images, label)
+        expected, _ = peer_maps(PEERS[method], network, images, label)
         if method == "ablation_cam":  # divides by S, we by |S|
             expected *= captured.logits[:, label].sign()[:, None, None].detach()
         if method == "eigen_cam":  # its sign is what the decomposition happens to give
@@ -140,36 +141,35 @@ def test_pytorch_grad_cam(network, images, method, monkeypatch):
 
 @pytest.mark.parametrize("network", EACH, indirect=True)
 def test_what_pytorch_grad_cam_shows(network, images):
-    """Its two normalisations, one before and one after enlarging, differ from ours in the minimum
-    that they take off."""
-    shown = theirs(pgc.GradCAM, network, images, 0)[1]
+    """It subtracts the minimum before and after upsampling, which ours does not."""
+    heatmaps = peer_maps(pgc.GradCAM, network, images, 0)[1]
     coarse = compute_maps(capture(network, images), "grad_cam")[:, 0].clamp(min=0)
     coarse -= coarse.amin(dim=(1, 2), keepdim=True)
     expected = display(coarse.float().numpy(), SIZE_PX)
     expected -= expected.min(axis=(1, 2), keepdims=True)
     expected /= expected.max(axis=(1, 2), keepdims=True) + 1e-7
-    np.testing.assert_allclose(shown, expected, atol=1e-5)
+    np.testing.assert_allclose(heatmaps, expected, atol=1e-5)
 
 
 def without_inplace(network):
-    own = copy.deepcopy(network)
-    for module in own.modules():
+    network = copy.deepcopy(network)
+    for module in network.modules():
         if hasattr(module, "inplace"):
             module.inplace = False
-    return own
+    return network
 
 
 @pytest.mark.parametrize("network", EACH, indirect=True)
 def test_captum_grad_cam(network, images):
-    own = without_inplace(network)
+    hookable = without_inplace(network)
     ours = compute_maps(capture(network, images), "grad_cam")
     for label in range(len(CLASSES)):
-        expected = LayerGradCam(own, own.body).attribute(images, target=label)[:, 0]
+        expected = LayerGradCam(hookable, hookable.body).attribute(images, target=label)[:, 0]
         assert_same(ours[:, label], expected.detach())
 
 
 def guidable(backbone="resnet18"):
-    """A network whose ReLU modules run once each, which captum's hooks ask for."""
+    """A network whose ReLU modules run once each, which captum's hooks need."""
     torch.manual_seed(0)
     return build_classifier(backbone, "gap", CLASSES, SIZE_PX).eval().double()
 
@@ -177,15 +177,15 @@ def guidable(backbone="resnet18"):
 @pytest.mark.parametrize("backbone", ["vgg16", "squeezenet1_1"])
 def test_captum_guided(images, backbone):
     network = guidable(backbone)
-    own = without_inplace(network)
+    hookable = without_inplace(network)
     ours = guided_backpropagation(
         network, images, class_targets(torch.zeros(2, len(CLASSES)).double())
     )
-    shown = compute_maps(capture(network, images), "guided_grad_cam")
+    maps = compute_maps(capture(network, images), "guided_grad_cam")
     for label in range(len(CLASSES)):
-        expected = GuidedBackprop(own).attribute(images, target=label)
+        expected = GuidedBackprop(hookable).attribute(images, target=label)
         assert_same(ours[label], expected)
-        combined = GuidedGradCam(own, own.body).attribute(
+        combined = GuidedGradCam(hookable, hookable.body).attribute(
             images, target=label, interpolate_mode="bilinear"
         )
-        assert_same(shown[:, label], combined.detach().abs().amax(dim=1))
+        assert_same(maps[:, label], combined.detach().abs().amax(dim=1))

@@ -1,4 +1,4 @@
-"""Maps fitted to the image: against the definition written out, and by what must hold."""
+"""Refined maps, against the definition written out, and their properties."""
 
 import numpy as np
 import pytest
@@ -33,31 +33,31 @@ def written_out(x: np.ndarray, m: np.ndarray, steps: int) -> np.ndarray:
         result = np.empty_like(m)
         for i in range(H):
             for j in range(W):
-                near = [
+                neighbours = [
                     (min(max(i + dy, 0), H - 1), min(max(j + dx, 0), W - 1)) for dy, dx in offsets
                 ]
-                colours = np.array([x[:, a, b] for a, b in near])  # (J, 3)
+                colours = np.array([x[:, a, b] for a, b in neighbours])  # (J, 3)
                 spread = np.vstack([colours, x[:, i, j]]).std(axis=0, ddof=1)
-                alike = np.exp(-(np.abs(colours - x[:, i, j]) / (TEMPERATURE * spread)).mean(1))
-                result[i, j] = alike @ [m[a, b] for a, b in near] / alike.sum()
+                weights = np.exp(-(np.abs(colours - x[:, i, j]) / (TEMPERATURE * spread)).mean(1))
+                result[i, j] = weights @ [m[a, b] for a, b in neighbours] / weights.sum()
         m = result
     return m
 
 
 def test_as_the_definition_written_out(monkeypatch):
     monkeypatch.setattr(refined, "STEPS", 3)
-    chance = np.random.default_rng(1)
-    x, m = chance.normal(size=(3, 7, 9)), chance.random((7, 9))
-    found = refine(torch.tensor(x)[None], torch.tensor(m)[None, None])
-    np.testing.assert_allclose(found[0, 0].numpy(), written_out(x, m, steps=3), rtol=1e-6)
+    rng = np.random.default_rng(1)
+    x, m = rng.normal(size=(3, 7, 9)), rng.random((7, 9))
+    actual = refine(torch.tensor(x)[None], torch.tensor(m)[None, None])
+    np.testing.assert_allclose(actual[0, 0].numpy(), written_out(x, m, steps=3), rtol=1e-6)
 
 
-def test_what_one_colour_has_stays_in_it_and_is_shared_there():
+def test_a_map_spreads_over_its_colour_and_stays_in_it():
     m = torch.zeros(1, 1, 20, 20)
     m[0, 0, 8:12, 3:6] = 1
-    found = refine(two_colours(), m)[0, 0]
-    assert found[LEFT].min() > 0.5 * found[LEFT].max() > 0
-    assert found[:, 10:].max() < 1e-3 * found[LEFT].min()
+    result = refine(two_colours(), m)[0, 0]
+    assert result[LEFT].min() > 0.5 * result[LEFT].max() > 0
+    assert result[:, 10:].max() < 1e-3 * result[LEFT].min()
 
 
 def test_an_image_of_one_colour_only_blurs():
@@ -68,17 +68,17 @@ def test_an_image_of_one_colour_only_blurs():
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.0, 0.3])
-def test_a_map_that_points_nowhere_goes_on_pointing_nowhere(value):
-    found = refine(torch.rand(2, 3, 30, 30), torch.full((2, 4, 3, 3), value))
-    assert (found == max(value, 0)).all()
+def test_an_empty_map_stays_empty(value):
+    result = refine(torch.rand(2, 3, 30, 30), torch.full((2, 4, 3, 3), value))
+    assert (result == max(value, 0)).all()
 
 
-def test_it_is_a_mean_and_turns_with_the_image():
+def test_it_is_a_mean_and_is_mirrored_with_the_image():
     x, m = torch.rand(2, 3, 48, 48).double(), torch.randn(2, 3, 6, 6).double()
-    found = refine(x, m)
-    assert found.min() >= 0
-    assert (found.amax((2, 3)) <= m.relu().amax((2, 3)) + 1e-12).all()
-    torch.testing.assert_close(refine(x.flip(3), m.flip(3)), found.flip(3))
+    result = refine(x, m)
+    assert result.min() >= 0
+    assert (result.amax((2, 3)) <= m.relu().amax((2, 3)) + 1e-12).all()
+    torch.testing.assert_close(refine(x.flip(3), m.flip(3)), result.flip(3))
 
 
 @pytest.mark.parametrize(
@@ -94,14 +94,14 @@ def test_every_class_of_every_image_by_itself():
         build_classifier("resnet18", "gap", ["Ant", "Bee"], 64), torch.rand(3, 3, 64, 64)
     )
     for method in ("cam", "grad_cam"):
-        found = compute_maps(captured, f"refined_{method}")
-        one = refine(captured.x[1:2], compute_maps(captured, method)[1:2, 1:2])
-        torch.testing.assert_close(found[1:2, 1:2], one)
+        actual = compute_maps(captured, f"refined_{method}")
+        expected = refine(captured.x[1:2], compute_maps(captured, method)[1:2, 1:2])
+        torch.testing.assert_close(actual[1:2, 1:2], expected)
 
 
 @pytest.mark.parametrize("at", [0, 111, 222])
 def test_a_map_finer_than_the_result_loses_no_peak(at):
-    """Of the gradients of an early layer, say."""
+    """For example a map of the gradients of an early layer."""
     m = torch.zeros(1, 1, 224, 224)
     m[0, 0, at, at] = 1
     assert refine(torch.ones(1, 3, 224, 224), m).max() > 0

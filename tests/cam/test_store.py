@@ -31,7 +31,7 @@ def network(head="gap"):
 
 @pytest.fixture
 def run_folder(tmp_path, monkeypatch):
-    """What the stages before leave behind; images 1, 4 and 6 are the test part."""
+    """The outputs of the stages before; images 1, 4 and 6 are the test set."""
     monkeypatch.chdir(tmp_path)
     files = [f"{label}/{i}.png" for i, label in enumerate("aaabbbb")]
     table = pd.DataFrame({"file": files, "label": list("aaabbbb")})
@@ -40,8 +40,8 @@ def run_folder(tmp_path, monkeypatch):
     write_csv(tmp_path / "data" / "images" / "manifest.csv", table.assign(group=range(7)))
     names = {"classes": CLASSES, "lookalikes": []}
     write_json(tmp_path / "data" / "images" / "classes.json", names)
-    parts = ["train", "test", "val", "train", "test", "val", "test"]
-    write_csv(tmp_path / "data" / "split.csv", table.assign(part=parts))
+    subsets = ["train", "test", "val", "train", "test", "val", "test"]
+    write_csv(tmp_path / "data" / "split.csv", table.assign(subset=subsets))
     set_methods(tmp_path, ["grad_cam", "cam"])
     return tmp_path
 
@@ -77,7 +77,7 @@ def test_layer_is_named_as_in_torchvision(backbone, layer):
     assert build_classifier(backbone, "gap", CLASSES, SIZE_PX).cam_layer == layer
 
 
-def test_stage_writes_maps_of_the_test_part(run_folder):
+def test_stage_writes_maps_of_the_test_set(run_folder):
     save_classifier(network(), run_folder / "models" / "classifier.safetensors", weights="none")
     cam.main()
     folder = run_folder / "data" / "cams"
@@ -99,16 +99,16 @@ def test_stage_writes_maps_of_the_test_part(run_folder):
     assert (folder / "grad_cam.npy").read_bytes() == first["grad_cam.npy"]
 
 
-def test_stage_refuses_what_does_not_fit_and_keeps_what_was_there(run_folder):
+def test_stage_refuses_methods_that_do_not_fit_and_keeps_its_old_output(run_folder):
     save_classifier(
         network("native"), run_folder / "models" / "classifier.safetensors", weights="none"
     )
-    kept = run_folder / "data" / "cams" / "meta.json"
-    kept.parent.mkdir()
-    kept.write_text("{}")
+    meta = run_folder / "data" / "cams" / "meta.json"
+    meta.parent.mkdir()
+    meta.write_text("{}")
     with pytest.raises(InputError, match="set head to gap and cam_layer to null"):
         cam.main()
-    assert kept.read_text() == "{}"
+    assert meta.read_text() == "{}"
 
 
 def test_bodies_compute_in_the_precision_of_the_device(tmp_path, monkeypatch):

@@ -1,54 +1,59 @@
-"""Images before another's background, and without their object."""
+"""Images with the background of another class, and with their object filled in."""
 
 import numpy as np
 import torch
 
+from pokecam.judging import tables
 from pokecam.judging.background import (
     AS_IT_IS,
     ELSEWHERE,
     FILLED_IN,
+    LURED,
     MARGIN_PX,
-    _of_other_classes,
+    _choose_partners,
+    classify_conditions,
     conditions,
 )
+from tests.judging.halves import N, build_case
 
 SIZE_PX = 60
-KEPT = slice(20 - MARGIN_PX, 40 + MARGIN_PX)
-ROUND = torch.ones(SIZE_PX, SIZE_PX, dtype=torch.bool)
-ROUND[KEPT, KEPT] = False
+OBJECT = slice(20 - MARGIN_PX, 40 + MARGIN_PX)
+BACKGROUND = torch.ones(SIZE_PX, SIZE_PX, dtype=torch.bool)
+BACKGROUND[OBJECT, OBJECT] = False
 
 
-def case():
-    """A bright object on fine stripes; another, elsewhere, on a plain ground."""
+def two_images():
+    """A bright object on fine stripes, and another object, elsewhere, on a plain background."""
     x = torch.zeros(1, 3, SIZE_PX, SIZE_PX)
     x[..., ::2] = 1.0
     mask = torch.zeros(1, SIZE_PX, SIZE_PX, dtype=torch.bool)
     mask[0, 20:40, 20:40] = True
     x[0, :, mask[0]] = 3.0
     other = torch.full_like(x, 0.25)
-    their_mask = torch.zeros_like(mask)
-    their_mask[0, :10, :30] = True
-    other[0, :, their_mask[0]] = -5.0
-    return x, mask, other, their_mask
+    other_mask = torch.zeros_like(mask)
+    other_mask[0, :10, :30] = True
+    other[0, :, other_mask[0]] = -5.0
+    return x, mask, other, other_mask
 
 
-def test_the_object_is_put_before_the_other_background_without_the_others_object():
-    given = case()
-    before = [tensor.clone() for tensor in given]
-    made = conditions(*given)
-    assert torch.equal(made[AS_IT_IS], given[0])
-    moved = made[ELSEWHERE]
-    assert torch.equal(moved[..., KEPT, KEPT], given[0][..., KEPT, KEPT])
-    assert torch.allclose(moved[0, :, ROUND], torch.tensor(0.25), atol=1e-4)
-    for tensor, copy in zip(given, before, strict=True):
+def test_the_object_is_pasted_on_the_other_background_without_the_other_object():
+    arguments = two_images()
+    copies = [tensor.clone() for tensor in arguments]
+    changed = conditions(*arguments)
+    x = arguments[0]
+    assert torch.equal(changed[AS_IT_IS], x)
+    moved = changed[ELSEWHERE]
+    assert torch.equal(moved[..., OBJECT, OBJECT], x[..., OBJECT, OBJECT])
+    assert torch.allclose(moved[0, :, BACKGROUND], torch.tensor(0.25), atol=1e-4)
+    for tensor, copy in zip(arguments, copies, strict=True):
         assert torch.equal(tensor, copy)
 
 
-def test_the_object_goes_and_the_rest_stays():
-    x, *others = case()
-    without = conditions(x, *others)[FILLED_IN]
-    assert torch.equal(without[0, :, ROUND], x[0, :, ROUND])
-    inside = without[0, :, 20:40, 20:40]
+def test_the_object_is_filled_in_and_the_background_stays():
+    x, *further = two_images()
+    filled = conditions(x, *further)[FILLED_IN]
+    assert torch.equal(filled[0, :, BACKGROUND], x[0, :, BACKGROUND])
+    inside = filled[0, :, 20:40, 20:40]
     assert inside.min() >= 0
     assert inside.max() <= 1  # the stripes are 0 and 1, the object was 3
 
@@ -56,9 +61,37 @@ def test_the_object_goes_and_the_rest_stays():
 def test_every_image_gets_a_background_of_another_class():
     labels = np.array([0, 0, 1, 2, 2, 2, 0])
     first, again, other = (
-        _of_other_classes(labels, np.random.default_rng(seed)) for seed in (1, 1, 2)
+        _choose_partners(labels, np.random.default_rng(seed)) for seed in (1, 1, 2)
     )
     assert (labels[first] != labels).all()
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
-    assert _of_other_classes(np.array([3, 3, 3]), np.random.default_rng(1)) is None
+    assert _choose_partners(np.array([3, 3, 3]), np.random.default_rng(1)) is None
+
+
+def test_this_network_relies_on_the_object_and_not_on_the_background():
+    table = classify_conditions(build_case(), seed=1)
+    share = table.groupby("condition").is_predicted.mean()
+    assert share[AS_IT_IS] == share[ELSEWHERE] == 1
+    assert share[LURED] == 0
+    assert share[FILLED_IN] < 1
+    assert len(table) == 4 * N
+    background_labels = table[table.condition == LURED].set_index("file").label
+    labels = table[table.condition == ELSEWHERE].set_index("file").label
+    assert (background_labels != labels).all()
+    summary = tables.condition_summary(table, seed=0).set_index(["label", "condition"])
+    assert summary.loc[("", AS_IT_IS), "n"] == N
+    assert summary.loc[("left", ELSEWHERE), "value"] == 1
+
+
+def test_without_ground_truth_there_are_no_conditions():
+    table = classify_conditions(build_case(boxes=None), seed=1)
+    assert table.empty
+    assert tables.condition_summary(table, seed=0).empty
+
+
+def test_where_objects_of_one_class_are_known_the_background_is_not_changed():
+    boxes = build_case().packed.boxes
+    case = build_case(boxes=boxes[boxes.label == "left"])
+    table = classify_conditions(case, seed=1)
+    assert set(table.condition) == {AS_IT_IS, FILLED_IN}

@@ -1,4 +1,4 @@
-"""Faithfulness, on networks whose answer can be worked out by hand."""
+"""Faithfulness, on networks whose output can be worked out by hand."""
 
 from functools import partial
 
@@ -22,9 +22,9 @@ OBJECT[:2] = True  # a quarter of the image, 16 pixels
 
 
 def looks_at_object(x):
-    """Probability of class 1: the mean of the object's pixels, all of which are 1 in `image`."""
-    share = x[:, 0, torch.from_numpy(OBJECT)].mean(dim=1)
-    return torch.stack([1 - share, share], dim=1)
+    """The probability of class 1 is the mean over the object, whose pixels are 1 in `image`."""
+    mean = x[:, 0, torch.from_numpy(OBJECT)].mean(dim=1)
+    return torch.stack([1 - mean, mean], dim=1)
 
 
 def image(n=1):
@@ -38,8 +38,8 @@ CONSTANT = np.zeros_like(PERFECT)
 
 
 def test_order_by_hand():
-    shown = np.array([[0.5, 1.0], [0.5, 0.0]], np.float32)
-    assert order(shown).tolist() == [1, 0, 2, 3]
+    heatmap = np.array([[0.5, 1.0], [0.5, 0.0]], np.float32)
+    assert order(heatmap).tolist() == [1, 0, 2, 3]
     assert order(np.zeros((3, 2, 2))).tolist() == [[0, 1, 2, 3]] * 3
 
 
@@ -49,20 +49,20 @@ def test_order_by_hand():
     )
 )
 def test_order_is_that_of_a_stable_sort(values):
-    shown = np.array(values, np.float32).reshape(3, 3)
-    assert order(shown).tolist() == np.argsort(-shown.ravel(), kind="stable").tolist()
+    heatmap = np.array(values, np.float32).reshape(3, 3)
+    assert order(heatmap).tolist() == np.argsort(-heatmap.ravel(), kind="stable").tolist()
 
 
 @pytest.mark.parametrize(
-    ("shown", "expected"),
+    ("heatmaps", "expected"),
     [
-        (PERFECT, [1, 0, 0, 0, 0]),  # the first quarter that goes is the object
-        (INVERTED, [1, 1, 1, 1, 0]),  # the last
-        (CONSTANT, [1, 0, 0, 0, 0]),  # ties go in reading order, and the object is on top
+        (PERFECT, [1, 0, 0, 0, 0]),  # the object is removed first
+        (INVERTED, [1, 1, 1, 1, 0]),  # the object is removed last
+        (CONSTANT, [1, 0, 0, 0, 0]),  # in reading order, and the object is at the top
     ],
 )
-def test_deletion_by_hand(shown, expected):
-    curves = deletion_insertion(looks_at_object, image(), TARGET, order(shown), steps=4)
+def test_deletion_by_hand(heatmaps, expected):
+    curves = deletion_insertion(looks_at_object, image(), TARGET, order(heatmaps), steps=4)
     assert curves.deletion[0, 0].tolist() == expected
 
 
@@ -73,13 +73,13 @@ def test_a_deletion_step_in_the_object_by_hand():
 
 
 def test_insertion_by_hand():
-    """Over a blurred image; this one is 1 where the object is, 0 elsewhere, so that blurring
-    leaves less of it."""
+    """Over a blurred image. The image is 1 on the object and 0 elsewhere, so that blurring reduces
+    the probability."""
     x = image() * torch.from_numpy(OBJECT)
     dim = looks_at_object(blur(x))[0, 1].item()
     assert 0 < dim < 1
-    for shown, expected in ((PERFECT, [dim, 1, 1, 1, 1]), (INVERTED, [dim, dim, dim, dim, 1])):
-        curves = deletion_insertion(looks_at_object, x, TARGET, order(shown), steps=4)
+    for heatmaps, expected in ((PERFECT, [dim, 1, 1, 1, 1]), (INVERTED, [dim, dim, dim, dim, 1])):
+        curves = deletion_insertion(looks_at_object, x, TARGET, order(heatmaps), steps=4)
         assert curves.insertion[0, 0].tolist() == pytest.approx(expected)
 
 
@@ -96,27 +96,27 @@ def test_area_by_hand():
 
 
 def test_drop_and_increase_by_hand():
-    shown = np.concatenate([PERFECT, INVERTED, PERFECT / 2, CONSTANT], axis=1)
-    drops, rises = seen_through(looks_at_object, image(), TARGET, shown)
+    heatmaps = np.concatenate([PERFECT, INVERTED, PERFECT / 2, CONSTANT], axis=1)
+    drops, increases = seen_through(looks_at_object, image(), TARGET, heatmaps)
     assert drops.tolist() == [[0, 1, 0.5, 1]]
-    assert rises.tolist() == [[0, 0, 0, 0]]
-    half = image() / 2  # seen through twice itself it is more probable
-    drops, rises = seen_through(looks_at_object, half, TARGET, 2 * PERFECT)
-    assert (drops.item(), rises.item()) == (0, 1)
+    assert increases.tolist() == [[0, 0, 0, 0]]
+    half = image() / 2  # multiplied by 2 the class is more probable
+    drops, increases = seen_through(looks_at_object, half, TARGET, 2 * PERFECT)
+    assert (drops.item(), increases.item()) == (0, 1)
 
 
 def test_road_by_hand():
-    """The image is 1 on the object and 0 elsewhere. Filled in from around it the object is gone;
-    removed last it stays until the last 10 % are left."""
+    """The image is 1 on the object and 0 elsewhere. Filled in from its surroundings, the object
+    becomes 0. Where it is among the least relevant pixels, it stays."""
     x = image() * torch.from_numpy(OBJECT)
-    found = road(looks_at_object, x, TARGET, order(PERFECT), seeds=[0], percentiles=(25, 75))
-    assert found.most[0, 0] == pytest.approx([0, 0], abs=0.02)  # noise of 0.01
-    assert found.least[0, 0] == pytest.approx([1, 1], abs=0.02)
-    assert found.flipped.tolist() == [[[True, True]]]
-    assert found.combined.item() == pytest.approx(0.5, abs=0.02)
-    other = road(looks_at_object, x, TARGET, order(INVERTED), seeds=[0], percentiles=(25, 75))
-    assert other.combined.item() == pytest.approx(-0.5, abs=0.02)
-    assert not other.flipped.any()
+    removal = road(looks_at_object, x, TARGET, order(PERFECT), seeds=[0], percentiles=(25, 75))
+    assert removal.most[0, 0] == pytest.approx([0, 0], abs=0.02)  # noise of 0.01
+    assert removal.least[0, 0] == pytest.approx([1, 1], abs=0.02)
+    assert removal.flipped.tolist() == [[[True, True]]]
+    assert removal.combined.item() == pytest.approx(0.5, abs=0.02)
+    inverted = road(looks_at_object, x, TARGET, order(INVERTED), seeds=[0], percentiles=(25, 75))
+    assert inverted.combined.item() == pytest.approx(-0.5, abs=0.02)
+    assert not inverted.flipped.any()
 
 
 def test_the_share_that_flips_by_hand():
@@ -154,58 +154,60 @@ def probabilities(model):
 
 
 def random_case(n=2, methods=3, size_px=32, seed=0):
-    chance = np.random.default_rng(seed)
-    x = torch.from_numpy(chance.normal(size=(n, 3, size_px, size_px))).float()
-    coarse = torch.from_numpy(chance.random((n, methods, 7, 7))).float()
-    shown = torch.nn.functional.interpolate(coarse, (size_px, size_px), mode="bilinear").numpy()
-    return x, torch.tensor([2, 0, 1])[:n], shown
+    rng = np.random.default_rng(seed)
+    x = torch.from_numpy(rng.normal(size=(n, 3, size_px, size_px))).float()
+    coarse = torch.from_numpy(rng.random((n, methods, 7, 7))).float()
+    heatmaps = torch.nn.functional.interpolate(coarse, (size_px, size_px), mode="bilinear").numpy()
+    return x, torch.tensor([2, 0, 1])[:n], heatmaps
 
 
 def test_deletion_and_insertion_against_a_plain_loop(small):
-    x, target, shown = random_case()
+    x, target, heatmaps = random_case()
     network, steps = probabilities(small), 5
-    curves = deletion_insertion(network, x, target, order(shown), steps)
+    curves = deletion_insertion(network, x, target, order(heatmaps), steps)
     blurred = blur(x)
     for n in range(len(x)):
-        for m in range(shown.shape[1]):
-            first = sorted(range(shown[n, m].size), key=lambda i: -shown[n, m].flat[i])
+        for m in range(heatmaps.shape[1]):
+            pixels = sorted(range(heatmaps[n, m].size), key=lambda i: -heatmaps[n, m].flat[i])
             for i in range(steps + 1):
-                gone, come = x[n].clone(), blurred[n].clone()
-                for pixel in first[: len(first) * i // steps]:
-                    at = slice(None), pixel // 32, pixel % 32
-                    gone[at], come[at] = 0, x[n][at]
-                for image_, curve in ((gone, curves.deletion), (come, curves.insertion)):
-                    expected = network(image_[None])[0, target[n]].item()
+                deleted, inserted = x[n].clone(), blurred[n].clone()
+                for pixel in pixels[: len(pixels) * i // steps]:
+                    position = slice(None), pixel // 32, pixel % 32
+                    deleted[position], inserted[position] = 0, x[n][position]
+                for changed, curve in (
+                    (deleted, curves.deletion),
+                    (inserted, curves.insertion),
+                ):
+                    expected = network(changed[None])[0, target[n]].item()
                     assert curve[n, m, i] == pytest.approx(expected, abs=1e-5)
 
 
 def test_deletion_and_insertion_against_torchcam(small):
-    """With as many steps and the same image to begin with."""
-    x, target, shown = random_case()
-    ours = deletion_insertion(probabilities(small), x, target, order(shown), steps=8)
+    """With the same number of steps and the same image to begin with."""
+    x, target, heatmaps = random_case()
+    ours = deletion_insertion(probabilities(small), x, target, order(heatmaps), steps=8)
     softmax = partial(torch.softmax, dim=-1)
-    for m in range(shown.shape[1]):
+    for m in range(heatmaps.shape[1]):
         for n in range(len(x)):
-            one, class_index = x[n : n + 1], [int(target[n])]
-            given = Given(small, shown[n : n + 1, m])
-            gone = DeletionInsertionMetric(given, softmax, steps=8)
-            come = DeletionInsertionMetric(given, softmax, steps=8, baseline=blur)
-            for metric in (gone, come):
-                metric.update(one, class_index)
-            expected = gone.summary()["deletion_auc"], come.summary()["insertion_auc"]
+            extractor = Given(small, heatmaps[n : n + 1, m])
+            deletion = DeletionInsertionMetric(extractor, softmax, steps=8)
+            insertion = DeletionInsertionMetric(extractor, softmax, steps=8, baseline=blur)
+            for metric in (deletion, insertion):
+                metric.update(x[n : n + 1], [int(target[n])])
+            expected = deletion.summary()["deletion_auc"], insertion.summary()["insertion_auc"]
             areas = (area(curves[n, m]) for curves in (ours.deletion, ours.insertion))
             assert tuple(areas) == pytest.approx(expected, abs=1e-6)
 
 
 def test_drop_and_increase_against_torchcam(small):
-    x, target, shown = random_case(n=3)
-    drops, rises = seen_through(probabilities(small), x, target, shown)
-    for m in range(shown.shape[1]):
-        metric = ClassificationMetric(Given(small, shown[:, m]), partial(torch.softmax, dim=-1))
+    x, target, heatmaps = random_case(n=3)
+    drops, increases = seen_through(probabilities(small), x, target, heatmaps)
+    for m in range(heatmaps.shape[1]):
+        metric = ClassificationMetric(Given(small, heatmaps[:, m]), partial(torch.softmax, dim=-1))
         metric.update(x, target.tolist())
-        found = metric.summary()
-        assert drops[:, m].mean() == pytest.approx(found["avg_drop"], abs=1e-5)
-        assert rises[:, m].mean() == pytest.approx(found["conf_increase"])
+        summary = metric.summary()
+        assert drops[:, m].mean() == pytest.approx(summary["avg_drop"], abs=1e-5)
+        assert increases[:, m].mean() == pytest.approx(summary["conf_increase"])
 
 
 def test_the_blur_is_torchvisions():
@@ -219,35 +221,35 @@ def test_the_blur_is_torchvisions():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_road_against_pytorch_grad_cam(small):
-    """Within 0.02 of a probability: theirs solves for the removed pixels directly, adds its own
-    noise, and cuts at a percentile of values where ours counts pixels."""
-    x, target, shown = random_case(size_px=64)
+    """Within 0.02 of a probability. Theirs solves for the removed pixels directly, has other noise,
+    and takes a percentile of values where ours counts pixels."""
+    x, target, heatmaps = random_case(size_px=64)
     percentiles = (20, 40, 60, 80)
     ours = road(
-        probabilities(small), x, target, order(shown), seeds=[0, 1], percentiles=percentiles
+        probabilities(small), x, target, order(heatmaps), seeds=[0, 1], percentiles=percentiles
     ).combined  # (N, M)
     theirs = ROADCombined(percentiles=list(percentiles))
-    wanted = [ClassifierOutputSoftmaxTarget(int(c)) for c in target]
-    for m in range(shown.shape[1]):
-        expected = theirs(x, shown[:, m], wanted, small)
+    targets = [ClassifierOutputSoftmaxTarget(int(c)) for c in target]
+    for m in range(heatmaps.shape[1]):
+        expected = theirs(x, heatmaps[:, m], targets, small)
         assert ours[:, m] == pytest.approx(np.array(expected), abs=0.02)
 
 
-def test_images_and_methods_do_not_mix_and_nothing_is_changed(small, monkeypatch):
-    x, target, shown = random_case()
-    before = x.clone(), shown.copy()
+def test_images_and_methods_do_not_mix_and_inputs_are_not_changed(small, monkeypatch):
+    x, target, heatmaps = random_case()
+    before = x.clone(), heatmaps.copy()
     network = probabilities(small)
 
-    def everything(x, target, shown):
-        curves = deletion_insertion(network, x, target, order(shown), 4)
-        drops, rises = seen_through(network, x, target, shown)
-        removal = road(network, x, target, order(shown), seeds=[0, 1], percentiles=(30, 60))
-        return [curves.deletion, curves.insertion, drops, rises, removal.most, removal.least]
+    def all_measures(x, target, heatmaps):
+        curves = deletion_insertion(network, x, target, order(heatmaps), 4)
+        drops, increases = seen_through(network, x, target, heatmaps)
+        removal = road(network, x, target, order(heatmaps), seeds=[0, 1], percentiles=(30, 60))
+        return [curves.deletion, curves.insertion, drops, increases, removal.most, removal.least]
 
-    together = everything(x, target, shown)
+    together = all_measures(x, target, heatmaps)
     assert torch.equal(x, before[0])
-    assert np.array_equal(shown, before[1])
+    assert np.array_equal(heatmaps, before[1])
     monkeypatch.setattr(faithfulness, "AT_ONCE", 5)
-    alone = everything(x[:1], target[:1], shown[:1, 1:2])
-    for many, one in zip(together, alone, strict=True):
-        assert many[:1, 1:2] == pytest.approx(one, abs=1e-5)
+    single = all_measures(x[:1], target[:1], heatmaps[:1, 1:2])
+    for of_all, of_single in zip(together, single, strict=True):
+        assert of_all[:1, 1:2] == pytest.approx(of_single, abs=1e-5)

@@ -1,4 +1,4 @@
-"""Filling removed pixels from their surroundings."""
+"""Imputation: filling in removed pixels from their surroundings."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 
 from pokecam.cam.display import display
-from pokecam.judging.imputation import _doubled, _halved, impute
+from pokecam.judging.imputation import _enlarge, _sum_cells, impute
 
 
 def smooth_image(size_px, seed=0):
@@ -19,9 +19,9 @@ def smooth_image(size_px, seed=0):
 
 
 def hole(size_px, share, seed=0):
-    """The pixels (1, S, S) of the largest values of a smooth map."""
-    shown = display(np.random.default_rng(seed).random((1, 7, 7), dtype=np.float32), size_px)
-    return torch.from_numpy(shown >= np.quantile(shown, 1 - share))
+    """The pixels (1, S, S) with the largest values of a smooth map."""
+    heatmap = display(np.random.default_rng(seed).random((1, 7, 7), dtype=np.float32), size_px)
+    return torch.from_numpy(heatmap >= np.quantile(heatmap, 1 - share))
 
 
 def test_one_removed_pixel_by_hand():
@@ -52,34 +52,34 @@ def test_a_plain_colour_stays_plain(share):
     torch.testing.assert_close(impute(x, hole(48, share)), x)
 
 
-def test_nothing_left_becomes_zero_and_noise():
-    x, everything = torch.ones(1, 3, 20, 20), torch.ones(1, 20, 20, dtype=torch.bool)
+def test_an_image_without_pixels_becomes_zero_and_noise():
+    x, all_pixels = torch.ones(1, 3, 20, 20), torch.ones(1, 20, 20, dtype=torch.bool)
     noise = torch.randn(1, 3, 20, 20)
-    assert torch.equal(impute(x, everything, noise), noise)
+    assert torch.equal(impute(x, all_pixels, noise), noise)
 
 
 @pytest.mark.parametrize(("share", "tolerance"), [(0.1, 0.08), (0.5, 0.08), (0.9, 0.08)])
 def test_as_the_direct_solution(share, tolerance):
-    """On average within `tolerance` of the input's standard deviation, which is 1 here; filling
-    with the mean colour would be 0.5 and more away."""
+    """On average within `tolerance`, where the standard deviation of the input is 1. Filling with
+    the mean colour would differ by 0.5 and more."""
     x, removed = smooth_image(224), hole(224, share)
     expected = NoisyLinearImputer(noise=0.0)(x[0], (~removed[0]).float())
     error = (impute(x, removed)[0] - expected).abs()[:, removed[0]].mean()
-    plain = expected.abs()[:, removed[0]].mean()
+    error_of_mean_colour = expected.abs()[:, removed[0]].mean()
     assert error < tolerance
-    assert plain > 3 * tolerance
+    assert error_of_mean_colour > 3 * tolerance
 
 
 def test_grids_of_half_the_side():
     x = torch.arange(15.0).view(1, 1, 3, 5)  # rows 0–4, 5–9, 10–14
-    assert _halved(x).tolist() == [[[[12, 20, 13], [21, 25, 14]]]]
+    assert _sum_cells(x).tolist() == [[[[12, 20, 13], [21, 25, 14]]]]
     y = torch.randn(2, 3, 7, 10)
     expected = torch.nn.functional.interpolate(y, (14, 20), mode="bilinear")
-    torch.testing.assert_close(_doubled(y, 14, 20), expected)
-    torch.testing.assert_close(_doubled(y, 13, 19), expected[..., :13, :19])
+    torch.testing.assert_close(_enlarge(y, 14, 20), expected)
+    torch.testing.assert_close(_enlarge(y, 13, 19), expected[..., :13, :19])
 
 
-def test_images_do_not_mix_and_stay_as_they_are():
+def test_images_do_not_mix_and_are_not_changed():
     x = torch.cat([smooth_image(32, 1), smooth_image(32, 2)])
     removed = torch.cat([hole(32, 0.2), hole(32, 0.7)])
     before = x.clone()

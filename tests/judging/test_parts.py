@@ -1,4 +1,4 @@
-"""Parts of drawn creatures: drawing again without them, and ranking them."""
+"""Parts of drawn creatures: rendering without them, and their ranks."""
 
 import numpy as np
 import pytest
@@ -47,39 +47,39 @@ def test_an_image_drawn_again_is_the_packed_one(packed, redrawing):
 
 
 def test_numbers_in_masks_are_those_of_the_parts(packed, redrawing):
-    for label, some in packed.parts.groupby("label"):
+    for label, rows in packed.parts.groupby("label"):
         if label in packed.classes:
-            assert redrawing.parts(label) == some.sort_values("index").part.to_list()
+            assert redrawing.parts(label) == rows.sort_values("index").part.to_list()
 
 
 def test_without_a_part_the_image_changes_there(packed, redrawing):
-    """More for each pixel than elsewhere, where JPEG and what the part hid do the rest."""
+    """Each pixel changes more there than elsewhere, where only the JPEG artefacts change."""
     row, mask = packed.manifest.iloc[0], packed.masks[0]
     seed = int(packed.scenes.set_index("image").seed[row.file])
-    whole = packed.pixels[0].astype(int)
-    seen = visible(mask, redrawing.parts(row.label))
-    left_out = redrawing.images(row.label, seed, [frozenset({name}) for name in seen])
-    for region, without in zip(seen.values(), left_out, strict=True):
-        change = abs(without - whole).sum(axis=2)
+    original = packed.pixels[0].astype(int)
+    regions = visible(mask, redrawing.parts(row.label))
+    images = redrawing.images(row.label, seed, [frozenset({name}) for name in regions])
+    for region, image in zip(regions.values(), images, strict=True):
+        change = abs(image - original).sum(axis=2)
         assert change[region].mean() > 5 * change[~region].mean()
 
 
 def test_regions_are_dilated_by_two_pixels():
     mask = np.zeros((12, 12), np.uint8)
     mask[4:8, 4:8] = 2
-    mask[0, 0] = 1  # too small to be asked for
-    seen = visible(mask, ["ear", "tail", "paw"])
-    assert list(seen) == ["tail"]
+    mask[0, 0] = 1  # too small to be measured
+    regions = visible(mask, ["ear", "tail", "paw"])
+    assert list(regions) == ["tail"]
     expected = np.zeros((12, 12), bool)
     expected[2:10, 2:10] = True
-    assert np.array_equal(seen["tail"], expected)
+    assert np.array_equal(regions["tail"], expected)
 
 
 def test_masses_by_hand():
-    shown = np.array([[[1.0, 0.5], [0, 0]], [[0, 0], [0.25, 0.25]]])
+    heatmaps = np.array([[[1.0, 0.5], [0, 0]], [[0, 0], [0.25, 0.25]]])
     top = np.array([[True, True], [False, False]])
     regions = {"top": top, "left": np.array([[True, False]] * 2)}
-    assert masses(shown, regions).tolist() == [[1.5, 1.0], [0.0, 0.25]]
+    assert masses(heatmaps, regions).tolist() == [[1.5, 1.0], [0.0, 0.25]]
 
 
 def test_rank_correlation_by_hand():
@@ -93,11 +93,11 @@ def test_rank_correlation_by_hand():
 @pytest.mark.parametrize(
     ("drops", "mass"), [([1, 2], [1, 2]), ([1, 1, 1], [1, 2, 3]), ([1, 2, 3], [0, 0, 0])]
 )
-def test_what_cannot_be_ranked_has_no_correlation(drops, mass):
+def test_parts_that_cannot_be_ranked_have_no_correlation(drops, mass):
     assert np.isnan(rank_correlation(np.array(drops, float), np.array(mass, float)))
 
 
-def test_drawings_differ_where_a_part_is_another_or_missing(redrawing):
+def test_drawings_differ_where_a_part_is_different_or_missing(redrawing):
     same = redrawing.differences("Pikachu", "Pikachu", seed=5)
     other = redrawing.differences("Pikachu", "Raichu", seed=5)
     assert list(same) == list(other) == redrawing.parts("Pikachu")
@@ -106,7 +106,7 @@ def test_drawings_differ_where_a_part_is_another_or_missing(redrawing):
     assert other["tail"] > other["eye-left"]
 
 
-def test_the_same_drawing_does_not_differ_whatever_chance_does_to_others(redrawing):
-    """Wartortle has ears, which Squirtle has not; the rims of their shells are one drawing."""
+def test_the_same_part_does_not_differ_whatever_the_other_parts_are(redrawing):
+    """Wartortle has ears and Squirtle has none, but the rims of their shells are the same."""
     assert redrawing.differences("Squirtle", "Wartortle", seed=7)["shell-rim"] == 0
     assert redrawing.differences("Wartortle", "Squirtle", seed=7)["shell-rim"] == 0

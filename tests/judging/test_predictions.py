@@ -8,7 +8,7 @@ import pytest
 from pokecam.judging import predictions
 
 CLASSES = ["Ant", "Bee", "Cat"]
-# Six images: two right and one wrong Ant, one right Bee, one wrong Bee, one wrong Cat.
+# Six images. Correctly classified: two Ants and a Bee. Misclassified: an Ant, a Bee and a Cat.
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 PROBABILITIES = np.array(
     [
@@ -67,7 +67,7 @@ def test_inside_groups_by_hand():
     assert table.group.tolist() == ["Ant / Bee", "Bee / Cat"]
     assert table.n.tolist() == [5, 3]
     assert table.accuracy.tolist() == pytest.approx([3 / 5, 1 / 3])
-    # one Ant was called a Bee; of the errors among Bee and Cat, a Bee was called a Cat
+    # An Ant is misclassified as Bee; within Bee and Cat, a Bee is misclassified as Cat.
     assert table.confused_within.tolist() == [1, 1]
 
 
@@ -79,7 +79,7 @@ def test_without_lookalikes_there_is_no_figure_for_them():
 
 
 def test_calibration_by_hand():
-    """Two bins: (0, 0.5] has confidences 0.5 0.5 0.5, none right; (0.5, 1] has 0.8 0.6 0.7."""
+    """Two bins: (0, 0.5] has confidences 0.5 0.5 0.5, none correct; (0.5, 1] has 0.8 0.6 0.7."""
     table = predictions.calibrate(LABELS, PROBABILITIES, bins=2)
     assert table.low.tolist() == [0, 0.5]
     assert table.high.tolist() == [0.5, 1]
@@ -98,7 +98,7 @@ def test_an_empty_bin_adds_nothing_to_the_calibration_error():
     assert predictions.expected_calibration_error(table) == pytest.approx(0.05)
 
 
-def test_perfect_and_confident_predictions_have_no_error_of_any_kind():
+def test_perfect_and_confident_predictions_have_no_error():
     labels = np.array([0, 1, 2])
     metrics = predictions.evaluate("abc", labels, np.eye(3), CLASSES, []).metrics
     assert metrics["accuracy"] == metrics["macro_f1"] == 1

@@ -1,5 +1,5 @@
-"""The cascade changes what it says and nothing else; similarities against hand-made maps, scipy and
-a plain loop over windows."""
+"""Re-initialisation changes the blocks that it names and nothing else; similarities against numbers
+worked out by hand, scipy and a plain loop over windows."""
 
 import numpy as np
 import pytest
@@ -10,14 +10,21 @@ from torch import nn
 from pokecam.cam.capture import capture
 from pokecam.cam.display import display
 from pokecam.cam.maps import compute_maps
-from pokecam.judging.sanity import randomised, rank_correlation, ssim, unchanged
+from pokecam.judging import sanity
+from pokecam.judging.sanity import (
+    ignores_network,
+    randomised_networks,
+    rank_correlation,
+    ssim,
+)
 from pokecam.networks.classifier import Classifier, build_classifier
+from tests.judging import halves
 from tests.support.networks import SIZE_PX, size_px
 
 C1, C2 = 0.01**2, 0.03**2
 
-# The blocks reached in the default number of steps, which is five.
-REACHED = {
+# The blocks in the default number of steps, which is five.
+BLOCKS = {
     "resnet18": ["head", "layer4", "layer3", "layer2", "conv1"],
     "mobilenet_v3_small": ["head", "features.10", "features.7", "features.4", "features.0"],
     "squeezenet1_1": ["head", "features.11", "features.9", "features.6", "features.0"],
@@ -27,8 +34,8 @@ REACHED = {
 }
 
 
-def learnt(backbone, head="gap"):
-    """A network in which no parameter and no statistic is what it is in a fresh one."""
+def trained_network(backbone, head="gap"):
+    """A network whose parameters and statistics all differ from those of initialisation."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = build_classifier(backbone, head, "abc", size_px(backbone)).eval()
@@ -44,140 +51,149 @@ def clone(network):
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
-def changed(before, network):
-    after = network.state_dict()
-    assert after.keys() == before.keys()
-    return {name for name, tensor in before.items() if not torch.equal(after[name], tensor)}
+def changed_names(old_state, network):
+    new_state = network.state_dict()
+    assert new_state.keys() == old_state.keys()
+    return {name for name, tensor in old_state.items() if not torch.equal(new_state[name], tensor)}
 
 
 def several_elements(module, prefix=""):
     return {prefix + name for name, w in module.named_parameters() if w.numel() > 1}
 
 
-@pytest.mark.parametrize("backbone", REACHED)
+@pytest.mark.parametrize("backbone", BLOCKS)
 def test_cascade(backbone):
-    network = learnt(backbone)
+    network = trained_network(backbone)
     network.head.train()
     next(network.body.parameters()).requires_grad_(False)
     modes = [module.training for module in network.modules()]
-    before, state = clone(network), torch.get_rng_state()
+    old_state, rng_state = clone(network), torch.get_rng_state()
     x = torch.rand(1, 3, network.image_size, network.image_size)
-    torch.set_rng_state(state)
-    reached, so_far = [], set()
+    torch.set_rng_state(rng_state)
+    blocks, last_names = [], set()
 
-    for block, fresh in randomised(network, 1):
-        assert torch.equal(torch.get_rng_state(), state)
-        assert [module.training for module in fresh.modules()] == modes
-        assert [w.requires_grad for w in fresh.parameters()] == [
+    for block, randomised in randomised_networks(network, 1):
+        assert torch.equal(torch.get_rng_state(), rng_state)
+        assert [module.training for module in randomised.modules()] == modes
+        assert [w.requires_grad for w in randomised.parameters()] == [
             w.requires_grad for w in network.parameters()
         ]
-        assert [w.stride() for w in fresh.parameters()] == [
+        assert [w.stride() for w in randomised.parameters()] == [
             w.stride() for w in network.parameters()
         ]
         with torch.no_grad():
-            assert fresh(x).isfinite().all()
-        now = changed(before, fresh)
+            assert randomised(x).isfinite().all()
+        names = changed_names(old_state, randomised)
         if block == "head":
-            assert now == several_elements(network.head, "head.")
+            assert names == several_elements(network.head, "head.")
         else:
-            assert now > so_far
-            assert any(name.startswith(f"body.{block}.") for name in now - so_far)
-        reached.append(block)
-        so_far = now
+            assert names > last_names
+            assert any(name.startswith(f"body.{block}.") for name in names - last_names)
+        blocks.append(block)
+        last_names = names
 
-    assert reached == REACHED[backbone]
-    assert several_elements(network) <= so_far
-    # What is not learnt, such as Swin's table of positions, stays.
+    assert blocks == BLOCKS[backbone]
+    assert several_elements(network) <= last_names
+    # Buffers that are not learnt, such as the table of positions of Swin, stay.
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     learnable = {name for name, _ in network.named_parameters()}
-    assert all(name.endswith(statistics) for name in so_far - learnable)
-    for module in fresh.modules():
+    assert all(name.endswith(statistics) for name in last_names - learnable)
+    for module in randomised.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert (module.running_mean == 0).all()
             assert (module.running_var == 1).all()
             assert module.num_batches_tracked == 0
-    assert not changed(before, network)
+    assert not changed_names(old_state, network)
     assert [module.training for module in network.modules()] == modes
 
 
 @pytest.mark.parametrize("backbone", ["squeezenet1_1", "mobilenet_v3_small", "resnet18"])
-def test_native_heads_are_fresh_as_a_whole(backbone):
-    network = learnt(backbone, "native")
-    _, fresh = next(randomised(network, 1))
-    now = changed(clone(network), fresh)
-    assert now == several_elements(network.head, "head.")
+def test_native_heads_are_reinitialised_as_a_whole(backbone):
+    network = trained_network(backbone, "native")
+    _, randomised = next(randomised_networks(network, 1))
+    names = changed_names(clone(network), randomised)
+    assert names == several_elements(network.head, "head.")
 
 
-def test_more_steps_take_blocks_apart():
-    network = learnt("resnet18")
-    before = clone(network)
-    steps = [(block, changed(before, fresh)) for block, fresh in randomised(network, 1, steps=99)]
-    rows = [f"layer{row}.{place}" for row in (4, 3, 2, 1) for place in (1, 0)]
+def test_more_steps_divide_sequentials():
+    network = trained_network("resnet18")
+    old_state = clone(network)
+    steps = [
+        (block, changed_names(old_state, randomised))
+        for block, randomised in randomised_networks(network, 1, steps=99)
+    ]
+    rows = [f"layer{layer}.{i}" for layer in (4, 3, 2, 1) for i in (1, 0)]
     assert [block for block, _ in steps] == ["head", *rows, "conv1"]
     # The first normalisation goes with the convolution before it.
     last = steps[-1][1] - steps[-2][1]
     assert {name.rsplit(".", 1)[0] for name in last} == {"body.conv1", "body.bn1"}
 
 
-def test_torchvisions_blocks_are_not_taken_apart():
-    blocks = [block for block, _ in randomised(learnt("mobilenet_v3_small"), 1, steps=99)]
+def test_torchvisions_blocks_are_not_divided():
+    blocks = [
+        block
+        for block, _ in randomised_networks(trained_network("mobilenet_v3_small"), 1, steps=99)
+    ]
     assert blocks == ["head", *(f"features.{i}" for i in reversed(range(13)))]
 
 
 def test_fewest_steps_are_the_head_and_everything():
-    network = learnt("squeezenet1_1")
-    (first, _), (last, fresh) = randomised(network, 1, steps=2)
+    network = trained_network("squeezenet1_1")
+    (first, _), (last, randomised) = randomised_networks(network, 1, steps=2)
     assert (first, last) == ("head", "features")
-    assert several_elements(network) <= changed(clone(network), fresh)
+    assert several_elements(network) <= changed_names(clone(network), randomised)
 
 
 def last_of(steps):
-    *_, (_, fresh) = steps
-    return fresh
+    *_, (_, randomised) = steps
+    return randomised
 
 
-def test_fresh_weights_follow_from_seed_and_name_alone():
-    network = learnt("mobilenet_v3_small")
-    expected = clone(last_of(randomised(network, 1)))
+def test_random_weights_follow_from_seed_and_name_alone():
+    network = trained_network("mobilenet_v3_small")
+    expected = clone(last_of(randomised_networks(network, 1)))
     torch.rand(5)
-    assert not changed(expected, last_of(randomised(network, 1)))
-    assert not changed(expected, last_of(randomised(network, 1, steps=3)))
-    other = changed(expected, last_of(randomised(network, 2)))
+    assert not changed_names(expected, last_of(randomised_networks(network, 1)))
+    assert not changed_names(expected, last_of(randomised_networks(network, 1, steps=3)))
+    other = changed_names(expected, last_of(randomised_networks(network, 2)))
     assert {name for name, w in network.named_parameters() if w.ndim > 1} <= other
-    # Layers of one shape are not twins of one another.
+    # Layers of the same shape have different weights.
     kernels = [w for w in expected.values() if w.shape == (576, 1, 5, 5)]
     assert len(kernels) == 2
     assert not torch.equal(*kernels)
 
 
-def test_what_is_fresh_stays_the_same_until_the_end():
-    network = learnt("squeezenet1_1")
-    before = clone(network)
-    steps = [(changed(before, fresh), clone(fresh)) for _, fresh in randomised(network, 1)]
+def test_reinitialised_weights_stay_the_same_in_later_steps():
+    network = trained_network("squeezenet1_1")
+    old_state = clone(network)
+    steps = [
+        (changed_names(old_state, randomised), clone(randomised))
+        for _, randomised in randomised_networks(network, 1)
+    ]
     end = steps[-1][1]
     assert all(torch.equal(state[name], end[name]) for names, state in steps for name in names)
 
 
 def test_copies_are_independent():
-    network = learnt("squeezenet1_1")
-    before, expected = clone(network), clone(last_of(randomised(network, 1)))
-    for _, fresh in randomised(network, 1):
-        actual = clone(fresh)
+    network = trained_network("squeezenet1_1")
+    old_state, expected = clone(network), clone(last_of(randomised_networks(network, 1)))
+    for _, randomised in randomised_networks(network, 1):
+        actual = clone(randomised)
         with torch.no_grad():
-            for weights in fresh.parameters():
+            for weights in randomised.parameters():
                 weights.zero_()
     assert all(torch.equal(actual[name], tensor) for name, tensor in expected.items())
-    assert not changed(before, network)
+    assert not changed_names(old_state, network)
 
 
 @pytest.mark.parametrize("surrounding", [torch.no_grad, torch.inference_mode])
 def test_inside_a_block_without_gradients(surrounding):
-    network = learnt("squeezenet1_1")
-    expected = clone(last_of(randomised(network, 1)))
+    network = trained_network("squeezenet1_1")
+    expected = clone(last_of(randomised_networks(network, 1)))
     with surrounding():
-        fresh = last_of(randomised(network, 1))
-    assert not changed(expected, fresh)
-    fresh(torch.rand(1, 3, SIZE_PX, SIZE_PX)).sum().backward()
+        randomised = last_of(randomised_networks(network, 1))
+    assert not changed_names(expected, randomised)
+    randomised(torch.rand(1, 3, SIZE_PX, SIZE_PX)).sum().backward()
 
 
 class Scale(nn.Module):
@@ -187,33 +203,35 @@ class Scale(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.full((10_000, 1, 1), 3.0))
         self.zeros = nn.Parameter(torch.zeros(4))
-        self.one = nn.Parameter(torch.tensor(2.0))
+        self.scalar = nn.Parameter(torch.tensor(2.0))
         self.register_buffer("table", torch.arange(3))
 
 
-def test_fresh_weights_by_hand():
+def test_random_weights_by_hand():
     convolution = nn.Conv2d(4, 2500, 1)
     body = nn.Sequential(convolution, nn.BatchNorm2d(2500), Scale())
     head = nn.Sequential(nn.Linear(2500, 2))
     for weights in [*convolution.parameters(), *body[1].parameters(), *head.parameters()]:
         weights.data.fill_(7)
-    about = {"backbone": "resnet18", "head_kind": "gap", "classes": "ab", "image_size": 8}
-    fresh = last_of(randomised(Classifier(body, head, **about), 1)).requires_grad_(False)
-    convolution, norm, own = fresh.body
-    # PyTorch's own rule for convolutions and linear layers: uniform within ±1/√(inputs).
+    classifier = Classifier(
+        body, head, backbone="resnet18", head_kind="gap", classes="ab", image_size=8
+    )
+    randomised = last_of(randomised_networks(classifier, 1)).requires_grad_(False)
+    convolution, norm, scale = randomised.body
+    # The rule of PyTorch for convolutions and linear layers: uniform within ±1/√(inputs).
     assert 0.49 < convolution.weight.abs().max() <= 0.5
     assert convolution.weight.std() == pytest.approx(0.5 / 3**0.5, rel=0.02)
-    assert fresh.head[0].weight.abs().max() <= 1 / 50
+    assert randomised.head[0].weight.abs().max() <= 1 / 50
     assert (norm.weight == 1).all()
     assert (norm.bias == 0).all()
-    # Otherwise normal, of the size that the tensor had.
-    assert own.scale.mean() == pytest.approx(0, abs=5 * 3 / 100)
-    assert own.scale.square().mean().sqrt() == pytest.approx(3, rel=0.05)
-    assert (own.scale.abs() < 3).double().mean() == pytest.approx(0.683, abs=0.025)
-    assert not own.zeros.any()
-    assert own.one.isfinite()
-    assert own.one != 2
-    assert own.table.tolist() == [0, 1, 2]
+    # Other parameters: normal, as large as the tensor was.
+    assert scale.scale.mean() == pytest.approx(0, abs=5 * 3 / 100)
+    assert scale.scale.square().mean().sqrt() == pytest.approx(3, rel=0.05)
+    assert (scale.scale.abs() < 3).double().mean() == pytest.approx(0.683, abs=0.025)
+    assert not scale.zeros.any()
+    assert scale.scalar.isfinite()
+    assert scale.scalar != 2
+    assert scale.table.tolist() == [0, 1, 2]
 
 
 def test_rank_correlation_by_hand():
@@ -229,17 +247,17 @@ def test_rank_correlation_by_hand():
 
 
 @pytest.mark.filterwarnings("error")
-def test_rank_correlation_of_maps_that_say_nothing():
+def test_constant_maps_have_no_rank_correlation():
     a = np.array([[1.0, 2], [3, 4]])
-    nothing = np.stack([np.zeros((2, 2)), np.full((2, 2), 0.1), np.full((2, 2), np.nan), a])
-    for result in (rank_correlation(nothing, a), rank_correlation(a, nothing)):
+    constant = np.stack([np.zeros((2, 2)), np.full((2, 2), 0.1), np.full((2, 2), np.nan), a])
+    for result in (rank_correlation(constant, a), rank_correlation(a, constant)):
         assert np.isnan(result).tolist() == [True, True, True, False]
 
 
 def test_rank_correlation_equals_scipy():
-    chance = np.random.default_rng(0)
-    a = chance.integers(0, 9, (2, 3, 5, 6)).astype(np.float32)  # many ties
-    b = (a + chance.integers(0, 9, a.shape)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 9, (2, 3, 5, 6)).astype(np.float32)  # many ties
+    b = (a + rng.integers(0, 9, a.shape)).astype(np.float32)
     actual = rank_correlation(a, b)
     assert actual.dtype == np.float64
     for i in np.ndindex(2, 3):
@@ -262,9 +280,8 @@ def test_ssim_by_hand():
     assert ssim(spot, 0 * spot) == pytest.approx(expected)
 
 
-def slow_ssim(a, b, data_range=1.0):
-    """Window after window, with moments about the means."""
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+def slow_ssim(a, b):
+    """A loop over windows, with moments about the means."""
     distance = np.arange(-5, 6)
     window = np.exp(-(distance[:, None] ** 2 + distance**2) / (2 * 1.5**2))
     window /= window.sum()
@@ -277,32 +294,31 @@ def slow_ssim(a, b, data_range=1.0):
             mean_x, mean_y = (window * x).sum(), (window * y).sum()
             var_x = (window * (x - mean_x) ** 2).sum()
             var_y = (window * (y - mean_y) ** 2).sum()
-            both = (window * (x - mean_x) * (y - mean_y)).sum()
-            light = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-            values.append(light * (2 * both + c2) / (var_x + var_y + c2))
+            covariance = (window * (x - mean_x) * (y - mean_y)).sum()
+            luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
+            values.append(luminance * (2 * covariance + C2) / (var_x + var_y + C2))
     return np.mean(values)
 
 
 @pytest.mark.parametrize("side", [7, 10, 11, 12, 23])
 def test_ssim_equals_a_loop_over_windows(side):
-    chance = np.random.default_rng(side)
-    a = chance.random((2, 3, side, side), dtype=np.float32)
-    b = (0.7 * a + 0.3 * chance.random(a.shape, dtype=np.float32)).clip(0, 1)
+    rng = np.random.default_rng(side)
+    a = rng.random((2, 3, side, side), dtype=np.float32)
+    b = (0.7 * a + 0.3 * rng.random(a.shape, dtype=np.float32)).clip(0, 1)
     actual = ssim(a, b)
     assert actual.dtype == np.float64
     for i in np.ndindex(2, 3):
         expected = slow_ssim(a[i].astype(float), b[i].astype(float))
         assert actual[i] == pytest.approx(expected, abs=1e-10)
-    np.testing.assert_allclose(ssim(255.0 * a, 255.0 * b, data_range=255), actual, atol=1e-6)
 
 
-def test_similarities_are_symmetric_and_leave_their_input_alone():
+def test_similarities_are_symmetric_and_do_not_change_their_input():
     a, b = np.random.default_rng(0).random((2, 4, 16, 16))
-    kept = a.copy(), b.copy()
+    copies = a.copy(), b.copy()
     for measure in (ssim, rank_correlation):
         np.testing.assert_allclose(measure(a, b), measure(b, a), rtol=1e-12)
         assert (np.abs(measure(a, b)) < 1).all()
-    np.testing.assert_array_equal((a, b), kept)
+    np.testing.assert_array_equal((a, b), copies)
 
 
 @pytest.mark.filterwarnings("error")
@@ -310,7 +326,7 @@ def test_similarities_are_symmetric_and_leave_their_input_alone():
     ("correlations", "expected"),
     [
         ([1.0, 0.95], True),
-        ([1.0, -1.0], True),  # bright for dark is the same image
+        ([1.0, -1.0], True),  # reversed signs show the same image
         ([1.0, np.nan], True),
         ([0.9, 0.9], False),
         ([1.0, 0.5, -0.5], False),
@@ -318,18 +334,28 @@ def test_similarities_are_symmetric_and_leave_their_input_alone():
         ([], False),
     ],
 )
-def test_unchanged(correlations, expected):
-    assert unchanged(np.array(correlations)) is expected
+def test_ignores_network(correlations, expected):
+    assert ignores_network(np.array(correlations)) is expected
 
 
-def test_maps_that_do_not_look_at_the_network_are_told_from_those_that_do():
-    network = learnt("squeezenet1_1")
+def test_baselines_ignore_the_network_and_grad_cam_does_not():
+    network = trained_network("squeezenet1_1")
     x = torch.rand(8, 3, SIZE_PX, SIZE_PX, generator=torch.Generator().manual_seed(0))
-    captured, afterwards = capture(network, x), capture(last_of(randomised(network, 1)), x)
-    told = {}
+    captures = [capture(network, x), capture(last_of(randomised_networks(network, 1)), x)]
+    ignores = {}
     for method in ("grad_cam", "random", "centre", "edges"):
-        before, after = (
-            display(compute_maps(c, method)[:, 0].numpy(), SIZE_PX) for c in (captured, afterwards)
+        heatmaps, randomised_heatmaps = (
+            display(compute_maps(c, method)[:, 0].numpy(), SIZE_PX) for c in captures
         )
-        told[method] = unchanged(rank_correlation(before, after))
-    assert told == {"grad_cam": False, "random": True, "centre": True, "edges": True}
+        ignores[method] = ignores_network(rank_correlation(heatmaps, randomised_heatmaps))
+    assert ignores == {"grad_cam": False, "random": True, "centre": True, "edges": True}
+
+
+def test_slow_methods_are_compared_on_fewer_images():
+    cam = halves.build_case().maps["cam"]
+    case = halves.build_case({"cam": cam, "score_cam": cam})
+    indices, network = np.arange(halves.N), halves.build_network()
+    table = sanity.compare_shuffled_labels(case, indices, network).set_index("method")
+    assert list(table.index) == ["cam", "score_cam"]
+    assert (table.n + table.constant).tolist() == [halves.N, halves.N / 2]
+    assert table.rank_correlation["cam"] > 0.5  # the same network, the square in the same position

@@ -1,4 +1,4 @@
-"""Judging images of a drawn source: what parts are worth, and where look-alikes differ."""
+"""Judging images of a drawn source: the importance of parts, and where look-alikes differ."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from pokecam.data.packing.pack import pack
 from pokecam.data.sources import drawn, raw_zip
 from pokecam.judging import tables
 from pokecam.judging.case import Case
-from pokecam.judging.ground_truth import ground_truth
+from pokecam.judging.ground_truth import find_ground_truth
 from pokecam.judging.lookalikes import compare_lookalikes
 from pokecam.judging.measures import JudgeSettings
 from pokecam.judging.redrawing import Redrawing
@@ -59,39 +59,37 @@ def redrawing(case, folder):
 
 
 def settings():
-    wanted = ["localization", "parts", "lookalikes", "background"]
-    return JudgeSettings(judge_measures=wanted, judge_images=3, seed=1)
+    measures = ["localization", "parts", "lookalikes", "background"]
+    return JudgeSettings(judge_measures=measures, judge_images=3, seed=1)
 
 
-def test_a_parts_worth_is_the_fall_of_the_logit_of_the_predicted_class(case, redrawing):
+def test_the_importance_of_a_part_is_the_fall_of_the_logit_of_the_predicted_class(case, redrawing):
     scores = score(case, settings(), redrawing)
     table = scores.drops
-    asked = [case.files[i] for i in (0, 1, 2)]  # of 2 + 2 images three, classes taking turns
-    assert list(table.file.unique()) == asked
-    for i, file in enumerate(asked):
+    files = [case.files[i] for i in (0, 1, 2)]  # three of 2 + 2 images, classes taking turns
+    assert list(table.file.unique()) == files
+    for i, file in enumerate(files):
         number, label = ROWS[i], case.labels[i]
         for row in table[table.file == file].itertuples():
-            (without,) = redrawing.images(
-                label, int(case.scene_seeds[file]), [frozenset({row.part})]
-            )
-            both = np.stack([case.packed.pixels[number], without])
-            logits = predict(case.network, both, np.arange(2))[:, case.predicted[i]]
+            (image,) = redrawing.images(label, int(case.scene_seeds[file]), [frozenset({row.part})])
+            pixels = np.stack([case.packed.pixels[number], image])
+            logits = predict(case.network, pixels, np.arange(2))[:, case.predicted[i]]
             assert row.drop == pytest.approx((logits[0] - logits[1]).item(), abs=1e-4)
             index = redrawing.parts(label).index(row.part) + 1
             assert row.area_px == (case.packed.masks[number] == index).sum()
-    known = ~np.isnan(scores.values["parts"][:, 0])
-    assert known.tolist() == [True, True, True, False]
+    is_measured = ~np.isnan(scores.values["parts"][:, 0])
+    assert is_measured.tolist() == [True, True, True, False]
 
 
-def test_truth_is_the_mask_and_the_sources_own_box(case):
-    truth = ground_truth(case.packed, ROWS)
-    assert np.array_equal(truth.masks, case.packed.masks[ROWS] > 0)
+def test_ground_truth_is_the_mask_and_the_box_of_the_source(case):
+    ground_truth = find_ground_truth(case.packed, ROWS)
+    assert np.array_equal(ground_truth.masks, case.packed.masks[ROWS] > 0)
     boxes = case.packed.boxes.set_index("image")
-    for file, (box,) in zip(case.files, truth.boxes, strict=True):
+    for file, (box,) in zip(case.files, ground_truth.boxes, strict=True):
         assert box.tolist() == boxes.loc[file, ["xmin", "ymin", "xmax", "ymax"]].tolist()
 
 
-def test_look_alikes_are_compared_by_their_own_drawings(case, redrawing):
+def test_look_alikes_are_compared_by_their_drawings(case, redrawing):
     table = compare_lookalikes(case, np.array([0, 3]), seed=1, redrawing=redrawing)
     assert set(zip(table.file, table.label, table.against, strict=True)) == {
         (case.files[0], "Squirtle", "Wartortle"),
@@ -105,13 +103,13 @@ def test_look_alikes_are_compared_by_their_own_drawings(case, redrawing):
     assert margin.to_numpy() == pytest.approx((logits[1] - logits[0]).item(), abs=1e-4)
 
 
-def not_asked():
-    raise AssertionError("nobody asked for a network trained on shuffled labels")
+def refuse_to_train():
+    raise AssertionError("the settings do not name shuffled_labels")
 
 
-def test_every_table_that_was_asked_for_is_made(case, redrawing):
-    made = tables.judgement_tables(case, settings(), redrawing, not_asked)
-    assert set(made) == {
+def test_the_tables_are_those_of_the_settings(case, redrawing):
+    judgement = tables.judgement_tables(case, settings(), redrawing, refuse_to_train)
+    assert set(judgement) == {
         *("scores", "measures", "tests", "parts", "importance", "lookalikes", "background"),
     }
-    assert all(len(table) for table in made.values())
+    assert all(len(table) for table in judgement.values())
