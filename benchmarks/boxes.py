@@ -1,18 +1,18 @@
-"""Does a network that learnt from whole images find the object, in real images with boxes?
+"""Does a network that learnt from labels alone find the object, in real images with boxes?
 
     python benchmarks/boxes.py --data drawn --setting image_size=320 feature_stride=16
     python benchmarks/boxes.py --setting image_size=320 feature_stride=16 --seeds 1 2 3
 
-Fine-tunes mobilenet_v2 from ../shared/real/weights with the stages and the committed parameters,
-and judges every method's maps of the images' own class, where the object takes less than half
-of the image: MaxBoxAccV2, pointing game and energy inside, with 95 % intervals over images.
+Fine-tunes mobilenet_v2 from ../shared/real/weights with the stages and the committed parameters.
+Judges the maps of the true class by every method, for images in which the object covers less than
+half of the image: MaxBoxAccV2, pointing game and energy inside, with 95 % confidence intervals.
 
-    drawn  the default images, the test part: where method and setting are to be chosen
+    drawn  the test set of the default images, on which method and setting are chosen
     real   trained on ../shared/real/pokemon10; judged on the Bulbasaurs of ../shared/real/boxes
-           that are no near twins of an image trained on. Also, how many of these are named right,
-           and how many test images of other classes are taken for a Bulbasaur
+           that are no near-duplicates of a training image. Also, how many of these are correctly
+           classified, and how many test images of other classes are misclassified as Bulbasaur
 
-Both with a split seed and a seed of training for every one of `--seeds`.
+Each of `--seeds` is both the seed of the split and that of the training.
 """
 
 import argparse
@@ -21,31 +21,32 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import judge
 import numpy as np
 import pandas as pd
-import yaml
-from drawn import run, workplace
-from figures import told, wide
-from images import IMAGENET, REAL
-from settings import add_setting
+from support.figures import wide, with_interval
+from support.images import IMAGENET, REAL
+from support.settings import add_setting
+from support.stages import load_test_case, run, workplace
 
+from pokecam.cam.stored_maps import StoredMaps
 from pokecam.data.packed import csv_tables, splits
-from pokecam.data.sources import folder, raw_zip
+from pokecam.data.sources import folder as folder_source
+from pokecam.data.sources import raw_zip
 from pokecam.judging import scores, tables
 from pokecam.judging.case import Case
+from pokecam.judging.measures import JudgeSettings
 from pokecam.judging.significance import interval
 
 METHODS = ["cam", "refined_cam", "finer_cam", "layer_cam", "grad_cam_plus_plus"]
 MEASURES = ["max_box_acc_v2", "pointing", "energy"]
 LABEL = "Bulbasaur"  # of all boxes
-MOST = 0.5  # of the image that the object takes
+MAX_SHARE = 0.5  # of the area of the image that a small object covers
 
 
 def pokemon10_and_boxes() -> Iterator[tuple[str, bytes]]:
-    """The members of raw.zip: both sets, boxes for the second, whose files have a name of their
-    own."""
-    yield from folder.members(REAL / "pokemon10")
+    """Yield the members of raw.zip: the images of both sets, and the boxes of the second, whose
+    files begin with `box-`."""
+    yield from folder_source.members(REAL / "pokemon10")
     boxes = pd.read_csv(REAL / "boxes" / "boxes.csv")
     names = "box-" + boxes.image
     for name, image in zip(names, boxes.image, strict=True):
@@ -53,60 +54,67 @@ def pokemon10_and_boxes() -> Iterator[tuple[str, bytes]]:
     yield "boxes.csv", boxes.assign(image=f"{LABEL}/" + names).to_csv(index=False).encode()
 
 
-def divided(alone: Path, both: Path) -> None:
-    """Divide `both` as pokemon10 alone is divided; images with boxes test, unless they have a
-    near twin that trains or validates."""
-    parts = pd.read_csv(alone / "data/split.csv").set_index("file").subset
+def split_like(pokemon10: Path, both: Path) -> None:
+    """Split the images of the folder `both` as those of `pokemon10` are split.
+
+    Images with boxes go to the test set, unless an image of the training or validation set is a
+    near-duplicate.
+    """
+    subsets = pd.read_csv(pokemon10 / "data/split.csv").set_index("file").subset
     manifest = csv_tables.read_table(both / "data/images/manifest.csv")
-    manifest["subset"] = manifest.file.map(parts)
-    seen = set(manifest[manifest.subset.isin(["train", "val"])].group)
+    manifest["subset"] = manifest.file.map(subsets)
+    used_groups = set(manifest[manifest.subset.isin(["train", "val"])].group)
     boxed = manifest.subset.isna()
     manifest.loc[boxed, "subset"] = np.where(
-        manifest[boxed].group.isin(seen), splits.LEFT_OUT, "test"
+        manifest[boxed].group.isin(used_groups), splits.LEFT_OUT, "test"
     )
     manifest[["file", "label", "subset"]].to_csv(both / "data/split.csv", index=False)
 
 
-def prepared(where: Path, data: str, seed: int, setting: dict) -> Path:
-    """A folder in which the stages up to `cam` have run."""
-    asked = {
+def train(folder: Path, data: str, seed: int, setting: dict) -> Path:
+    """Run the stages up to `cam` in a new folder."""
+    changes = {
         **{"backbone": "mobilenet_v2", "weights": str(IMAGENET), "cam_methods": METHODS},
         **{"seed": seed, "split_seed": seed},
         **setting,
     }
     if data == "drawn":
-        place = workplace(where, **asked)
-        run(place, "download", "select", "split")
+        workplace(folder, **changes)
+        run(folder, "download", "select", "split")
     else:
-        alone = workplace(where.with_name(f"{where.name}-alone"), **asked)
-        raw_zip.write_raw_zip(folder.members(REAL / "pokemon10"), alone / "data/raw.zip")
-        run(alone, "select", "split")
-        place = workplace(where, **asked)
-        raw_zip.write_raw_zip(pokemon10_and_boxes(), place / "data/raw.zip")
-        run(place, "select")
-        divided(alone, place)
-    run(place, "weights", "train", "evaluate", "cam")
-    return place
+        pokemon10 = workplace(folder.with_name(f"{folder.name}-pokemon10"), **changes)
+        raw_zip.write_raw_zip(folder_source.members(REAL / "pokemon10"), pokemon10 / "data/raw.zip")
+        run(pokemon10, "select", "split")
+        workplace(folder, **changes)
+        raw_zip.write_raw_zip(pokemon10_and_boxes(), folder / "data/raw.zip")
+        run(folder, "select")
+        split_like(pokemon10, folder)
+    run(folder, "weights", "train", "evaluate", "cam")
+    return folder
 
 
-def loaded(place: Path) -> tuple[Case, pd.DataFrame]:
-    """The test images with a small object, to be judged by the maps of their own class, as
-    MaxBoxAccV2 is defined; and what the network said of all test images, with `small`."""
-    said = csv_tables.read_table(place / "data/evaluation/predictions.csv")
-    names = yaml.safe_load((place / "params.yaml").read_text())["cam_methods"]
-    whole = judge.loaded(place, names)
-    manifest = whole.packed.manifest.iloc[whole.rows].reset_index(drop=True)
-    boxes = whole.packed.boxes.groupby("image").first()
+def load_small(folder: Path) -> tuple[Case, pd.DataFrame]:
+    """Load the test images with a small object, for judging the maps of their true class.
+
+    MaxBoxAccV2 is defined by the true class.
+
+    Returns:
+        The case, and the predictions of all test images with a column `small`.
+    """
+    predictions = csv_tables.read_table(folder / "data/evaluation/predictions.csv")
+    case = load_test_case(folder)
+    manifest = case.packed.manifest.iloc[case.rows].reset_index(drop=True)
+    boxes = case.packed.boxes.groupby("image").first()
     area = (boxes.xmax - boxes.xmin) * (boxes.ymax - boxes.ymin)
     share = manifest.file.map(area) / (manifest.width * manifest.height * manifest.scale**2)
-    small = np.flatnonzero(share < MOST)
-    case = replace(
-        whole,
-        rows=whole.rows[small],
-        predicted=pd.Index(whole.packed.classes).get_indexer(manifest.label)[small],
-        maps={name: values[small] for name, values in whole.maps.items()},
+    small = np.flatnonzero(share < MAX_SHARE)
+    small_case = replace(
+        case,
+        rows=case.rows[small],
+        predicted=pd.Index(case.packed.classes).get_indexer(manifest.label)[small],
+        maps={name: StoredMaps(stored.values[small]) for name, stored in case.maps.items()},
     )
-    return case, said.assign(small=share < MOST)
+    return small_case, predictions.assign(small=share < MAX_SHARE)
 
 
 def main() -> None:
@@ -116,26 +124,26 @@ def main() -> None:
     add_setting(parser)
     options = parser.parse_args()
     setting = dict(options.setting)
-    asked = scores.JudgeSettings(judge_measures=["localization"], judge_images=1, seed=1)
+    settings = JudgeSettings(judge_measures=["localization"], judge_images=1, seed=1)
     with tempfile.TemporaryDirectory() as temporary:
         for seed in options.seeds:
-            place = prepared(Path(temporary, str(seed)), options.data, seed, setting)
-            case, said = loaded(place)
+            folder = train(Path(temporary, str(seed)), options.data, seed, setting)
+            case, predictions = load_small(folder)
             print(f"{options.data}, seed {seed}, {setting}: n = {len(case.rows)}", flush=True)
             if options.data == "real":
-                right = (said[said.small].predicted == LABEL).to_numpy()
-                elsewhere = said[said.label != LABEL].predicted == LABEL
-                accuracy = said[~said.file.str.contains("/box-")]
-                boxed = said[said.file.str.contains("/box-")].predicted
-                print(f"  named right {told(interval(right, 0))}")
+                is_correct = (predictions[predictions.small].predicted == LABEL).to_numpy()
+                false_alarms = predictions[predictions.label != LABEL].predicted == LABEL
+                has_box = predictions.file.str.contains("/box-")
+                pokemon10 = predictions[~has_box]
+                boxed = predictions[has_box].predicted
+                accuracy = (pokemon10.label == pokemon10.predicted).mean()
+                print(f"  correctly classified {with_interval(interval(is_correct, 0))}")
                 print(f"  … of all with boxes {(boxed == LABEL).mean():.3f} (n = {len(boxed)})")
-                print(f"  false alarms {elsewhere.sum()} of {len(elsewhere)}")
-                print(
-                    f"  test part of pokemon10 {(accuracy.label == accuracy.predicted).mean():.3f}"
-                )
-            table = tables.summary(case, scores.score(case, asked), seed=0)
-            whole = table[(table.label == "") & table.measure.isin(MEASURES)]
-            print(wide(whole, ["method"])[MEASURES].to_string(), flush=True)
+                print(f"  false alarms {false_alarms.sum()} of {len(false_alarms)}")
+                print(f"  test set of pokemon10 {accuracy:.3f}")
+            table = tables.summary(case, scores.score(case, settings), seed=0)
+            over_classes = table[(table.label == "") & table.measure.isin(MEASURES)]
+            print(wide(over_classes, ["method"])[MEASURES].to_string(), flush=True)
 
 
 if __name__ == "__main__":

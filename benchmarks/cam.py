@@ -1,15 +1,15 @@
-"""What maps cost, in plain forward passes of the same network; pytorch-grad-cam beside them.
+"""The cost of maps in plain forward passes of the same network, beside pytorch-grad-cam.
 
     python benchmarks/cam.py                       # times, n = 9 rounds
     python benchmarks/cam.py --memory              # peak memory of each, in processes of its own
 
 One thread, 16 images of 224 px, ten classes, untrained weights (they do not change the time).
-In every round each thing runs once, in turns; shown are the medians, and the smallest and largest
-of the rounds, in two units: the plain forward pass of our network with torchvision's head
-(channels_last, as the pipeline runs it, BatchNorm not folded), and that of torchvision's network
-as it comes, which is also what pytorch-grad-cam is given, and once more in its faster layout.
-Score-CAM and Ablation-CAM, of which pytorch-grad-cam takes minutes, are measured for one image,
-and their unit is the forward pass of one image; their memory is measured with 16.
+In every round each thing runs once, in turns. Prints median, smallest and largest of the rounds in
+two units. One is the plain forward pass of our network with torchvision's head (channels_last, as
+in the pipeline, BatchNorm not folded). The other is the forward pass of torchvision's network.
+pytorch-grad-cam gets that network, and once more in the faster layout. For Score-CAM and
+Ablation-CAM pytorch-grad-cam needs minutes: they are measured for one image, and their unit is the
+forward pass of one image. Their memory is measured with 16 images.
 """
 
 import argparse
@@ -22,13 +22,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 import torchvision
+from support.rounds import in_turns
 
-from benchmarks.rounds import in_turns
 from pokecam.cam.anywhere import cut, heatmaps
 from pokecam.cam.capture import capture
 from pokecam.cam.display import display
@@ -50,14 +49,14 @@ def plain(network: torch.nn.Module, x: torch.Tensor) -> None:
         network(x)
 
 
-def shown(maps: torch.Tensor) -> None:
+def to_heatmaps(maps: torch.Tensor) -> None:
     display(maps.numpy(), SIDE_PX)
 
 
 def our_grad_cam_of_one_class(network: Classifier, x: torch.Tensor) -> None:
     captured = capture(network, x)
     with torch.no_grad():
-        shown(grad_cam(captured, class_targets(captured.logits.detach())[:1]))
+        to_heatmaps(grad_cam(captured, class_targets(captured.logits.detach())[:1]))
 
 
 def ours(method: str) -> Callable:
@@ -67,12 +66,12 @@ def ours(method: str) -> Callable:
     return run
 
 
-divided = functools.cache(cut)
+cached_cut = functools.cache(cut)
 
 
 def of_any_network(network: torch.nn.Module, x: torch.Tensor) -> None:
-    """As `theirs`, but of all classes; where the network is divided is found once, beforehand."""
-    heatmaps(divided(network, x, LAYER[type(network).__name__]), x)
+    """Compute heatmaps of all classes. The network is cut once, in the first call."""
+    heatmaps(cached_cut(network, x, LAYER[type(network).__name__]), x)
 
 
 def theirs(name: str) -> Callable:
@@ -81,24 +80,30 @@ def theirs(name: str) -> Callable:
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
         layer = network.get_submodule(LAYER[type(network).__name__])
-        made = getattr(pytorch_grad_cam, name)(network, [layer])
-        made(x, [ClassifierOutputTarget(0)] * len(x))
+        explainer = getattr(pytorch_grad_cam, name)(network, [layer])
+        explainer(x, [ClassifierOutputTarget(0)] * len(x))
 
     return run
 
 
 @dataclass(frozen=True)
 class Thing:
-    """What is measured: a function of a network and images.
+    """A function of a network and images whose cost is measured.
 
-    head: `gap` or `native` for our network, "" for torchvision's own.
+    Attributes:
+        function: takes the network and its input.
+        head: `gap` or `native` for our network, "" for that of torchvision.
+        folded: whether BatchNorm is folded.
+        last: whether the layout is channels_last.
+        single: whether the input is one image.
+        networks: backbones to measure it with.
     """
 
     function: Callable
     head: str = ""
     folded: bool = False
-    last: bool = True  # channels_last
-    single: bool = False  # one image
+    last: bool = True
+    single: bool = False
     networks: tuple[str, ...] = NETWORKS
 
 
@@ -109,11 +114,11 @@ THINGS = {
     "folded forward": Thing(plain, "native", folded=True),
     "CAM, ten classes": Thing(ours("cam"), "gap"),
     "CAM, ten classes, folded": Thing(ours("cam"), "gap", folded=True),
-    "Grad-CAM, one class, shown": Thing(our_grad_cam_of_one_class, "native"),
+    "Grad-CAM, one class, heatmap": Thing(our_grad_cam_of_one_class, "native"),
     "Grad-CAM, ten classes": Thing(ours("grad_cam"), "native"),
     "pytorch-grad-cam, one class": Thing(theirs("GradCAM"), last=False),
     "the same, channels_last": Thing(theirs("GradCAM")),
-    "any network, ten classes, shown": Thing(of_any_network, last=False),
+    "any network, ten classes": Thing(of_any_network, last=False),
     "plain forward of one": Thing(plain, "native", **ONE),
     "torchvision's forward of one": Thing(plain, last=False, **ONE),
     "any network, one image": Thing(of_any_network, last=False, **ONE),
@@ -132,8 +137,8 @@ UNITS = (
 )
 
 
-def prepared(backbone: str, name: str, images: int | None = None) -> Callable[[], None]:
-    """A call that does one thing once, everything else made ready."""
+def prepare_call(backbone: str, name: str, images: int | None = None) -> Callable[[], None]:
+    """Return a call that runs a thing once. Network and input are prepared before."""
     thing = THINGS[name]
     torch.manual_seed(0)
     layout = torch.channels_last if thing.last else torch.contiguous_format
@@ -150,30 +155,32 @@ def prepared(backbone: str, name: str, images: int | None = None) -> Callable[[]
 
 def times(backbone: str, rounds: int, only: list[str]) -> None:
     names = [name for name in THINGS if name in {*only, *UNITS}]
-    calls = {name: prepared(backbone, name) for name in names if backbone in THINGS[name].networks}
-    taken = in_turns(calls, rounds)
+    calls = {
+        name: prepare_call(backbone, name) for name in names if backbone in THINGS[name].networks
+    }
+    seconds_of = in_turns(calls, rounds)
     print(f"{'':50} in plain forwards            in torchvision's forwards")
-    for name, seconds in taken.items():
+    for name, seconds in seconds_of.items():
         columns = []
         for unit in UNITS[2:] if THINGS[name].single else UNITS[:2]:
-            base = statistics.median(taken[unit])
+            base = statistics.median(seconds_of[unit])
             middle, low, high = (f(seconds) / base for f in (statistics.median, min, max))
             columns.append(f"{middle:8.3f}   ({low:.3f} to {high:.3f})")
         print(f"{backbone:19} {name:30} {columns[0]:30} {columns[1]}", flush=True)
 
 
 def peak_memory(backbone: str, thing: str) -> float:
-    """MiB that one run adds to what the process had before, in a process of its own."""
+    """Return the MiB that one run adds to the peak memory of a new process."""
     code = (
-        "import sys; sys.argv = ['cam']; import benchmarks.cam as b, resource\n"
-        f"call = b.prepared({backbone!r}, {thing!r}, b.IMAGES)\n"
+        "import cam, resource\n"
+        f"call = cam.prepare_call({backbone!r}, {thing!r}, cam.IMAGES)\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "call()\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
-    root = Path(__file__).resolve().parent.parent
+    folder = Path(__file__).resolve().parent
     run = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=folder, check=True, capture_output=True, text=True
     )
     return int(run.stdout.split()[-1]) / 1024
 

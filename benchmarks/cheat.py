@@ -1,21 +1,23 @@
-"""A planted cheat: does the judgement expose a network that goes by a mark in the corner?
+"""A planted cheat: does the judgement expose a network that uses a mark in the corner?
 
     python benchmarks/cheat.py                        # three drawing seeds
     python benchmarks/cheat.py --species Gengar --seeds 1
 
-Runs the real stages in a temporary folder with the committed parameters and one class more, called
-`Marked`: images of one of the ten species, other ones than that species' own, with a magenta
-square in the lower right corner, as a watermark would be. Nothing but the mark tells the two
-classes apart. Prints, for `Marked`, for the species it shows and for all other classes together:
+Runs the real stages in a temporary folder with the committed parameters and one more class,
+`Marked`: further images of one of the ten species, with a magenta square in the lower right corner,
+like a watermark. Only the mark distinguishes the two classes. Prints, for `Marked`, for the species
+that it shows and for all other classes together:
 
-    accuracy       of the test images as they are
-    elsewhere      … with their creature before the background of another class
-    lured          share of other classes' images named so before a background of this class
-    energy inside  share of the first method's maps that lies on the creature
-    pointing game  share of them whose highest point does
+    accuracy       on the test images
+    elsewhere      accuracy on the same images with the background of another class
+    lured          share of images of other classes that are misclassified as this class when they
+                   have a background of this class
+    energy inside  share of the map that lies on the creature, for the first method
+    pointing game  share of the maps whose maximum lies on the creature
 
-each with its 95 % interval. A network that cheats names `Marked` right with the mark and not
-without it, names others so once they have it, and its maps leave the creature.
+each with its 95 % confidence interval. A network that cheats classifies `Marked` correctly with the
+mark and not without it, misclassifies other images as `Marked` once they have the mark, and its
+maps leave the creature.
 """
 
 import argparse
@@ -28,8 +30,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-from drawn import PROJECT, run, workplace
 from PIL import Image
+from support import PROJECT
+from support.figures import with_interval
+from support.stages import run, workplace
 
 from pokecam.data.sources import drawn as drawn_source
 from pokecam.data.sources import raw_zip
@@ -53,41 +57,49 @@ def with_mark(jpeg: bytes) -> bytes:
 
 
 def without_mark(png: bytes) -> bytes:
-    """The mask of a creature that the mark may cover."""
+    """Remove from a mask what the mark covers."""
     mask = np.array(Image.open(io.BytesIO(png)))
     mask[CORNER, CORNER] = 0
     return drawn_source.mask_png(mask, int(mask.max()))
 
 
-def planted(own: Path, others: Path, species: str) -> Iterator[tuple[str, bytes]]:
-    """The members of `own`, and from `others`, drawn with another seed, those of one species with
-    the mark, as the class `MARKED`; boxes and scenes follow, masks say where the creature is."""
-    with zipfile.ZipFile(own) as mine, zipfile.ZipFile(others) as theirs:
-        for name in mine.namelist():
+def plant(plain: Path, source: Path, species: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the members of an archive with one more class, `MARKED`.
+
+    Args:
+        plain: the archive.
+        source: an archive drawn with another seed. Its images of the species get the mark. Boxes,
+            scenes and masks follow.
+        species: the class that is marked.
+    """
+    with zipfile.ZipFile(plain) as archive, zipfile.ZipFile(source) as more_images:
+        for name in archive.namelist():
             if name not in TABLES:
-                yield name, mine.read(name)
-        for name in theirs.namelist():
+                yield name, archive.read(name)
+        for name in more_images.namelist():
             folder, _, rest = name.partition(f"/{species}/")
             if rest:
-                data = theirs.read(name)
+                data = more_images.read(name)
                 change = with_mark if folder == "images" else without_mark
                 yield f"{folder}/{MARKED}/{rest}", change(data)
         for name in TABLES:
-            table, more = (pd.read_csv(io.BytesIO(file.read(name))) for file in (mine, theirs))
+            table, more = (
+                pd.read_csv(io.BytesIO(file.read(name))) for file in (archive, more_images)
+            )
             more = more[more.label == species]
             more = more.assign(label=MARKED, image=more.image.str.replace(species, MARKED))
             yield name, pd.concat([table, more]).to_csv(index=False).encode()
 
 
 def verdicts(folder: Path, species: str) -> Iterator[dict[str, object]]:
-    """What the judge stage says of `MARKED`, of the species, and of all other classes."""
+    """Yield the judgement of `MARKED`, of the species, and of all other classes."""
     scores = pd.read_csv(folder / "data/judgement/scores.csv", keep_default_na=False)
     table = pd.read_csv(folder / "data/judgement/background.csv", keep_default_na=False)
     first = scores[scores.method == scores.method.iloc[0]]
     for name in (MARKED, species, "others"):
-        named = [name] if name != "others" else [*set(first.label) - {MARKED, species}]
-        of_map = first[first.label.isin(named)]
-        conditions = table[table.label.isin(named)]
+        classes = [name] if name != "others" else [*set(first.label) - {MARKED, species}]
+        of_map = first[first.label.isin(classes)]
+        conditions = table[table.label.isin(classes)]
         yield {
             "class": name,
             "n": len(of_map),
@@ -95,23 +107,22 @@ def verdicts(folder: Path, species: str) -> Iterator[dict[str, object]]:
                 title: over_classes(conditions[conditions.condition == condition])
                 for title, condition in CONDITIONS.items()
             },
-            "energy inside": told(of_map.energy),
-            "pointing game": told(of_map.pointing),
+            "energy inside": mean_with_interval(of_map.energy),
+            "pointing game": mean_with_interval(of_map.pointing),
         }
 
 
 def over_classes(rows: pd.DataFrame) -> str:
-    """One class's figure with its interval, or the mean over several."""
+    """Write the figure of one class with its interval, or the mean over several classes."""
     if len(rows) == 1:
-        value, low, high = (float(rows[name].iloc[0]) for name in ("value", "low", "high"))
-        return f"{value:.2f} ({low:.2f} to {high:.2f})"
+        return with_interval(rows[["value", "low", "high"]].astype(float).iloc[0], digits=2)
     n = rows.n.astype(float)
     return f"{(rows.value.astype(float) * n).sum() / n.sum():.2f}"
 
 
-def told(values: pd.Series) -> str:
-    found = interval(pd.to_numeric(values, errors="coerce").to_numpy(float), seed=0)
-    return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
+def mean_with_interval(values: pd.Series) -> str:
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(float)
+    return with_interval(interval(numbers, seed=0), digits=2)
 
 
 def main() -> None:
@@ -133,7 +144,7 @@ def main() -> None:
             plain = (cheat / "data/raw.zip").rename(cheat / "data/plain.zip")
             other = workplace(Path(temporary, f"other-{seed}"), draw_seed=1000 + seed)
             run(other, "download")
-            members = planted(plain, other / "data/raw.zip", options.species)
+            members = plant(plain, other / "data/raw.zip", options.species)
             raw_zip.write_raw_zip(members, cheat / "data/raw.zip")
             run(cheat, "select", "split", "weights", "train", "evaluate", "cam", "judge")
             for row in verdicts(cheat, options.species):

@@ -1,30 +1,28 @@
-"""Is the drawn Pokédex a fair test? Baselines that should fail, and fine-tuning that should not.
+"""Is the drawn data set a fair test? Baselines should fail on it, and fine-tuning should not.
 
     python benchmarks/drawn.py                                  # everything, three drawing seeds
-    python benchmarks/drawn.py --only histogram fine-tuned      # some of it
+    python benchmarks/drawn.py --only histogram fine-tuned      # two rows
 
 Runs the real stages in a temporary folder, once for each drawing seed, with the committed
 parameters except for those named below, and prints the test accuracy of
 
     histogram     nearest neighbour on colour histograms (8 × 8 × 8 RGB, L1 distance) of whole
-                  images, train part → test part
+                  images, from the training set to the test set
     backgrounds   the default fine-tuning on the same scenes with no creature drawn
     fine-tuned    the default
     resnet18      the default with backbone: resnet18
     scratch       weights: none, same number of epochs
     converged     weights: none, --long epochs
 
-with mean, spread over the seeds, and the share of errors that stay inside a look-alike pair; of
-the trained networks, too few of whose 120 test images are wrong to say much about that share,
-also accuracy and errors on further images of the same kind (--further of each class, drawn with
-a seed of their own, the same for all networks).
+with mean and spread over the seeds, and the share of errors that stay inside a look-alike pair.
+The trained networks misclassify too few of their 120 test images to estimate that share. Therefore
+their accuracy and errors are also measured on further images (--further of each class, drawn with
+another seed, the same images for all networks).
 """
 
 import argparse
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -34,14 +32,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
+from support import PROJECT
+from support.stages import run, workplace
 
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
-
-from pokecam.data.drawn import nuisances, render, scene, species  # noqa: E402
-from pokecam.data.packed import csv_tables, images, splits  # noqa: E402
-from pokecam.data.sources import raw_zip  # noqa: E402
-from pokecam.networks import classifier  # noqa: E402
+from pokecam.data.drawn import nuisances, render, scene, species
+from pokecam.data.packed import csv_tables, images, splits
+from pokecam.data.sources import raw_zip
+from pokecam.networks import classifier
 
 TRAINED = {
     "backgrounds": {},
@@ -54,42 +51,17 @@ FURTHER = ("fine-tuned", "resnet18", "scratch", "converged")
 FURTHER_SEED = 101  # drawing seed of the further images
 
 
-def workplace(folder: Path, **changed: object) -> Path:
-    """A folder in which the stages run as they do in the project, with some parameters changed."""
-    folder.mkdir()
-    for name in ("dvc.yaml", "datasets", "pokecam", "pretrained"):
-        (folder / name).symlink_to(PROJECT / name)
-    params = yaml.safe_load((PROJECT / "params.yaml").read_text()) | changed
-    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    return folder
-
-
-def run(folder: Path, *stages: str) -> None:
-    for stage in stages:
-        result = subprocess.run(
-            [sys.executable, "-m", f"stages.{stage}"],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(PROJECT)},
-            check=False,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        if result.returncode:
-            sys.exit(f"{stage} failed in {folder}:\n{result.stderr}")
-
-
 def without_creatures(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """The images of `archive` drawn again from their seeds, with every part left out."""
+    """Yield the images of an archive, drawn again from their seeds without any part."""
     settings = nuisances.read_settings(PROJECT / "datasets" / "drawn.yaml")
     catalogue = species.catalogue()
     with zipfile.ZipFile(archive) as file:
         scenes = pd.read_csv(file.open("scenes.csv"))
     for row in scenes.itertuples():
-        one = scene.sample(catalogue[row.label], int(row.seed), settings)
-        everything = frozenset(part.name for part in one.parts)
-        image = render.image(one, settings.image_px, without=everything)
-        yield f"images/{row.image}", render.finish(image, one)
+        sampled = scene.sample(catalogue[row.label], int(row.seed), settings)
+        all_parts = frozenset(part.name for part in sampled.parts)
+        image = render.image(sampled, settings.image_px, without=all_parts)
+        yield f"images/{row.image}", render.finish(image, sampled)
 
 
 def histogram_accuracy(folder: Path) -> float:
@@ -105,7 +77,7 @@ def histogram_accuracy(folder: Path) -> float:
 
 
 def errors_inside_pairs(folder: Path) -> tuple[int, int]:
-    """(errors that name the other one of a look-alike pair, all errors) on the test part."""
+    """Return how many errors in the test set stay inside a look-alike pair, and all errors."""
     predictions = csv_tables.read_table(folder / "data/evaluation/predictions.csv")
     return inside_pairs(predictions, images.load_packed(folder / "data/images").lookalikes)
 
@@ -121,14 +93,14 @@ def inside_pairs(predictions: pd.DataFrame, lookalikes: list[list[str]]) -> tupl
 
 
 def further_images(folder: Path, per_class: int) -> images.Packed:
-    """Images that no network was trained on."""
+    """Draw images that no network was trained on."""
     workplace(folder, draw_seed=FURTHER_SEED, images_per_class=per_class)
     run(folder, "download", "select")
     return images.load_packed(folder / "data/images")
 
 
 def on_further(folder: Path, further: images.Packed) -> tuple[float, tuple[int, int]]:
-    """(accuracy, errors as `errors_inside_pairs` gives them) of the network in `folder`."""
+    """Return the accuracy of the network in a folder, and its errors as `errors_inside_pairs`."""
     network = classifier.load_classifier(folder / "models/classifier.safetensors")
     logits = classifier.predict(network, further.pixels, np.arange(len(further.manifest)))
     predicted = [network.classes[i] for i in logits.argmax(dim=1).tolist()]
@@ -137,13 +109,13 @@ def on_further(folder: Path, further: images.Packed) -> tuple[float, tuple[int, 
     return 1 - wrong / len(table), (inside, wrong)
 
 
-def trained(name: str, data: Path, folder: Path, draw_seed: int, long: int) -> Path:
-    """Run the stages behind one row of the table on the images in `data`."""
-    changed = TRAINED[name] | ({"epochs": long} if name == "converged" else {})
-    workplace(folder, draw_seed=draw_seed, **changed)
+def train(name: str, data: Path, folder: Path, draw_seed: int, long: int) -> Path:
+    """Run the stages for one row of the table, on the images of the folder `data`."""
+    changes = TRAINED[name] | ({"epochs": long} if name == "converged" else {})
+    workplace(folder, draw_seed=draw_seed, **changes)
     (folder / "data").mkdir()
     if name == "backgrounds":
-        # A split of its own: some plain backgrounds are near-duplicates of one another.
+        # It needs another split, because some plain backgrounds are near-duplicates.
         raw_zip.write_raw_zip(without_creatures(data / "data/raw.zip"), folder / "data/raw.zip")
         run(folder, "select", "split")
     else:
@@ -154,7 +126,7 @@ def trained(name: str, data: Path, folder: Path, draw_seed: int, long: int) -> P
 
 
 def summary(row: str, values: Sequence[float], pairs: Sequence[tuple[int, int]]) -> str:
-    """A line of the table: accuracies of the seeds, errors as `errors_inside_pairs` gives them."""
+    """Return a line of the table, from the accuracies and the errors of all seeds."""
     inside, wrong = (sum(pair[i] for pair in pairs) for i in (0, 1))
     share = f"{inside} of {wrong}" if wrong else ""
     return (
@@ -175,9 +147,11 @@ def main() -> None:
         sys.exit(f"--seeds: {FURTHER_SEED} is the seed of the further images; take others")
     accuracy: dict[str, list[float]] = {row: [] for row in options.only}
     errors: dict[str, list[tuple[int, int]]] = {row: [] for row in options.only}
-    on_more: dict[str, list[tuple[float, tuple[int, int]]]] = {row: [] for row in FURTHER}
+    on_more: dict[str, list[tuple[float, tuple[int, int]]]] = {
+        row: [] for row in FURTHER if row in options.only
+    }
     with tempfile.TemporaryDirectory() as temporary:
-        if asked := set(options.only) & set(FURTHER):
+        if on_more:
             further = further_images(Path(temporary, "further"), options.further)
         for seed in options.seeds:
             data = workplace(Path(temporary, f"data-{seed}"), draw_seed=seed)
@@ -186,21 +160,22 @@ def main() -> None:
                 if row == "histogram":
                     accuracy[row].append(histogram_accuracy(data))
                 else:
-                    done = trained(row, data, Path(temporary, f"{row}-{seed}"), seed, options.long)
-                    measures = yaml.safe_load((done / "data/evaluation/metrics.json").read_text())
+                    trained = train(row, data, Path(temporary, f"{row}-{seed}"), seed, options.long)
+                    measures = yaml.safe_load(
+                        (trained / "data/evaluation/metrics.json").read_text()
+                    )
                     accuracy[row].append(measures["accuracy"])
-                    errors[row].append(errors_inside_pairs(done))
-                    if row in FURTHER:
-                        on_more[row].append(on_further(done, further))
+                    errors[row].append(errors_inside_pairs(trained))
+                    if row in on_more:
+                        on_more[row].append(on_further(trained, further))
                 print(f"draw_seed {seed}  {row:12} {accuracy[row][-1]:.3f}", flush=True)
     print(f"\n{'':12} {'mean':>6} {'min':>6} {'max':>6}   n  errors inside look-alike pairs")
     for row, values in accuracy.items():
         print(summary(row, values, errors[row]))
-    if asked:
+    if on_more:
         print(f"\non {len(further.manifest)} further images")
     for row, results in on_more.items():
-        if results:
-            print(summary(row, *zip(*results, strict=True)))
+        print(summary(row, *zip(*results, strict=True)))
 
 
 if __name__ == "__main__":

@@ -1,26 +1,28 @@
-"""Why edges do well in insertion: what the first image lacks decides.
+"""Why edges do well in insertion: it depends on what the first image lacks.
 
     python benchmarks/insertion.py            # in a clone where `dvc repro` has run
 
-Of all test images of the default run: insertion of CAM, refined CAM, edges and the Gaussian in
-the centre, begun with RISE's blurred image (σ 5 px), with a more blurred one (σ 20 px) and with
-the mean colour. Prints means over images, and how far CAM and refined CAM are above edges, with
-95 % intervals and p (signed-rank test, uncorrected).
+Computes insertion of CAM, refined CAM, edges and the Gaussian in the centre for all test images of
+the default run. It begins with the blurred image of RISE (σ 5 px), with a more blurred one (σ 20
+px), or with the mean colour. Prints means over images, and how far CAM and refined CAM are above
+edges, with 95 % confidence intervals and p (signed-rank test, uncorrected).
 """
 
+import argparse
 import tempfile
 from functools import partial
 from pathlib import Path
 
-import judge
 import numpy as np
 import torch
-from figures import told
+from support.figures import with_interval
+from support.stages import load_test_case, require_default_run, workplace_of_default_run
 from torch import Tensor
 
 from pokecam.judging import faithfulness
 from pokecam.judging.case import Case
 from pokecam.judging.heatmaps import heatmaps_of_predicted
+from pokecam.judging.parallel import map_images
 from pokecam.judging.significance import interval, p_paired
 from pokecam.networks import device
 
@@ -34,38 +36,38 @@ START = {
 
 
 def areas(case: Case) -> dict[str, np.ndarray]:
-    """First image → area under the curve, (N, methods)."""
-    found = {name: np.empty((len(case.rows), len(METHODS))) for name in START}
+    """Return first image → area under the curve, (N, methods)."""
+    columns = [case.methods.index(name) for name in METHODS]
 
-    def insert(i: int, x: Tensor) -> None:
-        shown = heatmaps_of_predicted(case, np.array([i]), x)
-        pixels = faithfulness.order(shown[:, [case.methods.index(name) for name in METHODS]])
+    def insert(i: int, x: Tensor) -> list[np.ndarray]:
+        heatmaps = heatmaps_of_predicted(case, np.array([i]), x)
+        pixels = faithfulness.order(heatmaps[:, columns])
         target = torch.from_numpy(case.predicted[[i]])
-        for name, start in START.items():
-            curves = faithfulness.deletion_insertion(
-                case.probability, x, target, pixels, start=start
-            )
-            found[name][i] = faithfulness.area(curves.insertion)[0]
+        curves = [
+            faithfulness.deletion_insertion(case.probabilities, x, target, pixels, start=start)
+            for start in START.values()
+        ]
+        return [faithfulness.area(curve.insertion)[0] for curve in curves]
 
-    case.each(insert, case.rows, "insertion")
-    return found
+    of_images = np.array(map_images(case, case.rows, insert, "insertion"))  # (N, starts, methods)
+    return dict(zip(START, of_images.transpose(1, 0, 2), strict=True))
 
 
 def main() -> None:
-    judge.need_default_run()
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
+    require_default_run()
     device.pick_device("cpu")
     with tempfile.TemporaryDirectory() as temporary:
-        place = judge.prepared(Path(temporary, "maps"), cam_methods=OURS)
-        case = judge.loaded(place, OURS)
-        made = areas(case)
+        case = load_test_case(workplace_of_default_run(Path(temporary, "maps"), cam_methods=OURS))
+        areas_of_starts = areas(case)
     print(f"n = {len(case.rows)} images")
-    for start, found in made.items():
-        means = zip(METHODS, found.mean(axis=0), strict=True)
+    for start, values in areas_of_starts.items():
+        means = zip(METHODS, values.mean(axis=0), strict=True)
         print(f"begun with {start}: " + ", ".join(f"{name} {mean:.3f}" for name, mean in means))
         for method in OURS:
-            ahead = found[:, METHODS.index(method)] - found[:, METHODS.index("edges")]
-            known = told(interval(ahead, seed=1))
-            print(f"  {method} above edges by {known}, p = {p_paired(ahead):.1e}")
+            differences = values[:, METHODS.index(method)] - values[:, METHODS.index("edges")]
+            figure = with_interval(interval(differences, seed=1))
+            print(f"  {method} above edges by {figure}, p = {p_paired(differences):.1e}")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""Download, select and split of up to 100,000 images: time, memory, and going on after a kill.
+"""Download, select and split of up to 100,000 images: time, memory, and continuing after a kill.
 
     python benchmarks/many.py                      # 25,000, 50,000, 100,000 images, about 20 min
-    python benchmarks/many.py --images /tmp/many # made once, kept there
+    python benchmarks/many.py --images /tmp/many # written once, then reused
 
-The images are views of 600 drawn chimeras: each a random crop of a half to all of one, mirrored
-or not, at 96 px, as JPEG files in 150 class folders; near-duplicates are among them, as in any
-collection. `image_size` is 64, so that the packed pixels of 100,000 take 1.2 GB; all else is that
-of params.yaml. Each stage runs as DVC runs it, as a process of its own; memory is the process's
-own at the highest, sampled every 20 ms from /proc (Linux), libraries included.
+The images are views of 600 drawn chimeras, JPEG files in 150 class folders. Each is a random crop
+of a half to all of a drawing, mirrored or not, at 96 px. Some are near-duplicates, as in any
+collection. `image_size` is 64, so that the packed pixels of 100,000 images take 1.2 GB. All other
+parameters are those of params.yaml. Each stage runs as in DVC, as a process of its own. Memory is
+the highest private memory of the process and its libraries, sampled every 20 ms (Linux).
 
-Last, the largest select is killed after half its time and run again.
+At the end, the largest select is killed after half of its time and run again.
 """
 
 import argparse
@@ -22,10 +22,11 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import drawn
 import numpy as np
 from PIL import Image, ImageOps
-from scaling import images, measured
+from support import PROJECT
+from support.images import chimeras
+from support.stages import measure, workplace
 
 STAGES = ("download", "select", "split")
 CLASSES = 150
@@ -50,11 +51,11 @@ def views(task: tuple[Path, Path, range]) -> None:
 
 
 def make(folder: Path, count: int) -> Path:
-    """A folder with `count` images in class folders; done once."""
+    """Write `count` images in class folders, unless they exist, and return the folder."""
     target = folder / f"{count}"
     if target.is_dir():
         return target
-    source = images(folder / "chimeras", 10, 60)
+    source = chimeras(folder / "chimeras", 10, 60)
     unfinished = folder / f"{count}.unfinished"
     for label in range(CLASSES):
         (unfinished / f"{label:03d}").mkdir(parents=True, exist_ok=True)
@@ -67,23 +68,23 @@ def make(folder: Path, count: int) -> Path:
 
 
 def digest(folder: Path) -> str:
-    """Of all files in it."""
-    whole = hashlib.sha256()
+    """Return a hash of all files in a folder."""
+    digests = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         with path.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()
+            digests.update(hashlib.file_digest(file, "sha256").digest())
+    return digests.hexdigest()
 
 
 def killed_and_resumed(folder: Path, after_s: float) -> None:
-    """Kill `select` after so long, run it again, and say if the result is equal."""
+    """Kill `select` after some seconds, run it again, and print whether the result is equal."""
     expected = digest(folder / "data" / "images")
     command = [sys.executable, "-m", "stages.select"]
-    environment = os.environ | {"PYTHONPATH": str(drawn.PROJECT)}
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
     with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL) as first:
         time.sleep(after_s)
         first.kill()
-    seconds, _ = measured(command, folder)
+    seconds, _ = measure(command, folder)
     equal = "equal" if digest(folder / "data" / "images") == expected else "DIFFERENT"
     print(f"select killed after {after_s:.0f} s, then {seconds:.1f} s: {equal}")
 
@@ -91,21 +92,21 @@ def killed_and_resumed(folder: Path, after_s: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--counts", nargs="+", type=int, default=[25_000, 50_000, 100_000])
-    parser.add_argument("--images", type=Path, help="where the images are kept")
+    parser.add_argument("--images", type=Path, help="folder where the images stay")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        keep = (options.images or Path(temporary, "images")).resolve()
+        folder_of_images = (options.images or Path(temporary, "images")).resolve()
         print(f"{'':9} {'images':>9} {'s':>7} {'s / 1000':>9} {'MB':>6}")
         for count in options.counts:
-            folder = drawn.workplace(
+            folder = workplace(
                 Path(temporary, str(count)),
-                source=str(make(keep, count)),
+                source=str(make(folder_of_images, count)),
                 classes="all",
                 lookalikes=[],
                 image_size=64,
             )
             for stage in STAGES:
-                seconds, highest = measured([sys.executable, "-m", f"stages.{stage}"], folder)
+                seconds, highest = measure([sys.executable, "-m", f"stages.{stage}"], folder)
                 print(
                     f"{stage:9} {count:9,} {seconds:7.1f} {1000 * seconds / count:9.2f} "
                     f"{highest.private:6.0f}",

@@ -1,14 +1,14 @@
-"""What helps a class that is known only from large and plain images? Asked of drawn ones.
+"""What helps a class whose training images are all large and plain? An answer on drawn images.
 
     python benchmarks/narrow.py --seeds 1 2 3 --setting zoom_out=0.3
     python benchmarks/narrow.py --backbone mobilenet_v2 --weights ../shared/real/weights/….pth
 
-Of the ten default classes three (one of a look-alike pair each) are known from 35 images only in
-which the creature fills the image, upright, in true colours, before a plain ground; the others
-from 47 as varied as the drawn source makes them. Trains with the committed parameters but for
-`--setting`, and prints for each seed what is right of varied images: 100 of each narrow class,
-those of them in which the creature takes less than 0.6 of the side, and 40 of each other class; and
-how many of the others are taken for a narrow class.
+Three of the ten default classes are narrow, one of each of three look-alike pairs. They have only
+35 images, in which the creature fills the image, upright, in true colours, on a plain background.
+The other classes have 47 images, as varied as the drawn source makes them. Trains with the
+committed parameters but for `--setting`. Prints for each seed the accuracy on varied images: 100 of
+each narrow class, those of them in which the creature is smaller than 0.6 of the side, and 40 of
+each other class; and how many of the others are misclassified as a narrow class.
 """
 
 import argparse
@@ -16,8 +16,9 @@ import argparse
 import numpy as np
 import torch
 import yaml
-from images import PROJECT, square
-from settings import add_setting, of_recipe
+from support import PROJECT
+from support.images import square
+from support.settings import add_setting, changed_recipe
 
 from pokecam.common.params import read_params
 from pokecam.data.drawn import nuisances, render, scene, species
@@ -44,25 +45,23 @@ SMALL = 0.6  # of the image's side
 COUNTS = {True: (26, 9, 100), False: (35, 12, 40)}
 
 
-def drawn(
-    size_px: int, classes: list[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Pixels (N, S, S, 3), labels, parts (0, 1, 2) and the creature's size: (N,) each."""
+def draw(size_px: int, classes: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return pixels (N, S, S, 3), and labels, subsets (0, 1, 2) and sizes of the creature (N,)."""
     varied = nuisances.read_settings(PROJECT / "datasets" / "drawn.yaml")
     plain = varied.model_copy(update=PLAIN)
     catalogue = species.catalogue()
     pixels, rows = [], []
     for label, name in enumerate(classes):
         narrow = name in NARROW
-        parts = np.repeat((0, 1, 2), COUNTS[narrow])
-        for index, part in enumerate(parts):
-            settings = plain if narrow and part < 2 else varied
-            one = scene.sample(catalogue[name], image_seed(DRAW_SEED, name, index), settings)
-            jpeg = render.finish(render.image(one, settings.image_px), one)
+        subsets = np.repeat((0, 1, 2), COUNTS[narrow])
+        for index, subset in enumerate(subsets):
+            settings = plain if narrow and subset < 2 else varied
+            sampled = scene.sample(catalogue[name], image_seed(DRAW_SEED, name, index), settings)
+            jpeg = render.finish(render.image(sampled, settings.image_px), sampled)
             pixels.append(square(jpeg, size_px))
-            rows.append((label, part, one.nuisances.size))
-    labels, parts, sizes = np.array(rows).T
-    return np.stack(pixels), labels.astype(int), parts.astype(int), sizes
+            rows.append((label, subset, sampled.nuisances.size))
+    labels, subsets, sizes = np.array(rows).T
+    return np.stack(pixels), labels.astype(int), subsets.astype(int), sizes
 
 
 def main() -> None:
@@ -73,33 +72,34 @@ def main() -> None:
     parser.add_argument("--weights", default="drawn")
     options = parser.parse_args()
     params = PROJECT / "params.yaml"
-    changed = dict(options.setting)
+    changes = dict(options.setting)
     settings = read_params(TrainSettings, params).model_copy(update={"backbone": options.backbone})
-    recipe = of_recipe(parser, changed)
+    recipe = changed_recipe(parser, changes)
     values = yaml.safe_load(params.read_text())
     classes, size_px = values["classes"], values["image_size"]
     state = pretrained.fetch_weights(options.weights, options.backbone)
-    pixels, labels, parts, sizes = drawn(size_px, classes)
-    test = np.flatnonzero(parts == 2)
+    pixels, labels, subsets, sizes = draw(size_px, classes)
+    test = np.flatnonzero(subsets == 2)
     narrow = np.isin(labels[test], [classes.index(name) for name in NARROW])
     small = narrow & (sizes[test] < SMALL)
     counts = f"narrow n = {narrow.sum()}, small {small.sum()}, others {(~narrow).sum()}"
-    print(f"{options.backbone} {changed}: {counts}")
+    print(f"{options.backbone} {changes}: {counts}")
     for seed in options.seeds:
         model = start(settings, classes, size_px, state, seed)
         train, val = (
-            LabelledImages(pixels, rows := np.flatnonzero(parts == part), labels[rows])
-            for part in (0, 1)
+            LabelledImages(pixels, rows := np.flatnonzero(subsets == subset), labels[rows])
+            for subset in (0, 1)
         )
         seeded = recipe.model_copy(update={"seed": seed})
         fit(model, train, val, seeded, pretrained=True)
         with torch.no_grad():
-            said = predict(model, pixels, test).argmax(dim=1).numpy()
-        right = said == labels[test]
-        taken = np.isin(said, np.unique(labels[test][narrow])) & ~narrow
+            predicted = predict(model, pixels, test).argmax(dim=1).numpy()
+        correct = predicted == labels[test]
+        as_narrow = np.isin(predicted, np.unique(labels[test][narrow])) & ~narrow
         print(
-            f"  seed {seed}: narrow {right[narrow].mean():.3f}, small {right[small].mean():.3f}, "
-            f"others {right[~narrow].mean():.3f}, {taken.sum()} of them taken for a narrow one",
+            f"  seed {seed}: narrow {correct[narrow].mean():.3f}, "
+            f"small {correct[small].mean():.3f}, others {correct[~narrow].mean():.3f}, "
+            f"{as_narrow.sum()} of them misclassified as a narrow class",
             flush=True,
         )
 

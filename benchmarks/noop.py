@@ -1,10 +1,10 @@
-"""What the pipeline costs when there is nothing to do, against as many empty stages.
+"""The time of the pipeline when there is nothing to do, against that of as many empty stages.
 
     python benchmarks/noop.py            # in a clone where `dvc repro` has run; n = 15 each
 
-Two repositories, timed in turns: this project's working copy, and a throw-away one whose stages
-have the same number but one parameter and one small file each. Every run is a whole process
-(`dvc repro`), as typed. Prints the medians, their spread and the ratio; the claim is ≤ 1.5.
+Two repositories are timed in turns: the working copy of this project, and a temporary one with the
+same number of stages, each with one parameter and one small file. Every run is a process of its own
+(`dvc repro`). Prints the medians, their spread and the ratio. The claim is ≤ 1.5.
 """
 
 import argparse
@@ -17,12 +17,11 @@ import time
 from pathlib import Path
 
 import yaml
-
-PROJECT = Path(__file__).resolve().parent.parent
+from support import PROJECT
 
 
 def empty_stages(folder: Path, count: int) -> None:
-    """A DVC repository with a chain of `count` stages that do nothing but copy one byte."""
+    """Make a DVC repository with a chain of stages, each of which copies one byte."""
     (folder / "params.yaml").write_text("key: 1\n")
     (folder / "0.txt").write_text("x")
     stages = {
@@ -61,14 +60,14 @@ def main() -> None:
         empty_stages(empty, count)
         times: dict[str, list[float]] = {"this pipeline": [], "empty stages": []}
         for i in range(runs + 1):  # the first of each only fills the caches
-            for name, where in (("this pipeline", PROJECT), ("empty stages", empty)):
-                taken = seconds(where)
+            for name, repository in (("this pipeline", PROJECT), ("empty stages", empty)):
+                run_s = seconds(repository)
                 if i:
-                    times[name].append(taken)
-    for name, taken in times.items():
+                    times[name].append(run_s)
+    for name, values in times.items():
         print(
-            f"{name:14}  median {statistics.median(taken):.2f} s"
-            f"  ({min(taken):.2f} to {max(taken):.2f}, n = {runs}, {count} stages)"
+            f"{name:14}  median {statistics.median(values):.2f} s"
+            f"  ({min(values):.2f} to {max(values):.2f}, n = {runs}, {count} stages)"
         )
     ratio = statistics.median(times["this pipeline"]) / statistics.median(times["empty stages"])
     print(f"ratio of the medians: {ratio:.2f} (claim: at most 1.5)")

@@ -1,31 +1,28 @@
-"""The same work with this project and with the libraries that people would use instead.
+"""The same work with this project and with other libraries for class activation maps.
 
-    python benchmarks/peers.py              # n = 5 rounds; ROAD, of which a round takes a minute, 3
+    python benchmarks/peers.py              # n = 5 rounds; for ROAD 3, of a minute each
     python benchmarks/peers.py --rounds 1
 
-torchvision's resnet18 as it comes (untrained: that does not change the time), ten classes, images
-of 224 px, one thread. In every round each does the work once, in turns:
+torchvision's resnet18 (untrained: that does not change the time), ten classes, images of 224 px,
+one thread. In every round each library does the work once, in turns:
 
-    Grad-CAM               maps of all ten classes of 8 images, in the image's size: ours by
-                           `cam.anywhere`, with the network divided beforehand and then, pytorch-
-                           grad-cam, torchcam and captum (whose maps are enlarged by torch)
-    deletion, insertion    areas of both curves, 14 steps, of 8 maps: ours, torchcam
-    ROAD                   combined score, nine shares of the pixels, of 2 maps: ours,
+    Grad-CAM               maps of all ten classes for 8 images, in the size of the image: ours by
+                           `cam.anywhere`, with the network cut before and during the measurement;
+                           pytorch-grad-cam; torchcam and captum (torch upsamples their maps)
+    deletion, insertion    areas of both curves, 14 steps, for 8 maps: ours, torchcam
+    ROAD                   combined score, nine shares of the pixels, for 2 maps: ours,
                            pytorch-grad-cam
 
-Shown are seconds (median, smallest, largest) and the median of each round's ratio to ours.
+Prints seconds (median, smallest, largest) and the median over rounds of the ratio to ours.
 """
 
 import argparse
 import os
 import statistics
-import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
@@ -40,9 +37,9 @@ from pytorch_grad_cam.utils.model_targets import (
     ClassifierOutputSoftmaxTarget,
     ClassifierOutputTarget,
 )
+from support.rounds import in_turns
 from torchcam.metrics import DeletionInsertionMetric
 
-from benchmarks.rounds import in_turns
 from pokecam.cam.anywhere import cut, heatmaps
 from pokecam.judging import faithfulness
 from tests.support.given import Given
@@ -55,33 +52,33 @@ def our_maps(network: torch.nn.Module, x: torch.Tensor) -> None:
 
 
 def pytorch_grad_cams_maps(network: torch.nn.Module, x: torch.Tensor) -> None:
-    made = pytorch_grad_cam.GradCAM(network, [network.get_submodule(LAYER)])
+    explainer = pytorch_grad_cam.GradCAM(network, [network.get_submodule(LAYER)])
     for c in range(CLASSES):
-        made(x, [ClassifierOutputTarget(c)] * len(x))
+        explainer(x, [ClassifierOutputTarget(c)] * len(x))
 
 
 def torchcams_maps(network: torch.nn.Module, x: torch.Tensor) -> None:
-    with torchcam.methods.GradCAM(network, LAYER) as made:
+    with torchcam.methods.GradCAM(network, LAYER) as extractor:
         logits = network(x)
         for c in range(CLASSES):
-            (maps,) = made([c] * len(x), logits, retain_graph=True)
+            (maps,) = extractor([c] * len(x), logits, retain_graph=True)
             F.interpolate(maps[:, None], x.shape[-2:], mode="bilinear")
 
 
 def captums_maps(network: torch.nn.Module, x: torch.Tensor) -> None:
-    made = LayerGradCam(network, network.get_submodule(LAYER))
+    explainer = LayerGradCam(network, network.get_submodule(LAYER))
     for c in range(CLASSES):
-        maps = made.attribute(x, c, relu_attributions=True)
+        maps = explainer.attribute(x, c, relu_attributions=True)
         LayerGradCam.interpolate(maps, tuple(x.shape[-2:]), "bilinear")
 
 
 class Maps:
-    """Images with a map of class 0 each, and the network that they are of, whole and divided."""
+    """Images, their heatmaps of class 0, and the network, whole and cut."""
 
     def __init__(self, network: torch.nn.Module, x: torch.Tensor) -> None:
         self.network, self.x = network, x
-        self.seen = cut(network, x, LAYER)
-        self.shown = heatmaps(self.seen, x)[:, :1]  # (N, 1, S, S)
+        self.cut_network = cut(network, x, LAYER)
+        self.heatmaps = heatmaps(self.cut_network, x)[:, :1]  # (N, 1, S, S)
         self.target = torch.zeros(len(x), dtype=torch.long)
 
     def probabilities(self, x: torch.Tensor) -> torch.Tensor:
@@ -90,7 +87,7 @@ class Maps:
 
 
 def our_curves(case: Maps) -> None:
-    order = faithfulness.order(case.shown)
+    order = faithfulness.order(case.heatmaps)
     curves = faithfulness.deletion_insertion(case.probabilities, case.x, case.target, order)
     for curve in (curves.deletion, curves.insertion):
         faithfulness.area(curve)
@@ -98,30 +95,30 @@ def our_curves(case: Maps) -> None:
 
 def torchcams_curves(case: Maps) -> None:
     softmax, steps = partial(torch.softmax, dim=-1), faithfulness.STEPS
-    given = Given(case.network, case.shown[:, 0])
-    deletion = DeletionInsertionMetric(given, softmax, steps=steps)
-    insertion = DeletionInsertionMetric(given, softmax, steps=steps, baseline=faithfulness.blur)
+    extractor = Given(case.network, case.heatmaps[:, 0])
+    deletion = DeletionInsertionMetric(extractor, softmax, steps=steps)
+    insertion = DeletionInsertionMetric(extractor, softmax, steps=steps, baseline=faithfulness.blur)
     for metric in (deletion, insertion):
         metric.update(case.x, case.target.tolist())
         metric.summary()
 
 
 def our_road(case: Maps) -> None:
-    order = faithfulness.order(case.shown)
+    order = faithfulness.order(case.heatmaps)
     seeds = range(len(case.x))
     faithfulness.road(case.probabilities, case.x, case.target, order, seeds).combined.mean()
 
 
 def pytorch_grad_cams_road(case: Maps) -> None:
-    wanted = [ClassifierOutputSoftmaxTarget(0)] * len(case.x)
-    ROADCombined()(case.x, np.ascontiguousarray(case.shown[:, 0]), wanted, case.network)
+    targets = [ClassifierOutputSoftmaxTarget(0)] * len(case.x)
+    ROADCombined()(case.x, np.ascontiguousarray(case.heatmaps[:, 0]), targets, case.network)
 
 
 def compare(title: str, works: dict[str, Callable[[], object]], rounds: int) -> None:
-    taken = in_turns(works, rounds)
+    seconds_of = in_turns(works, rounds)
     print(f"{title}, n = {rounds}")
-    for name, seconds in taken.items():
-        ratio = statistics.median(t / o for t, o in zip(seconds, taken["ours"], strict=True))
+    for name, seconds in seconds_of.items():
+        ratio = statistics.median(t / o for t, o in zip(seconds, seconds_of["ours"], strict=True))
         middle = statistics.median(seconds)
         print(
             f"  {name:18} {middle:8.3f} s ({min(seconds):.3f} to {max(seconds):.3f})"
@@ -142,14 +139,14 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
     eight, two = Maps(network, x), Maps(network, x[:2])
     of_maps = {
-        "ours, divided then": our_maps,
+        "ours, with the cut": our_maps,
         "pytorch-grad-cam": pytorch_grad_cams_maps,
         "torchcam": torchcams_maps,
         "captum": captums_maps,
     }
     compare(
         "Grad-CAM of ten classes, 8 images",
-        {"ours": partial(heatmaps, eight.seen, x)}
+        {"ours": partial(heatmaps, eight.cut_network, x)}
         | {name: partial(work, network, x) for name, work in of_maps.items()},
         options.rounds,
     )

@@ -3,26 +3,26 @@
     python benchmarks/probe.py                                   # the table of pretrained/README.md
     python benchmarks/probe.py --weights some.safetensors --backbone resnet18
 
-Pooled features of the body's last activation, standardised, then logistic regression (C = 0.05),
-five folds. Drawn: the project's ten classes as they are drawn by default, stratified folds.
-Real: ../shared/real/pokemon10, folds by the near-duplicate groups; left out with a word where
-those images are not at hand. Random weights have their BatchNorm statistics adapted to the
-images, as they would have none at all. No weights or recipes were compared on the real images
-to choose among them (see the model card); the side, --size-px, was chosen on the drawn ones.
+A probe is a logistic regression (C = 0.05) on the standardised pooled features of the body, with
+five folds. Drawn images: the ten default classes, stratified folds. Real images:
+../shared/real/pokemon10, folds by groups of near-duplicates; if that folder does not exist, they
+are left out with a message. Random weights first adapt their BatchNorm statistics to the images.
+No weights or recipes were chosen by their result on the real images (see the model card); the side,
+--size-px, was chosen on the drawn images.
 """
 
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-import images
 import numpy as np
 import torch
-from images import IMAGENET, PROJECT, REAL
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from support import PROJECT, images
+from support.images import IMAGENET, REAL
 from torch import nn
 
 from pokecam.networks import backbones, pretrained, safetensors_file
@@ -39,8 +39,8 @@ def packed(files: images.Files, size_px: int) -> Probe:
     return pixels, files.labels, files.groups
 
 
-def body_of(backbone: str, state: dict[str, torch.Tensor]) -> nn.Module:
-    """The backbone's body with the weights of `state`, or with random ones if that is empty."""
+def load_body(backbone: str, state: dict[str, torch.Tensor]) -> nn.Module:
+    """Return the body of a backbone with the weights of `state`, or random ones if it is empty."""
     torch.manual_seed(3)
     body, _ = backbones.split(backbone, n_classes=2)
     if state:
@@ -50,7 +50,7 @@ def body_of(backbone: str, state: dict[str, torch.Tensor]) -> nn.Module:
 
 @torch.inference_mode()
 def features(body: nn.Module, pixels: np.ndarray, adapt: bool) -> np.ndarray:
-    """Pooled features (N, K); `adapt` lets BatchNorm first see all images once."""
+    """Return pooled features (N, K). With `adapt`, BatchNorm first sees all images once."""
     batches = [torch.from_numpy(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
     if adapt:
         body.train()
@@ -61,14 +61,14 @@ def features(body: nn.Module, pixels: np.ndarray, adapt: bool) -> np.ndarray:
 
 
 def accuracy(x: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Accuracy on each of five folds."""
+    """Return the accuracy on each of five folds."""
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=500))
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
     return cross_val_score(probe, x, labels, groups=groups, cv=folds)
 
 
 def candidates(arguments: argparse.Namespace) -> Iterator[tuple[str, str, dict]]:
-    """Name, backbone and state of everything that is compared."""
+    """Yield name, backbone and state of all weights that are compared."""
     for file in arguments.weights:
         state = safetensors_file.read_safetensors(file)[0]
         yield file.stem, arguments.backbone, state
@@ -105,7 +105,7 @@ def main() -> None:
     counts = ", ".join(f"{name} n = {len(labels)}" for name, (_, labels, _) in sets.items())
     print(f"{counts}; {arguments.size_px} px, five folds: mean ± standard deviation (min … max)")
     for title, backbone, state in candidates(arguments):
-        body = body_of(backbone, state)
+        body = load_body(backbone, state)
         for name, (pixels, labels, groups) in sets.items():
             folds = accuracy(features(body, pixels, adapt=not state), labels, groups)
             print(

@@ -3,20 +3,21 @@
     python benchmarks/real.py                 # 25 minutes on one core, most of them Score-CAM's
 
 Fine-tunes mobilenet_v2 from ../shared/real/weights on ../shared/real/pokemon10 with the stages and
-the committed parameters, and asks all test images. Prints every measure of faithfulness by
-method, with 95 % intervals over images; the paired tests that are certain after Holm's
-correction; and for every ordered pair of look-alikes the margin and how far it falls without the
-5 % of pixels that speak most for the one against the other.
+the committed parameters, and judges the maps of all test images. Prints every measure of
+faithfulness by method, with 95 % confidence intervals; the paired tests with p < 0.05 after Holm's
+correction; and for every ordered pair of look-alikes the margin, and how far it falls without the
+5 % of the pixels that are the strongest evidence for the one class against the other.
 """
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
 
 import pandas as pd
-from drawn import run, workplace
-from figures import wide
-from images import IMAGENET, REAL
+from support.figures import wide
+from support.images import IMAGENET, REAL
+from support.stages import run, workplace
 
 from pokecam.data.packed import csv_tables
 
@@ -24,10 +25,10 @@ METHODS = ["cam", "grad_cam", "layer_cam", "score_cam", "finer_cam"]
 STAGES = ("download", "select", "split", "weights", "train", "evaluate", "cam", "judge")
 
 
-def prepared(where: Path) -> Path:
-    """A folder in which the stages up to `judge` have run."""
-    place = workplace(
-        where,
+def judge(folder: Path) -> Path:
+    """Run the stages up to `judge` in a new folder."""
+    workplace(
+        folder,
         source=str(REAL / "pokemon10"),
         backbone="mobilenet_v2",
         weights=str(IMAGENET),
@@ -35,14 +36,15 @@ def prepared(where: Path) -> Path:
         judge_measures=["faithfulness", "lookalikes"],
         judge_images=1000,
     )
-    run(place, *STAGES)
-    return place
+    run(folder, *STAGES)
+    return folder
 
 
-def tell(place: Path) -> None:
-    said = csv_tables.read_table(place / "data/evaluation/predictions.csv")
-    print(f"accuracy {(said.label == said.predicted).mean():.3f}, n = {len(said)}\n")
-    tables = place / "data/judgement"
+def print_tables(folder: Path) -> None:
+    predictions = csv_tables.read_table(folder / "data/evaluation/predictions.csv")
+    accuracy = (predictions.label == predictions.predicted).mean()
+    print(f"accuracy {accuracy:.3f}, n = {len(predictions)}\n")
+    tables = folder / "data/judgement"
     measures = csv_tables.read_table(tables / "measures.csv")
     print(wide(measures[measures.label == ""], ["method"]).to_string(), "\n")
     tests = pd.read_csv(tables / "tests.csv")
@@ -52,10 +54,11 @@ def tell(place: Path) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
     if not REAL.is_dir():
         sys.exit(f"there is no {REAL}")
     with tempfile.TemporaryDirectory() as temporary:
-        tell(prepared(Path(temporary, "real")))
+        print_tables(judge(Path(temporary, "real")))
 
 
 if __name__ == "__main__":

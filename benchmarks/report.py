@@ -1,24 +1,23 @@
-"""The report of many classes: how large it is, how long it takes to write, to open and to scroll.
+"""The report of many classes: its size, and the time to write, to open and to scroll it.
 
     python benchmarks/report.py                       # 150 classes × 15 test images
     python benchmarks/report.py --classes 10 --each 12
 
-The images are those of the committed run (`dvc repro` must have run), again and again under other
-names; predictions and maps are drawn at random, three of a hundred images are taken for another
-class. The page is opened in Chromium from the file system, as often as `--rounds` says:
+The images are those of the committed run (`dvc repro` must have run), repeated under other names.
+Predictions and maps are random. Three of a hundred images are misclassified. Chromium opens the
+page from the file system, `--rounds` times:
 
-    opened    from asking for the page to the first map being painted in a gallery that is in view
-    whole     to the end of loading
-    frame     what passes between two frames while the page scrolls through the gallery, 60 px a
-              frame; a screen shows one every 16.7 ms
+    opened    from the request to the first map that is painted, in a gallery that is in view
+    whole     from the request to the end of loading
+    frame     between two frames while the page scrolls through the gallery, 60 px a frame; a screen
+              shows one every 16.7 ms
 
-Medians, and the largest.
+Prints medians and largest values.
 """
 
 import argparse
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -27,15 +26,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from playwright.sync_api import Browser, sync_playwright
+from support import PROJECT
 
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
+from pokecam.cam.stored_maps import StoredMaps
+from pokecam.judging.predictions import evaluate
+from pokecam.report import inputs
+from pokecam.report.write import write_report
 
-from pokecam.judging.predictions import evaluate  # noqa: E402
-from pokecam.report import inputs  # noqa: E402
-from pokecam.report.write import write_report  # noqa: E402
-
-MISTAKEN = 0.03
+MISCLASSIFIED = 0.03
 PAINTED = "[...document.querySelectorAll('#gallery canvas')].some(c => c.width > 1)"
 SCROLL = """() => new Promise(done => {
     const frames = [];
@@ -51,8 +49,8 @@ SCROLL = """() => new Promise(done => {
 })"""
 
 
-def many(classes: int, each: int) -> inputs.Inputs:
-    """The committed run's inputs with other classes, images and maps."""
+def many_classes(classes: int, each: int) -> inputs.Inputs:
+    """Return the inputs of the committed run with other classes, images and maps."""
     data = PROJECT / "data"
     run = inputs.read_inputs(
         images_folder=data / "images",
@@ -63,15 +61,15 @@ def many(classes: int, each: int) -> inputs.Inputs:
         judgement=data / "judgement",
         settings=PROJECT / "params.yaml",
     )
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     names = [f"class {number:03d}" for number in range(classes)]
     n = classes * each
     labels = np.repeat(range(classes), each)
     files = [f"{names[label]}/{number:04d}.jpg" for number, label in enumerate(labels)]
-    taken = np.where(chance.random(n) < MISTAKEN, chance.integers(0, classes, n), labels)
-    probabilities = chance.dirichlet(np.full(classes, 0.1), n) * 0.3
-    probabilities[range(n), taken] += 0.7
-    said = evaluate(files, labels, probabilities, names, [names[:2], names[2:4]])
+    predicted = np.where(rng.random(n) < MISCLASSIFIED, rng.integers(0, classes, n), labels)
+    probabilities = rng.dirichlet(np.full(classes, 0.1), n) * 0.3
+    probabilities[range(n), predicted] += 0.7
+    evaluation = evaluate(files, labels, probabilities, names, [names[:2], names[2:4]])
     packed = replace(
         run.packed,
         pixels=run.packed.pixels[np.arange(n) % len(run.packed.pixels)],
@@ -84,42 +82,42 @@ def many(classes: int, each: int) -> inputs.Inputs:
         boxes=None,
         scenes=None,
     )
-    size = run.first_maps.shape[2:]
-    maps = {name: chance.normal(size=(n, classes, *size)).astype(np.float32) for name in run.titles}
+    shape = (n, classes, *run.first_maps.size)
+    maps = {name: StoredMaps(rng.normal(size=shape).astype(np.float32)) for name in run.titles}
     measures = list(run.judgement.about["measures"])
     scores = pd.DataFrame(
         [
             {"file": file, "method": method} | dict(zip(measures, values, strict=True))
             for method in run.titles
-            for file, values in zip(files, chance.random((n, len(measures))), strict=True)
+            for file, values in zip(files, rng.random((n, len(measures))), strict=True)
         ]
     )
     judgement = replace(run.judgement, scores=scores, parts=None, importance=None, lookalikes=None)
     return replace(
         run,
         packed=packed,
-        predictions=said.predictions,
-        per_class=said.per_class,
-        confusion=said.confusion,
-        lookalikes=said.lookalikes,
-        metrics=said.metrics,
+        predictions=evaluation.predictions,
+        per_class=evaluation.per_class,
+        confusion=evaluation.confusion,
+        lookalikes=evaluation.lookalikes,
+        metrics=evaluation.metrics,
         maps=maps,
         judgement=judgement,
     )
 
 
 def in_browser(browser: Browser, page_file: Path) -> tuple[float, float, list[float]]:
-    """(ms to the first map, ms to the end of loading, ms of every frame while scrolling)."""
+    """Return ms to the first map, to the end of loading, and of each frame while scrolling."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     started = time.perf_counter()
     page.goto(page_file.as_uri() + "#sort=class&sure=&label=&reverse=", wait_until="commit")
     page.wait_for_function(PAINTED)
     painted = time.perf_counter() - started
     page.wait_for_load_state("load")
-    whole = time.perf_counter() - started
+    loaded = time.perf_counter() - started
     frames = page.evaluate(SCROLL)
     page.close()
-    return 1000 * painted, 1000 * whole, frames
+    return 1000 * painted, 1000 * loaded, frames
 
 
 def main() -> None:
@@ -127,9 +125,9 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=150)
     parser.add_argument("--each", type=int, default=15, help="test images of each class")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--keep", type=Path, help="a folder for the report, to look at it")
+    parser.add_argument("--keep", type=Path, help="folder in which the report stays")
     options = parser.parse_args()
-    run = many(options.classes, options.each)
+    run = many_classes(options.classes, options.each)
     with tempfile.TemporaryDirectory() as temporary:
         out = options.keep or Path(temporary)
         started = time.perf_counter()
@@ -145,13 +143,13 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             rounds = [in_browser(browser, out / "index.html") for _ in range(options.rounds)]
             browser.close()
-        painted, whole, frames = zip(*rounds, strict=True)
-        every = np.concatenate(frames)
+        painted, loaded, frames = zip(*rounds, strict=True)
+        frame_ms = np.concatenate(frames)
         print(f"opened {statistics.median(painted):.0f} ms (largest {max(painted):.0f})")
-        print(f"whole  {statistics.median(whole):.0f} ms (largest {max(whole):.0f})")
+        print(f"whole  {statistics.median(loaded):.0f} ms (largest {max(loaded):.0f})")
         print(
-            f"frame  {np.median(every):.1f} ms, 95 % below {np.quantile(every, 0.95):.1f}, "
-            f"largest {every.max():.0f} (n = {len(every)})"
+            f"frame  {np.median(frame_ms):.1f} ms, 95 % below {np.quantile(frame_ms, 0.95):.1f}, "
+            f"largest {frame_ms.max():.0f} (n = {len(frame_ms)})"
         )
 
 

@@ -3,22 +3,22 @@
     python benchmarks/throughput.py                                   # mobilenet_v3_small, resnet18
     python benchmarks/throughput.py --backbones resnet50 --epochs 0   # 0: the whole training
 
-Ten classes × 60 images of 224 px (noise: what they show does not change the time), weights that
-have learnt nothing, every parameter as in params.yaml. A rate is what the pipeline's own functions
-reach, all they do included:
+Ten classes × 60 images of 224 px (noise: the content does not change the time), random weights, all
+parameters as in params.yaml. The rates are those of the functions of the pipeline, with everything
+that they do:
 
-    training     `training.fit` on the 360 images that the default split trains on: the fit of
+    training     `training.fit` on 360 images, as many as in the default training set: the fit of
                  the last layer, random views, steps, averaged weights, validation on 120 images;
-                 images shown divided by the time of all of it
+                 the number of views divided by the total time
     evaluation   `classifier.predict`
     maps         `cam.store.write_maps` of CAM and Grad-CAM, ten classes each, to files
     bare …       forward and backward pass, or forward pass, of the same network in training or
-                 evaluation mode on one batch that is on the device already, over and over: no
-                 images to read, no optimiser, no validation; in batches and views as training
-                 has them, or in those of evaluation
+                 evaluation mode. It repeats one batch that is on the device already, without
+                 reading of images, optimiser or validation. Batch size and image size are those of
+                 training or evaluation
 
-Each is run with bfloat16 (maps: float16) where `pokecam.networks.device` chooses it, and without.
-The things take turns in every round; medians, and the smallest and largest of the rounds.
+Each is measured with bfloat16 (maps: float16) where `pokecam.networks.device` chooses it, and
+without. The measurements take turns in every round. Prints medians, smallest and largest values.
 """
 
 import argparse
@@ -26,7 +26,6 @@ import contextlib
 import logging
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -34,20 +33,18 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import torch
+from support import PROJECT
 
 from pokecam.cam import store
 from pokecam.common.params import read_params
 from pokecam.networks import classifier, device
 from pokecam.networks.classifier import Classifier
-from pokecam.training import fit, schedule
+from pokecam.training import fit, schedule, trainer
 from pokecam.training.settings import Recipe, TrainSettings
 from pokecam.training.trainer import LabelledImages
 
-PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"
+PARAMS = PROJECT / "params.yaml"
 CLASSES = [f"class {number}" for number in range(10)]
 SIDE_PX = 224
 TRAIN, VAL = 360, 120  # of ten classes × 60, as the default splits them
@@ -55,27 +52,27 @@ STEPS = 10  # of a bare network in a round
 
 
 class Bench:
-    """One network, and the images that it is given."""
+    """A network and its images."""
 
     def __init__(self, backbone: str, on: torch.device, epochs: int | None) -> None:
         self.backbone, self.on, self.epochs = backbone, on, epochs
-        chance = np.random.default_rng(0)
-        self.pixels = chance.integers(0, 256, (TRAIN + VAL, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
+        rng = np.random.default_rng(0)
+        self.pixels = rng.integers(0, 256, (TRAIN + VAL, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
         self.labels = np.arange(TRAIN + VAL) % len(CLASSES)
         self.recipe = read_params(Recipe, PARAMS).model_copy(update={"epochs": epochs})
-        self.network = self.fresh()
+        self.network = self.build()
 
-    def fresh(self) -> Classifier:
+    def build(self) -> Classifier:
         settings = read_params(TrainSettings, PARAMS).model_copy(update={"backbone": self.backbone})
         return fit.start(settings, CLASSES, SIDE_PX, {}, 0).to(self.on)
 
-    def part(self, start: int, end: int) -> LabelledImages:
+    def subset(self, start: int, end: int) -> LabelledImages:
         rows = np.arange(start, end)
         return LabelledImages(self.pixels, rows, self.labels[rows])
 
     def training(self) -> int:
-        train, val = self.part(0, TRAIN), self.part(TRAIN, TRAIN + VAL)
-        history = fit.fit(self.fresh(), train, val, self.recipe, pretrained=True)
+        train, val = self.subset(0, TRAIN), self.subset(TRAIN, TRAIN + VAL)
+        history = fit.fit(self.build(), train, val, self.recipe, pretrained=True)
         return len(history) * TRAIN
 
     def evaluation(self) -> int:
@@ -112,7 +109,7 @@ class Bench:
         return STEPS * len(x)
 
     def rate(self, thing: str) -> float:
-        """Images per second, from the start to the last operation of the device."""
+        """Return images per second, from the start to the last operation of the device."""
         run: Callable[[], int] = getattr(self, thing)
         self.wait()
         started = time.perf_counter()
@@ -125,26 +122,27 @@ class Bench:
             torch.cuda.synchronize()
 
 
+# Measurement → the one that it is divided by.
 THINGS = {
     "training": "bare_training",
     "bare_training": None,
     "evaluation": "bare_evaluation",
     "maps": "bare_evaluation",
     "bare_evaluation": None,
-}  # what each is divided by
+}
 
 
 @contextlib.contextmanager
 def full_precision() -> Iterator[None]:
-    """float32 everywhere."""
+    """Use float32 everywhere."""
 
-    def off(network: torch.nn.Module) -> torch.autocast:
-        kind = next(network.parameters()).device.type
-        return torch.autocast(kind, torch.bfloat16, enabled=False)
+    def without_autocast(network: torch.nn.Module) -> torch.autocast:
+        device_type = next(network.parameters()).device.type
+        return torch.autocast(device_type, torch.bfloat16, enabled=False)
 
     with (
-        mock.patch.object(device, "mixed_precision", off),
-        mock.patch.object(fit, "mixed_precision", off),
+        mock.patch.object(device, "mixed_precision", without_autocast),
+        mock.patch.object(trainer, "mixed_precision", without_autocast),
         mock.patch.object(store, "inference_precision", return_value=torch.float32),
     ):
         yield
@@ -168,7 +166,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=2, help="of training in a round; 0: all")
     options = parser.parse_args()
-    logging.disable(logging.WARNING)  # nothing can be learnt from noise, and training says so
+    logging.disable(logging.WARNING)  # training warns that nothing can be learnt from noise
     on = device.pick_device(options.device)
     print(f"{hardware(on)}, torch {torch.__version__}, n = {options.rounds}")
     for backbone in options.backbones:
@@ -190,13 +188,13 @@ def main() -> None:
                 values = rates[thing, full]
                 middle = statistics.median(values)
                 columns.append(f"{middle:8.1f} ({min(values):.1f} to {max(values):.1f})")
-            of = ""
+            ratio = ""
             if unit:
                 pairs = zip(rates[thing, False], rates[unit, False], strict=True)
-                of = f"{statistics.median(a / b for a, b in pairs):.2f}"
-            print(f"{thing:16} {columns[0]:30} {columns[1]:30} {of}", flush=True)
+                ratio = f"{statistics.median(a / b for a, b in pairs):.2f}"
+            print(f"{thing:16} {columns[0]:30} {columns[1]:30} {ratio}", flush=True)
         if bench.epochs is None:
-            images = fit.n_epochs(TRAIN) * TRAIN
+            images = schedule.n_epochs(TRAIN) * TRAIN
             seconds = [images / rate for rate in rates["training", False]]
             print(f"a whole training: {statistics.median(seconds):.1f} s")
 

@@ -1,30 +1,30 @@
-"""Fine-tuning on few images: ours beside what people would do otherwise, on the same folds.
+"""Fine-tuning on few images: this project beside common alternatives, on the same folds.
 
     python benchmarks/training.py                                     # the real images
     python benchmarks/training.py --data drawn --backbone resnet18    # the drawn default
     python benchmarks/training.py --seeds 1 --folds 1 --only ours tutorial
     python benchmarks/training.py --only ours changed --setting zoom_out=0.3
-    python benchmarks/training.py --report seed1.csv seed2.csv        # rows kept by --csv
+    python benchmarks/training.py --report seed1.csv seed2.csv        # rows of --csv
 
-Five folds by near-duplicate group for each seed (seeds divide differently); a method learns from
-four of them and is scored on the fifth, which nothing is chosen on. All start from the same
-weights and the same files; a time runs from the files in memory to the trained network, on one
-fold after another, the methods in turn, so that all see the same machine.
+Each seed has five folds by groups of near-duplicates. A method learns from four of them and is
+scored on the fifth, on which nothing is chosen. All methods start from the same weights and the
+same files. A time runs from the files in memory to the trained network. The methods take turns on
+each fold, so that all of them run on the same machine state.
 
     ours       `training.fit` with the parameters of params.yaml, on whole images packed as
-               `select` packs them. Of what it learns from a twentieth is its validation part, by
-               which it chooses nothing: it scales the probabilities.
+               `select` packs them. A twentieth of its images is its validation set, which only
+               scales the probabilities: nothing is chosen on it.
     tutorial   PyTorch's transfer-learning tutorial: SGD 1e-3, momentum 0.9, batch 4, StepLR 7/0.1,
                random resized crops of 224 px, mirrored; 12 epochs; scored on centre crops. Without
                its pass over the validation images after every epoch.
     probe      logistic regression (C = 0.05) on standardised pooled features of whole images
-    changed    ours with the parameters of `--setting`, where there are any
+    changed    ours with the parameters of `--setting`, if there are any
     fastai     `Learner.fine_tune(12)` with `aug_transforms()`, batch 64, base rate 2e-3, where
                fastai is installed (pip install fastai==2.8.12, in an environment of its own)
 
 Real: ../shared/real/pokemon10, mobilenet_v2 from ../shared/real/weights. Drawn: ten classes × 60
-as params.yaml draws them, the shipped weights. Peers get our network with torchvision's own head
-and our repaired BatchNorm momentum (torchvision's 0.01 leaves mobilenet_v3 at chance).
+as params.yaml draws them, the shipped weights. The other methods get our network with torchvision's
+head and our BatchNorm momentum (with torchvision's 0.01, mobilenet_v3 stays at chance).
 """
 
 import argparse
@@ -37,17 +37,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import images
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
 from scipy import stats
-from settings import add_setting, of_recipe
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from support import PROJECT, images
+from support.settings import add_setting, changed_recipe
 from torch import nn
 from torchvision import transforms
 
@@ -59,14 +59,14 @@ from pokecam.training.settings import Recipe, TrainSettings
 from pokecam.training.trainer import LabelledImages
 
 DRAW_SEED = 1
-EPOCHS = 12  # of the peers
+EPOCHS = 12  # of the other methods
 SIZE_PX = 224
 NORMALISE = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one method gets of one fold."""
+    """What a method gets for one fold."""
 
     files: images.Files
     train: np.ndarray  # rows of files
@@ -93,16 +93,16 @@ class Task:
         return float((predicted == self.labels[self.test]).mean())
 
 
-Trained = Callable[[], np.ndarray]  # what it says of the test images, when asked
+Trained = Callable[[], np.ndarray]  # returns the predictions for the test images
 Method = Callable[[Task], Trained]
 
 
-def ours(task: Task, **changed: object) -> Trained:
-    params = images.PROJECT / "params.yaml"
-    recipe = read_params(Recipe, params).model_copy(update=changed | {"seed": task.seed})
-    parts = StratifiedGroupKFold(20, shuffle=True, random_state=task.seed)
+def ours(task: Task, **changes: object) -> Trained:
+    params = PROJECT / "params.yaml"
+    recipe = read_params(Recipe, params).model_copy(update=changes | {"seed": task.seed})
+    folds = StratifiedGroupKFold(20, shuffle=True, random_state=task.seed)
     train = task.train
-    inner, val = next(parts.split(train, task.labels[train], task.files.groups[train]))
+    inner, val = next(folds.split(train, task.labels[train], task.files.groups[train]))
     pixels = task.packed(train)
     model = task.network(read_params(TrainSettings, params).head)
     fit(
@@ -175,7 +175,7 @@ def fastai(task: Task) -> Trained:
     from fastai.vision import all as fast
 
     fast.set_seed(task.seed)
-    rows = [*task.train, task.train[0]]  # fastai wants a validation part: one image, to no end
+    rows = [*task.train, task.train[0]]  # fastai needs a validation set: one image, without effect
     block = fast.DataBlock(
         blocks=(fast.ImageBlock, fast.CategoryBlock),
         get_x=lambda row: np.array(task.opened(row)),
@@ -201,8 +201,8 @@ def fastai(task: Task) -> Trained:
     def predict() -> np.ndarray:
         test = data.test_dl([np.array(task.opened(row)) for row in task.test])
         with learner.no_bar():
-            given, _ = learner.get_preds(dl=test)
-        return np.array(order)[given.argmax(1).numpy()]
+            probabilities, _ = learner.get_preds(dl=test)
+        return np.array(order)[probabilities.argmax(1).numpy()]
 
     return predict
 
@@ -217,7 +217,7 @@ CHANGED = "changed"
 
 
 def tasks(files: images.Files, backbone: str, weights: str, options: argparse.Namespace):
-    """One task for every seed and fold."""
+    """Yield the number of the fold and the task, for every seed and fold."""
     classes = sorted(set(files.labels))
     labels = pd.Index(classes).get_indexer(files.labels)
     state = pretrained.fetch_weights(weights, backbone)
@@ -229,8 +229,8 @@ def tasks(files: images.Files, backbone: str, weights: str, options: argparse.Na
 
 
 def corrected_interval(differences: np.ndarray, test_to_train: float) -> tuple[float, float]:
-    """Mean and half-width of the 95 % interval of a paired difference over repeated folds, whose
-    training parts overlap (Nadeau & Bengio 2003, Machine Learning 52)."""
+    """Return mean and half-width of the 95 % confidence interval of a paired difference over
+    repeated folds, whose training sets overlap (Nadeau & Bengio 2003, Machine Learning 52)."""
     n = len(differences)
     spread = np.sqrt((1 / n + test_to_train) * differences.var(ddof=1))
     return float(differences.mean()), float(stats.t.ppf(0.975, n - 1) * spread)
@@ -265,17 +265,19 @@ def main() -> None:
     add_setting(parser)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--folds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
-    parser.add_argument("--csv", type=Path, help="where to keep every row")
-    parser.add_argument("--report", nargs="+", type=Path, help="measure nothing, report kept rows")
+    parser.add_argument("--csv", type=Path, help="file for all rows")
+    parser.add_argument(
+        "--report", nargs="+", type=Path, help="measure nothing, report the rows of --csv files"
+    )
     options = parser.parse_args()
     if options.report:
         report(pd.concat(map(pd.read_csv, options.report)), options.only[0])
         return
     if (CHANGED in options.only) != bool(options.setting):
         parser.error(f"--only {CHANGED} and --setting NAME=VALUE go together")
-    changed = dict(options.setting)
-    of_recipe(parser, changed)
-    methods = METHODS | {CHANGED: partial(ours, **changed)}
+    changes = dict(options.setting)
+    changed_recipe(parser, changes)
+    methods = METHODS | {CHANGED: partial(ours, **changes)}
     device.pick_device("cpu")
     if options.data == "real" and not images.REAL.is_dir():
         sys.exit(f"there is no {images.REAL}: take --data drawn")

@@ -1,8 +1,10 @@
-"""Commands beside the pipeline: `python -m pokecam explain image.jpg`, for one."""
+"""Commands beside the pipeline, for example `python -m pokecam explain image.jpg`."""
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 try:
     from pokecam.common import running
@@ -18,7 +20,7 @@ PRETRAIN_EXAMPLE = """\
 example:
   python -m pokecam pretrain --backbone resnet18 --device auto
 
-An interrupted run goes on where it was when the same command is given again.
+If a run was interrupted, the same command continues it.
 """
 
 EXPLAIN_EXAMPLE = """\
@@ -27,7 +29,7 @@ examples:
   python -m pokecam explain images/ --classes Pikachu Raichu --methods cam finer_cam
 
 Uses the network that the pipeline has trained (run `dvc repro` first), or any --model FILE, which
-needs nothing beside it.
+needs no other file.
 """
 
 COMPARE_EXAMPLE = """\
@@ -40,12 +42,35 @@ EXPORT_EXAMPLE = """\
 example:
   python -m pokecam export model.onnx
 
-What the file takes and gives is in docs/model-file.md. Needs onnx and onnxscript.
+docs/model-file.md describes the inputs and outputs of the file. Needs onnx and onnxscript.
 """
+
+DOCTOR_EXAMPLE = """\
+example:
+  python -m pokecam doctor
+"""
+
+SCHEMA_EXAMPLE = """\
+example:
+  python -m pokecam schema
+"""
+
+CHIMERAS_EXAMPLE = """\
+example:
+  python -m pokecam chimeras --output chimeras.jpg
+"""
+
+SPECIES_SHEETS_EXAMPLE = """\
+example:
+  python -m pokecam species_sheets --varied Pikachu
+"""
+
+# What `ArgumentParser.add_subparsers` returns.
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main() -> None:
-    """Read the command line and do what it says."""
+    """Read the command line and run its command."""
     arguments = _parser().parse_args()
     arguments.command(arguments)
 
@@ -53,15 +78,47 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pokecam", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    explain = commands.add_parser(
-        "explain",
+    _add_explain(commands)
+    _add_compare(commands)
+    _add_export(commands)
+    _add_doctor(commands)
+    _add_pretrain(commands)
+    _add_schema(commands)
+    _add_chimeras(commands)
+    _add_species_sheets(commands)
+    return parser
+
+
+def _add_command(
+    commands: Commands,
+    function: Callable[[argparse.Namespace], None],
+    *,
+    help: str,
+    description: str,
+    epilog: str,
+) -> argparse.ArgumentParser:
+    """Add the command that `function` runs, under its name without the underscore."""
+    command = commands.add_parser(
+        function.__name__.removeprefix("_"),
+        help=help,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(command=function)
+    return command
+
+
+def _add_explain(commands: Commands) -> None:
+    explain = _add_command(
+        commands,
+        _explain,
         help="what the trained network sees in an image",
         description="Name the classes of new images and paint on them what the network looks at.",
         epilog=EXPLAIN_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     explain.add_argument(
-        "images", nargs="+", type=Path, metavar="image", help="images, or folders of them"
+        "images", nargs="+", type=Path, metavar="image", help="images, or folders of images"
     )
     explain.add_argument(
         "--classes", nargs="+", default=[], metavar="CLASS", help="default: the two most probable"
@@ -71,20 +128,22 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="METHOD",
-        help="which maps; README lists the methods. Finer-CAM's are against the other classes of a "
-        "look-alike group, or else the three most probable. Default: cam_methods of params.yaml; "
-        "without that file cam, or grad_cam if the head is not linear",
+        help="which maps; README lists the methods. Those of Finer-CAM compare with the three most "
+        "probable other classes. Default: cam_methods of params.yaml; without that file cam, or "
+        "grad_cam if the head is not linear",
     )
     explain.add_argument("--out", type=Path, default=Path("explained"), help="default: %(default)s")
-    _take_model(explain)
-    explain.set_defaults(command=_explain)
-    compare = commands.add_parser(
-        "compare",
+    _add_model_option(explain)
+
+
+def _add_compare(commands: Commands) -> None:
+    compare = _add_command(
+        commands,
+        _compare,
         help="experiments beside one another, image by image",
         description="Write one page with the same test images in rows and an experiment in each "
         "column, read from DVC's cache: nothing is run.",
         epilog=COMPARE_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     compare.add_argument(
         "experiments",
@@ -94,34 +153,40 @@ def _parser() -> argparse.ArgumentParser:
         "map than the first of its cam_methods",
     )
     compare.add_argument("--out", type=Path, default=Path("compared"), help="default: %(default)s")
-    compare.set_defaults(command=_compare)
-    export = commands.add_parser(
-        "export",
+
+
+def _add_export(commands: Commands) -> None:
+    export = _add_command(
+        commands,
+        _export,
         help="the trained network as an ONNX file, with its maps",
         description="Write the network with the logits and the class activation maps of all "
         "classes as outputs.",
         epilog=EXPORT_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     export.add_argument("output", type=Path, help="the file to write, NAME.onnx")
-    _take_model(export)
-    export.set_defaults(command=_export)
-    doctor = commands.add_parser(
-        "doctor",
-        help="what this machine can do, and what to do about what it cannot",
-        description="Look at versions, device, disk, DVC's cache, network and weights. Nothing is "
-        "changed and nothing fetched. The exit code is 1 if something keeps the pipeline from "
-        "running.",
-        epilog="example:\n  python -m pokecam doctor\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    _add_model_option(export)
+
+
+def _add_doctor(commands: Commands) -> None:
+    _add_command(
+        commands,
+        _doctor,
+        help="what this machine can do, and how to mend what it cannot",
+        description="Check versions, device, disk, DVC's cache, network and weights. Nothing is "
+        "changed and nothing is downloaded. The exit code is 1 if something prevents the pipeline "
+        "from running.",
+        epilog=DOCTOR_EXAMPLE,
     )
-    doctor.set_defaults(command=_doctor)
-    pretrain = commands.add_parser(
-        "pretrain",
-        help="make feature weights from drawn chimeras",
-        description="Pretrain a backbone on random drawn creatures, as the shipped weights were.",
+
+
+def _add_pretrain(commands: Commands) -> None:
+    pretrain = _add_command(
+        commands,
+        _pretrain,
+        help="pretrain a backbone on drawn chimeras",
+        description="Pretrain a backbone on random drawn creatures, like the shipped weights.",
         epilog=PRETRAIN_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     pretrain.add_argument(
         "--backbone", required=True, help="a name in pokecam/networks/backbones.py"
@@ -140,34 +205,61 @@ def _parser() -> argparse.ArgumentParser:
         default=running.usable_cores(),
         help="processes that render (default: all %(default)s cores)",
     )
-    pretrain.add_argument("--rounds", type=int, help="times each creature is shown")
-    pretrain.set_defaults(command=_pretrain)
-    schema = commands.add_parser(
-        "schema",
+    pretrain.add_argument(
+        "--rounds", type=int, help="how many times the network sees each creature"
+    )
+
+
+def _add_schema(commands: Commands) -> None:
+    _add_command(
+        commands,
+        _schema,
         help="write params.schema.json, by which editors check params.yaml",
         description="Write params.schema.json anew, after a parameter of the code has changed.",
-        epilog="example:\n  python -m pokecam schema\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=SCHEMA_EXAMPLE,
     )
-    schema.set_defaults(command=_schema)
-    sheet = commands.add_parser(
-        "chimeras",
+
+
+def _add_chimeras(commands: Commands) -> None:
+    chimeras = _add_command(
+        commands,
+        _chimeras,
         help="draw a contact sheet of the creatures that networks are pretrained on",
         description="Draw six families of the random creatures of `pretrain`, three views of each.",
-        epilog="example:\n  python -m pokecam chimeras --output chimeras.jpg\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=CHIMERAS_EXAMPLE,
     )
-    sheet.add_argument(
+    chimeras.add_argument(
         "--output",
         type=Path,
         default=Path("pretrained/chimeras.jpg"),
         help="the JPEG file to write (default: %(default)s)",
     )
-    sheet.set_defaults(command=_chimeras)
-    return parser
 
 
-def _take_model(command: argparse.ArgumentParser) -> None:
+def _add_species_sheets(commands: Commands) -> None:
+    sheets = _add_command(
+        commands,
+        _species_sheets,
+        help="draw contact sheets of the catalogue of species",
+        description="Draw species.png, all species of the catalogue, and variations.png, one "
+        "species in all styles with its part masks.",
+        epilog=SPECIES_SHEETS_EXAMPLE,
+    )
+    sheets.add_argument(
+        "--out", type=Path, default=Path("docs"), help="folder (default: %(default)s)"
+    )
+    sheets.add_argument(
+        "--settings", type=Path, default=Path("datasets/drawn.yaml"), help="default: %(default)s"
+    )
+    sheets.add_argument(
+        "--varied", default="Pikachu", help="species to vary (default: %(default)s)"
+    )
+    sheets.add_argument(
+        "--seed", type=int, default=31, help="first seed of the variations (default: %(default)s)"
+    )
+
+
+def _add_model_option(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--model",
         type=Path,
@@ -176,13 +268,17 @@ def _take_model(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _model(arguments: argparse.Namespace) -> Path:
+def _model_file(arguments: argparse.Namespace) -> Path:
+    """Return the path of the model file, which exists."""
     if not arguments.model.exists():
         raise InputError(
             f"--model: {arguments.model} does not exist here: run `dvc repro` in the top folder of "
             "the project, or give the path of a model file"
         )
     return arguments.model
+
+
+# The commands import what they need when they run: torch takes seconds, and --help should not.
 
 
 def _explain(arguments: argparse.Namespace) -> None:
@@ -195,17 +291,15 @@ def _explain(arguments: argparse.Namespace) -> None:
 
     methods, layer, device = arguments.methods, None, "auto"
     if Path("params.yaml").exists():
-        settings, device = (
-            params.read_params(CamSettings),
-            params.read_params(DeviceSettings).device,
-        )
+        settings = params.read_params(CamSettings)
+        device = params.read_params(DeviceSettings).device
         methods, layer = methods or settings.cam_methods, settings.cam_layer
     for name in methods:
         if name not in METHODS:
             raise InputError(f"--methods: {name} {unknown_name(name, METHODS)}")
-    files = explain.find(arguments.images)
+    files = explain.list_files(arguments.images)
     names = dict(zip(files, explain.output_names(files), strict=True))
-    model = classifier.load_classifier(_model(arguments)).to(pick_device(device))
+    model = classifier.load_classifier(_model_file(arguments)).to(pick_device(device))
     methods = methods or ["cam" if model.linear else "grad_cam"]
     unusable = 0
     for result in explain.explain(
@@ -218,11 +312,11 @@ def _explain(arguments: argparse.Namespace) -> None:
         path = arguments.out / names[result.file]
         with whole_file(path) as temporary:
             explain.draw(result).save(temporary, "PNG")
-        likely = list(result.probabilities.items())[:3]
-        answer = ", ".join(f"{name} {explain.percent(value)}" for name, value in likely)
+        most_probable = list(result.probabilities.items())[:3]
+        answer = ", ".join(f"{name} {explain.percent(value)}" for name, value in most_probable)
         print(f"{result.file}: {answer} → {path}")
     if unusable == len(files):
-        raise InputError("none of the files given can be used as an image")
+        raise InputError("none of the files given can be used as an image: give other files")
 
 
 def _compare(arguments: argparse.Namespace) -> None:
@@ -235,15 +329,17 @@ def _compare(arguments: argparse.Namespace) -> None:
             f"{arguments.experiments[0]} alone: at least two experiments are needed to compare, "
             "such as main and workspace"
         )
-    here = Path()
-    found = [experiments.read_experiment(name, here) for name in arguments.experiments]
-    experiments.check(found)
+    project = Path()
+    compared = [experiments.read_experiment(name, project) for name in arguments.experiments]
+    experiments.check(compared)
     with tempfile.TemporaryDirectory() as temporary:
+        # Several experiments can have the same packed images. These are read once.
+        names = {experiment.packed: experiment.name for experiment in compared}
         packed = {
-            one.packed: experiments.packed(one.name, here, Path(temporary, one.packed))
-            for one in {one.packed: one for one in found}.values()
+            key: experiments.packed(name, project, Path(temporary, key))
+            for key, name in names.items()
         }
-        page.write_comparison(found, packed, arguments.out)
+        page.write_comparison(compared, packed, arguments.out)
     print(f"{arguments.out / 'index.html'}")
 
 
@@ -254,7 +350,7 @@ def _export(arguments: argparse.Namespace) -> None:
     from pokecam.networks.classifier import load_classifier
 
     export.check()
-    model = load_classifier(_model(arguments))
+    model = load_classifier(_model_file(arguments))
     if export.export(model, arguments.output):
         print(f"{arguments.output}: logits and cams")
     else:
@@ -270,21 +366,21 @@ def _doctor(_: argparse.Namespace) -> None:
 
     colours = {State.FINE: "32", State.HINT: "33", State.FAULT: "31;1"}
     faults = 0
-    for one in findings(Path()):
-        faults += one.state is State.FAULT
-        state = f"{one.state.value:5}"
+    for finding in findings(Path()):
+        faults += finding.state is State.FAULT
+        state = f"{finding.state.value:5}"
         if sys.stdout.isatty():
-            state = f"\033[{colours[one.state]}m{state}\033[0m"
-        print(f"{state} {one.about}: {one.found}")
-        if one.advice:
-            print(f"      → {one.advice}")
+            state = f"\033[{colours[finding.state]}m{state}\033[0m"
+        print(f"{state} {finding.about}: {finding.result}")
+        if finding.advice:
+            print(f"      → {finding.advice}")
     if faults:
-        raise InputError(f"{faults} of these keep the pipeline from running")
+        raise InputError(f"{faults} of these prevent the pipeline from running")
 
 
 def _pretrain(arguments: argparse.Namespace) -> None:
     from pokecam.commands.pretrain.pretrain import shipped_menagerie, shipped_recipe, write_weights
-    from pokecam.networks.backbones import BACKBONES  # torch takes seconds, --help should not
+    from pokecam.networks.backbones import BACKBONES
     from pokecam.networks.device import pick_device
 
     if arguments.backbone not in BACKBONES:
@@ -310,9 +406,9 @@ def _schema(_: argparse.Namespace) -> None:
     from pokecam.commands import schema
     from pokecam.common.files import whole_file
 
-    written = schema.text(Path("params.yaml"))
+    text = schema.text(Path("params.yaml"))
     with whole_file(schema.FILE) as temporary:
-        temporary.write_text(written, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
     print(schema.FILE)
 
 
@@ -326,6 +422,12 @@ def _chimeras(arguments: argparse.Namespace) -> None:
     sheet = Image.fromarray(contact_sheet(shipped_menagerie(), families=6, views=3))
     with whole_file(arguments.output) as temporary:
         sheet.save(temporary, "JPEG", quality=85)
+
+
+def _species_sheets(arguments: argparse.Namespace) -> None:
+    from pokecam.commands.species_sheets import write_sheets
+
+    write_sheets(arguments.settings, arguments.varied, arguments.seed, arguments.out)
 
 
 if __name__ == "__main__":

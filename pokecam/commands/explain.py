@@ -1,4 +1,4 @@
-"""What the trained network sees in images that it has never seen: its answer, and its maps."""
+"""The predictions and maps of the trained network for new images."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,26 +25,27 @@ from pokecam.report.sheets import FAINT, INK, PAPER, fitting, font
 
 MARGIN_PX = 16
 CAPTION_PX = 30
-LIKELY = (
-    2  # classes that are mapped where none are asked for: what it says, and what it nearly said
-)
+# Classes that get a map unless the user names classes: the prediction, and the next in probability.
+N_CLASSES = 2
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What there is to say of one image.
+    """The prediction and the heatmaps of one image.
 
-    pixels: (S, S, 3) uint8, what the network saw.
-    probabilities: class → probability, the most probable first.
-    shown: (class, method) → the map as it is shown, (S, S) in [0, 1].
-    silent: the (class, method) whose maps point nowhere.
+    Attributes:
+        file: the image file.
+        pixels: (S, S, 3) uint8, the input of the network.
+        probabilities: class → probability, the most probable class first.
+        heatmaps: (class, method) → heatmap (S, S), from 0 to 1.
+        empty: the (class, method) whose maps are empty.
     """
 
     file: Path
     pixels: np.ndarray
     probabilities: dict[str, float]
-    shown: dict[tuple[str, str], np.ndarray]
-    silent: set[tuple[str, str]]
+    heatmaps: dict[tuple[str, str], np.ndarray]
+    empty: set[tuple[str, str]]
 
 
 def explain(
@@ -55,22 +56,29 @@ def explain(
     methods: Sequence[str],
     layer: str | None = None,
 ) -> Iterator[Explanation | tuple[Path, str]]:
-    """Explain one file after another: yield what the network makes of it, or the file and the
-    reason why it cannot be used.
+    """Explain one file after another.
 
-    classes: those to map; none: the `LIKELY` most probable of each image.
-    methods, layer: as in `cam.store.write_maps`; a Finer-CAM compares with the most probable
-        others.
+    Args:
+        files: the image files.
+        classifier: the trained network.
+        classes: the target classes. If there are none, each image gets maps of its `N_CLASSES`
+            most probable classes.
+        methods: names in `methods.METHODS`. A Finer-CAM compares with the most probable other
+            classes.
+        layer: the layer that maps are made of, as in `layers.at`.
 
-    Raises `InputError` for classes that the classifier does not know, and for methods or a layer
-    that do not fit it.
+    Yields:
+        The explanation of a file, or the file and the reason why it cannot be used.
+
+    Raises:
+        InputError: the classifier has no such class, or a method or the layer does not fit it.
     """
     for name in classes:
         if name not in classifier.classes:
-            known = ", ".join(classifier.classes)
             raise InputError(
                 f"--classes: the classifier knows no {name}."
-                f"{did_you_mean(name, classifier.classes)} It knows: {known}"
+                f"{did_you_mean(name, classifier.classes)} "
+                f"It knows: {', '.join(classifier.classes)}"
             )
     network = layers.at(classifier, layer)
     check(methods, network)
@@ -85,26 +93,26 @@ def explain(
         _, pixels = letterbox(image, fit(width, height, classifier.image_size))
         x = prepare(torch.from_numpy(pixels)[None].to(device))
         captured = capture(network, x, inference_precision(device))
-        likely = captured.logits[0].detach().softmax(0).cpu()
-        order = likely.argsort(descending=True).tolist()
-        probabilities = {classifier.classes[c]: float(likely[c]) for c in order}
-        chosen = classes or list(probabilities)[:LIKELY]
-        shown, silent = {}, set()
+        softmax = captured.logits[0].detach().softmax(0).cpu()  # (C,)
+        order = softmax.argsort(descending=True).tolist()
+        probabilities = {classifier.classes[c]: float(softmax[c]) for c in order}
+        targets = classes or list(probabilities)[:N_CLASSES]
+        heatmaps, empty = {}, set()
         for method in methods:
-            raw = StoredMaps(compute_maps(captured, method).cpu().numpy())
-            for name in chosen:
-                one = raw.of(0, classifier.classes.index(name))
-                shown[name, method] = display(one, classifier.image_size)
-                if is_constant(one):
-                    silent.add((name, method))
-        yield Explanation(file, pixels, probabilities, shown, silent)
+            maps = StoredMaps(compute_maps(captured, method).cpu().numpy())
+            for name in targets:
+                raw = maps.of(0, classifier.classes.index(name))
+                heatmaps[name, method] = display(raw, classifier.image_size)
+                if is_constant(raw):
+                    empty.add((name, method))
+        yield Explanation(file, pixels, probabilities, heatmaps, empty)
 
 
 def draw(explanation: Explanation) -> Image.Image:
-    """The image as the network saw it, beside it a row of maps for every class."""
+    """Draw the input of the network, and beside it a row of heatmaps for every class."""
     side = len(explanation.pixels)
-    classes = list(dict.fromkeys(name for name, _ in explanation.shown))
-    methods = list(dict.fromkeys(method for _, method in explanation.shown))
+    classes = list(dict.fromkeys(name for name, _ in explanation.heatmaps))
+    methods = list(dict.fromkeys(method for _, method in explanation.heatmaps))
     across, down = side + MARGIN_PX, side + CAPTION_PX + MARGIN_PX
     size = (MARGIN_PX + across * (1 + len(methods)), CAPTION_PX + down * len(classes))
     image = Image.new("RGB", size, PAPER)
@@ -114,56 +122,62 @@ def draw(explanation: Explanation) -> Image.Image:
     image.paste(Image.fromarray(explanation.pixels), (MARGIN_PX, CAPTION_PX + CAPTION_PX))
     for row, name in enumerate(classes):
         top = CAPTION_PX + row * down
-        sure = f" {percent(explanation.probabilities[name])}"
-        room = across * len(methods) - MARGIN_PX - font(16).getlength(sure)
-        caption = fitting(name, font(16), room) + sure
+        probability = f" {percent(explanation.probabilities[name])}"
+        width = across * len(methods) - MARGIN_PX - font(16).getlength(probability)
+        caption = fitting(name, font(16), width) + probability
         pen.text((MARGIN_PX + across, top + 6), caption, INK, font(16))
         for column, method in enumerate(methods, start=1):
-            painted = overlay(explanation.pixels, explanation.shown[name, method])
-            place = (MARGIN_PX + column * across, top + CAPTION_PX)
-            image.paste(Image.fromarray(painted), place)
-            if (name, method) in explanation.silent:
-                pen.text((place[0] + 8, place[1] + 8), "points nowhere", PAPER, font(14))
+            x, y = MARGIN_PX + column * across, top + CAPTION_PX
+            painted = overlay(explanation.pixels, explanation.heatmaps[name, method])
+            image.paste(Image.fromarray(painted), (x, y))
+            if (name, method) in explanation.empty:
+                pen.text((x + 8, y + 8), "empty map", PAPER, font(14))
     return image
 
 
 def _title(method: str) -> str:
-    asked = METHODS[method]
-    return f"{asked.title} − others" if asked.finer else asked.title
+    entry = METHODS[method]
+    return f"{entry.title} − others" if entry.finer else entry.title
 
 
-def find(given: Iterable[Path]) -> list[Path]:
-    """The files that are given, and all files below the folders that are, sorted within each.
+def list_files(paths: Iterable[Path]) -> list[Path]:
+    """List the files among some paths, and all files below the folders among them.
 
-    Raises `InputError` for a path that does not exist, and if there is no file at all.
+    Returns:
+        The files in the order of `paths`, sorted within each folder.
+
+    Raises:
+        InputError: a path does not exist, or there is no file at all.
     """
     files = []
-    for path in given:
+    for path in paths:
         if not path.exists():
             raise InputError(f"{path} does not exist: give images, or folders of images")
         below = sorted(file for file in path.rglob("*") if file.is_file())
         files += below if path.is_dir() else [path]
     if not files:
-        raise InputError(f"{', '.join(map(str, given))}: no files there")
+        raise InputError(
+            f"{', '.join(map(str, paths))}: no files there: give images, or folders of images"
+        )
     return files
 
 
 def output_names(files: Sequence[Path]) -> list[str]:
-    """A name for the drawing of each file: its stem, numbered where several have the same."""
+    """Return a name for the drawing of each file: its stem, numbered where stems are equal."""
     names: list[str] = []
-    taken: set[str] = set()
+    stems: set[str] = set()
     for file in files:
-        name, number = file.stem, 1
-        while name in taken:
+        stem, number = file.stem, 1
+        while stem in stems:
             number += 1
-            name = f"{file.stem}-{number}"
-        taken.add(name)
-        names.append(f"{name}.png")
+            stem = f"{file.stem}-{number}"
+        stems.add(stem)
+        names.append(f"{stem}.png")
     return names
 
 
 def percent(probability: float) -> str:
-    """A probability in words that never claims certainty: 0.999 is "> 99 %"."""
+    """Write a probability in percent without a claim of certainty: 0.999 is "> 99 %"."""
     if probability > 0.995:
         return "> 99 %"
     return "< 1 %" if probability < 0.005 else f"{100 * probability:.0f} %"

@@ -1,9 +1,9 @@
-"""The trained network as an ONNX file, which onnxruntime runs in any language: answers and maps.
+"""The trained network as an ONNX file, with its logits and maps, for onnxruntime in any language.
 
-input   images (N, S, S, 3) uint8, RGB: letterboxed, as images are in memory; the normalisation is
-        part of the network, so that nobody can forget it
-outputs logits (N, C), and of a head of average pooling and one linear layer cams (N, C, h, w)
-        float32: CAM as `pokecam.cam.activation.cam` defines it, raw, mean(cams) + bias = logits
+input   images (N, S, S, 3) uint8, RGB, letterboxed. The network in the file normalises them
+        itself, so no program can forget to.
+outputs logits (N, C). With a head of average pooling and one linear layer also cams (N, C, h, w)
+        float32: raw CAMs as `pokecam.cam.activation.cam` defines them, mean(cams) + bias = logits.
 """
 
 from importlib.util import find_spec
@@ -18,12 +18,13 @@ from pokecam.common.files import whole_file
 from pokecam.networks.classifier import Classifier, description, prepare
 from pokecam.networks.dry_run import evaluating
 
-NEEDED = ("onnx", "onnxscript")
+PACKAGES = ("onnx", "onnxscript")
 INPUT = "uint8 (N, S, S, 3), RGB, letterboxed; scaled to range and normalised in this file"
-MOST_BYTES = 2**31 - 2**20  # of one file of protocol buffers, less what is not weights
+# A file of protocol buffers holds 2 GiB. 1 MiB of it is for what is not weights.
+MAX_BYTES = 2**31 - 2**20
 
 
-class _Exported(nn.Module):
+class _LogitsAndCams(nn.Module):
     """images (N, S, S, 3) uint8 → logits (N, C), and cams (N, C, h, w) of a linear head."""
 
     def __init__(self, classifier: Classifier) -> None:
@@ -40,19 +41,28 @@ class _Exported(nn.Module):
 
 
 def export(classifier: Classifier, path: Path) -> bool:
-    """Write the network, which is on the CPU, for any number of images; return whether there are
-    maps. What the file's metadata_props say: docs/model-file.md.
+    """Write a network as an ONNX file that takes any number of images.
 
-    Raises `InputError` if a package is missing, or the network does not fit into one file.
+    docs/model-file.md describes the metadata_props of the file.
+
+    Args:
+        classifier: the network, on the CPU.
+        path: the file to write.
+
+    Returns:
+        Whether the file has maps.
+
+    Raises:
+        InputError: a package is not installed, or the network does not fit into one file.
     """
     check()
-    weights = sum(tensor.nbytes for tensor in classifier.state_dict().values())
-    if weights > MOST_BYTES:
+    n_bytes = sum(tensor.nbytes for tensor in classifier.state_dict().values())
+    if n_bytes > MAX_BYTES:
         raise InputError(
-            f"{classifier.backbone} has {weights / 2**30:.1f} GiB of weights, an ONNX file holds "
+            f"{classifier.backbone} has {n_bytes / 2**30:.1f} GiB of weights, an ONNX file holds "
             f"2 at most: export a smaller backbone"
         )
-    proto = _traced(classifier)
+    proto = _trace(classifier)
     metadata = description(classifier) | {"input": INPUT}
     for key, value in metadata.items():
         proto.metadata_props.add(key=key, value=value)
@@ -62,19 +72,23 @@ def export(classifier: Classifier, path: Path) -> bool:
 
 
 def check() -> None:
-    """Raise `InputError` if a package that exporting needs is not installed."""
-    if missing := [name for name in NEEDED if find_spec(name) is None]:
+    """Check that the packages for the export are installed.
+
+    Raises:
+        InputError: one is not.
+    """
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise InputError(
-            f"exporting needs {' and '.join(missing)}, which the pipeline does not and so are not "
-            f"installed: pip install {' '.join(missing)}"
+            f"not installed: {', '.join(missing)}, which only the export needs: "
+            f"run `pip install {' '.join(missing)}`"
         )
 
 
-def _traced(classifier: Classifier) -> Any:
-    """The ModelProto of the network."""
+def _trace(classifier: Classifier) -> Any:
+    """Return the ModelProto of the network."""
     size_px = classifier.image_size
     images = torch.zeros(2, size_px, size_px, 3, dtype=torch.uint8)
-    network = _Exported(classifier)
+    network = _LogitsAndCams(classifier)
     with evaluating(network):
         program = torch.onnx.export(
             network,
@@ -84,9 +98,9 @@ def _traced(classifier: Classifier) -> Any:
             dynamic_shapes=({0: "N"},),
             verbose=False,
         )
-    assert program is not None  # it is, without a file to write to
+    assert program is not None  # torch returns None only if it writes to a file
     proto = program.model_proto
-    # Where in the source each came from, with the paths of this machine.
-    for part in (proto.graph, *proto.graph.node, *proto.graph.value_info):
-        part.ClearField("metadata_props")
+    # This metadata holds lines of source code, with the paths of this machine.
+    for message in (proto.graph, *proto.graph.node, *proto.graph.value_info):
+        message.ClearField("metadata_props")
     return proto

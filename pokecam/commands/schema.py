@@ -1,7 +1,7 @@
-"""params.yaml as JSON schema: what editors complete, explain and underline by.
+"""params.yaml as JSON schema, from which editors complete, explain and check parameters.
 
-It follows from the `Settings` of all stages and from the comments in params.yaml. What depends on
-several parameters, or on images and network, only the stages can tell.
+The schema is made from the `Settings` of all stages and from the comments in params.yaml. Rules
+that concern several parameters, or images and network, are not in it: only the stages check them.
 """
 
 import json
@@ -23,18 +23,22 @@ SETTINGS = (
     *(DownloadSettings, SelectSettings, SplitSettings, WeightsSettings),
     *(TrainSettings, Recipe, CamSettings, JudgeSettings),
 )
-_EXPLAINED = re.compile(r"^(\w+):.* # *(.+)$", re.MULTILINE)
+_COMMENT = re.compile(r"^(\w+):.* # *(.+)$", re.MULTILINE)
 
 
 def text(path: Path) -> str:
-    """The schema, as JSON, with the comments of the parameters in the file `path`.
+    """Return the schema as JSON, with the comments of a params.yaml as descriptions.
 
-    Raises `InputError` as `params.read_all_params` does.
+    Args:
+        path: the params.yaml. Its values do not matter.
+
+    Raises:
+        InputError: as in `params.read_all_params`.
     """
     params.read_all_params(path)
-    comments = explained(path.read_text(encoding="utf-8"))
-    known = {
-        name: {"description": comments.get(name, "")} | _plain(value)
+    descriptions = comments(path.read_text(encoding="utf-8"))
+    properties = {
+        name: {"description": descriptions.get(name, "")} | _without_title(value)
         for settings in SETTINGS
         for name, value in settings.model_json_schema()["properties"].items()
     }
@@ -42,18 +46,18 @@ def text(path: Path) -> str:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "PokeCAM's parameters",
         "type": "object",
-        "properties": known,
-        "required": list(known),
+        "properties": properties,
+        "required": list(properties),
         "additionalProperties": False,
     }
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
-def explained(written: str) -> dict[str, str]:
-    """Parameter → the comment in its line."""
-    return {match[1]: match[2] for match in _EXPLAINED.finditer(written)}
+def comments(yaml_text: str) -> dict[str, str]:
+    """Return parameter → the comment in its line."""
+    return {match[1]: match[2] for match in _COMMENT.finditer(yaml_text)}
 
 
-def _plain(value: dict[str, Any]) -> dict[str, Any]:
-    """Without the titles that pydantic makes of names."""
+def _without_title(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a property without the title that pydantic makes of its name."""
     return {key: content for key, content in value.items() if key != "title"}

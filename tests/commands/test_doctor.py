@@ -1,4 +1,4 @@
-"""What the doctor finds, on machines that are not as they should be."""
+"""The findings of the doctor on machines where something is missing."""
 
 import shutil
 import socket
@@ -18,53 +18,53 @@ from tests.conftest import PROJECT
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A clone without a network, without anything fetched, with weights and a lock."""
+    """A clone with weights and requirements, without a network and without downloads."""
     shutil.copy(PROJECT / "requirements.txt", tmp_path)
     shutil.copytree(PROJECT / "datasets", tmp_path / "datasets")
     (tmp_path / "pretrained").mkdir()
     (tmp_path / "pretrained" / "resnet18.safetensors").touch()
     (tmp_path / ".dvc").mkdir()
 
-    def refused(*_, **__):
+    def refuse(*_, **__):
         raise OSError("no network")
 
-    monkeypatch.setattr(socket, "create_connection", refused)
+    monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kagglehub"))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     return tmp_path
 
 
-def found(project):
-    """about → finding; the last of each."""
-    return {one.about: one for one in doctor.findings(project)}
+def last_findings(project):
+    """Return about → its last finding."""
+    return {finding.about: finding for finding in doctor.findings(project)}
 
 
 def test_a_machine_without_network_is_told_what_still_works(project):
-    all_of_it = found(project)
-    assert not [one for one in all_of_it.values() if one.state is State.FAULT]
-    source = all_of_it["source: datasets/kaggle.yaml"]
-    assert (source.state, "no network" in source.found) == (State.HINT, True)
+    findings = last_findings(project)
+    assert not [finding for finding in findings.values() if finding.state is State.FAULT]
+    source = findings["source: datasets/kaggle.yaml"]
+    assert (source.state, "no network" in source.result) == (State.HINT, True)
     assert "source: datasets/drawn.yaml" in source.advice
-    assert all_of_it["weights: drawn"].found == "resnet18"
-    assert all_of_it["weights: imagenet"].state is State.HINT
-    assert f"{running.usable_cores()} cores" in all_of_it["processor"].found
+    assert findings["weights: drawn"].result == "resnet18"
+    assert findings["weights: imagenet"].state is State.HINT
+    assert f"{running.usable_cores()} cores" in findings["processor"].result
 
 
 def test_every_hint_and_fault_has_advice(project):
-    for one in found(project).values():
-        assert bool(one.advice) == (one.state is not State.FINE), one
+    for finding in last_findings(project).values():
+        assert bool(finding.advice) == (finding.state is not State.FINE), finding
 
 
-def test_what_was_fetched_is_found(project, monkeypatch):
+def test_downloads_are_found(project, monkeypatch):
     (project / "hub" / "checkpoints").mkdir(parents=True)
     (project / "hub" / "checkpoints" / "resnet18-f37072fd.pth").touch()
-    monkeypatch.setattr(kaggle, "cached", lambda _: Path("/fetched"))
-    all_of_it = found(project)
-    assert all_of_it["weights: imagenet"].found == "resnet18"
-    assert all_of_it["source: datasets/kaggle.yaml"].found == "fetched already: /fetched"
+    monkeypatch.setattr(kaggle, "cached", lambda _: Path("/downloaded"))
+    findings = last_findings(project)
+    assert findings["weights: imagenet"].result == "resnet18"
+    assert findings["source: datasets/kaggle.yaml"].result == "downloaded already: /downloaded"
 
 
-def test_nothing_is_taken_for_fetched_that_is_not(project):
+def test_without_a_download_there_is_no_archive(project):
     assert kaggle.cached(project / "datasets" / "kaggle.yaml") is None
 
 
@@ -77,32 +77,32 @@ def test_a_missing_package_is_a_fault_and_another_version_a_hint(project, monkey
         return "0.1" if name == "numpy" else real(name)
 
     monkeypatch.setattr(doctor.importlib.metadata, "version", version)
-    told = [one for one in doctor.findings(project) if one.about == "packages"]
-    assert [one.state for one in told] == [State.FAULT, State.HINT]
-    assert "dvc" in told[0].found
-    assert "numpy 0.1 (locked: " in told[1].found
+    packages = [finding for finding in doctor.findings(project) if finding.about == "packages"]
+    assert [finding.state for finding in packages] == [State.FAULT, State.HINT]
+    assert "dvc" in packages[0].result
+    assert "numpy 0.1 (locked: " in packages[1].result
 
 
 def test_without_dvc_and_git_it_still_looks_at_the_rest(project, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert "weights: imagenet" in found(project)
+    assert "weights: imagenet" in last_findings(project)
 
 
 def test_a_full_disk_and_missing_weights(project, monkeypatch):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 8, 1))
     (project / "pretrained" / "resnet18.safetensors").unlink()
-    all_of_it = found(project)
-    assert all_of_it["disk"].state is State.HINT
-    assert "dvc gc" in all_of_it["disk"].advice
-    assert all_of_it["weights: drawn"].state is State.FAULT
+    findings = last_findings(project)
+    assert findings["disk"].state is State.HINT
+    assert "dvc gc" in findings["disk"].advice
+    assert findings["weights: drawn"].state is State.FAULT
 
 
 def test_interrupted_trainings_and_a_folder_that_is_no_clone(project):
     (project / "checkpoints").mkdir()
     (project / "checkpoints" / "abc.pt").touch()
-    assert "1 interrupted" in found(project)["checkpoints"].found
+    assert "1 interrupted" in last_findings(project)["checkpoints"].result
     shutil.rmtree(project / ".dvc")
-    assert found(project)["DVC"].state is State.FAULT
+    assert last_findings(project)["DVC"].state is State.FAULT
 
 
 def test_links_are_tried_and_leave_nothing(project):
@@ -113,11 +113,11 @@ def test_links_are_tried_and_leave_nothing(project):
 
 
 def test_where_no_link_works_it_says_copy(project, monkeypatch):
-    def refused(*_):
+    def refuse(*_):
         raise OSError
 
     monkeypatch.setattr(doctor, "_succeeds", lambda _: False)
-    monkeypatch.setattr(doctor.os, "link", refused)
+    monkeypatch.setattr(doctor.os, "link", refuse)
     assert doctor._link(project / "cache", project) == "copy"
 
 

@@ -41,14 +41,14 @@ def command(monkeypatch, *words):
 
 def test_a_folder_is_explained_and_what_cannot_be_used_is_named(trained, monkeypatch, capsys):
     command(monkeypatch, "images", "--out", "out")
-    told = capsys.readouterr()
-    lines = told.out.splitlines()
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["images/a.png", "images/more/a.png"]
     assert all(name in lines[0] for name in CLASSES)
-    assert "images/notes.txt: not used" in told.err
+    assert "images/notes.txt: not used" in printed.err
     assert sorted(path.name for path in (trained / "out").iterdir()) == ["a-2.png", "a.png"]
     image = Image.open(trained / "out" / "a.png")
-    # the image and two methods across, the two most probable classes down
+    # Columns: the image and two methods. Rows: the two most probable classes.
     assert image.size == (16 + 3 * (64 + 16), 30 + 2 * (64 + 30 + 16))
 
 
@@ -61,8 +61,8 @@ def test_classes_and_methods_can_be_chosen(trained, monkeypatch, capsys):
     assert "%" in probabilities
 
 
-@pytest.mark.parametrize(("head", "title"), [("gap", "cam"), ("native", "grad_cam")])
-def test_the_model_file_is_all_that_is_needed(tmp_path, monkeypatch, head, title):
+@pytest.mark.parametrize(("head", "method"), [("gap", "cam"), ("native", "grad_cam")])
+def test_the_model_file_is_all_that_is_needed(tmp_path, monkeypatch, head, method):
     torch.manual_seed(0)
     save_classifier(
         build_classifier("squeezenet1_1", head, CLASSES, 64),
@@ -71,13 +71,13 @@ def test_the_model_file_is_all_that_is_needed(tmp_path, monkeypatch, head, title
     )
     Image.new("RGB", (80, 40), "red").save(tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
-    asked = []
-    whole = explain.explain
+    methods = []
+    original = explain.explain
     monkeypatch.setattr(
-        explain, "explain", lambda *a, **k: asked.append(k["methods"]) or whole(*a, **k)
+        explain, "explain", lambda *a, **k: methods.extend(k["methods"]) or original(*a, **k)
     )
     command(monkeypatch, "a.png", "--model", "a.safetensors")
-    assert asked == [[title]]
+    assert methods == [method]
     assert Image.open("explained/a.png").height == 30 + 2 * (64 + 30 + 16)
 
 
@@ -97,13 +97,13 @@ def test_bad_input_is_answered_in_one_line(trained, monkeypatch, words, message)
     assert "\n" not in str(refusal.value)
 
 
-def test_a_map_that_points_nowhere_says_so(trained):
+def test_an_empty_map_is_marked(trained):
     torch.manual_seed(0)
     model = build_classifier("squeezenet1_1", "gap", CLASSES, 64)
     model.head.linear.weight.data.zero_()
-    (one,) = explain.explain([trained / "images" / "a.png"], model, methods=["cam"])
-    assert one.silent == set(one.shown)
-    assert all(not shown.any() for shown in one.shown.values())
+    (explanation,) = explain.explain([trained / "images" / "a.png"], model, methods=["cam"])
+    assert explanation.empty == set(explanation.heatmaps)
+    assert all(not heatmap.any() for heatmap in explanation.heatmaps.values())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The ONNX file against PyTorch: the same answers and maps, in onnxruntime, for any number."""
+"""The ONNX file in onnxruntime against PyTorch: the same logits and maps for any batch size."""
 
 import json
 import sys
@@ -25,8 +25,10 @@ def pixels(n, side, seed=0):
 
 
 def network(backbone, head):
-    """With fresh weights, but statistics of real activations: those of BatchNorm as it begins let
-    values vanish from layer to layer, and any two maps of nothing agree."""
+    """Build a network with random weights, whose BatchNorm has the statistics of its activations.
+
+    With the initial statistics values vanish from layer to layer, and any two empty maps agree.
+    """
     torch.manual_seed(0)
     side = size_px(backbone)
     model = classifier.build_classifier(backbone, head, CLASSES, side)
@@ -34,7 +36,7 @@ def network(backbone, head):
     with torch.no_grad():
         for _ in range(20):
             model(x)
-        torch.nn.init.normal_(model.last_layer.weight, std=0.1)  # a vision transformer's is 0
+        torch.nn.init.normal_(model.last_layer.weight, std=0.1)  # that of a vision transformer is 0
     return model.eval()
 
 
@@ -45,19 +47,20 @@ def run(path, images):
 
 
 def assert_same(path, model):
-    """To 1e-4 of the largest value, and of 1 where that is less."""
+    """Compare to 1e-4 of the largest value, or to 1e-4 if that value is below 1."""
     for n in (1, 3):
         images = pixels(n, model.image_size, seed=n)
         captured = capture(model, classifier.prepare(torch.from_numpy(images)))
         expected = {"logits": captured.logits.detach()}
         if model.linear is not None:
             expected["cams"] = compute_maps(captured, "cam")
-        given = run(path, images)
-        assert given.keys() == expected.keys()
-        for name, values in given.items():
-            wanted = expected[name].numpy()
-            assert np.abs(wanted).max() > 0.01
-            np.testing.assert_allclose(values, wanted, atol=1e-4 * max(1, np.abs(wanted).max()))
+        outputs = run(path, images)
+        assert outputs.keys() == expected.keys()
+        for name, values in outputs.items():
+            reference = expected[name].numpy()
+            largest = np.abs(reference).max()
+            assert largest > 0.01
+            np.testing.assert_allclose(values, reference, atol=1e-4 * max(1, largest))
 
 
 @pytest.mark.parametrize("head", classifier.HEADS)
@@ -68,7 +71,7 @@ def assert_same(path, model):
         *(pytest.param(name, marks=pytest.mark.slow) for name in CHOSEN if name not in ALWAYS),
     ],
 )
-def test_onnxruntime_says_what_pytorch_says(tmp_path, backbone, head):
+def test_onnxruntime_agrees_with_pytorch(tmp_path, backbone, head):
     model = network(backbone, head)
     assert export.export(model, tmp_path / "model.onnx") == (model.linear is not None)
     assert_same(tmp_path / "model.onnx", model)
@@ -84,16 +87,19 @@ def exported(tmp_path_factory):
 
 def test_the_maps_average_to_the_logits(exported):
     model, path = exported
-    given = run(path, pixels(2, 64))
-    mean = given["cams"].mean(axis=(2, 3)) + model.linear.bias.detach().numpy()
-    np.testing.assert_allclose(mean, given["logits"], atol=1e-5 * np.abs(mean).max())
+    outputs = run(path, pixels(2, 64))
+    mean = outputs["cams"].mean(axis=(2, 3)) + model.linear.bias.detach().numpy()
+    np.testing.assert_allclose(mean, outputs["logits"], atol=1e-5 * np.abs(mean).max())
 
 
-def test_the_file_says_what_it_takes(exported):
+def test_the_file_describes_its_input(exported):
     _, path = exported
     session = onnxruntime.InferenceSession(path)
-    (taken,) = session.get_inputs()
-    assert (taken.name, taken.type, taken.shape) == ("images", "tensor(uint8)", ["N", 64, 64, 3])
+    (images,) = session.get_inputs()
+    assert (images.name, images.type, images.shape) == (
+        *("images", "tensor(uint8)"),
+        ["N", 64, 64, 3],
+    )
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["classes"]) == CLASSES
     prepared = json.loads(metadata["preprocessing"])
@@ -118,13 +124,13 @@ def command(monkeypatch, *words):
 
 
 @pytest.mark.parametrize(
-    ("head", "told"),
+    ("head", "summary"),
     [
         ("gap", "logits and cams"),
         ("native", "no cams: squeezenet1_1 with head: native is more than"),
     ],
 )
-def test_the_command_says_what_is_in_the_file(tmp_path, monkeypatch, capsys, head, told):
+def test_the_command_says_what_is_in_the_file(tmp_path, monkeypatch, capsys, head, summary):
     monkeypatch.chdir(tmp_path)
     classifier.save_classifier(
         network("squeezenet1_1", head), tmp_path / "m.safetensors", weights="none"
@@ -132,7 +138,7 @@ def test_the_command_says_what_is_in_the_file(tmp_path, monkeypatch, capsys, hea
     command(monkeypatch, "model.onnx", "--model", "m.safetensors")
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("model.onnx: ")
-    assert told in line
+    assert summary in line
     assert (tmp_path / "model.onnx").exists()
 
 
@@ -141,7 +147,7 @@ def test_the_command_says_what_is_in_the_file(tmp_path, monkeypatch, capsys, hea
     [
         (["model.safetensors"], True, "a name that ends in .onnx expected"),
         (["model.onnx", "--model", "nowhere.safetensors"], True, "nowhere.safetensors does not"),
-        (["model.onnx"], False, "pip install onnx onnxscript"),
+        (["model.onnx"], False, "not installed: onnx, onnxscript, .*`pip install onnx onnxscript`"),
     ],
 )
 def test_bad_input_is_answered_in_one_line(tmp_path, monkeypatch, words, installed, message):
@@ -154,6 +160,6 @@ def test_bad_input_is_answered_in_one_line(tmp_path, monkeypatch, words, install
 
 
 def test_a_network_too_large_for_one_file_is_refused(tmp_path, monkeypatch, exported):
-    monkeypatch.setattr(export, "MOST_BYTES", 1000)
+    monkeypatch.setattr(export, "MAX_BYTES", 1000)
     with pytest.raises(InputError, match="export a smaller backbone"):
         export.export(exported[0], tmp_path / "model.onnx")

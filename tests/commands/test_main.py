@@ -1,4 +1,4 @@
-"""The commands beside the pipeline: what they say to bad input and what they pass on."""
+"""The commands beside the pipeline: their help, their errors, and the arguments they pass on."""
 
 import re
 import subprocess
@@ -18,22 +18,25 @@ def command(monkeypatch, *words: str) -> None:
     __main__.main()
 
 
-COMMANDS = ("explain", "compare", "export", "doctor", "pretrain", "schema", "chimeras")
+COMMANDS = (
+    *("explain", "compare", "export", "doctor", "pretrain", "schema", "chimeras"),
+    "species_sheets",
+)
 
 
-def test_no_command_is_forgotten_here(monkeypatch, capsys):
+def test_every_command_is_tested(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="0"):
         command(monkeypatch, "--help")
-    assert set(re.findall("(?m)^    ([a-z]+) ", capsys.readouterr().out)) == set(COMMANDS)
+    assert set(re.findall("(?m)^    ([a-z_]+)(?: |$)", capsys.readouterr().out)) == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_shows_an_example(monkeypatch, capsys, name):
     with pytest.raises(SystemExit, match="0"):
         command(monkeypatch, name, "--help")
-    told = capsys.readouterr().out
-    assert re.search(f"examples?:\n  python -m pokecam {name}", told)
-    assert "\033" not in told
+    text = capsys.readouterr().out
+    assert re.search(f"examples?:\n  python -m pokecam {name}", text)
+    assert "\033" not in text
 
 
 @pytest.mark.parametrize("words", [["explain", "a.jpg"], ["export", "a.onnx"]])
@@ -45,7 +48,7 @@ def test_a_model_that_is_not_there(monkeypatch, tmp_path, words):
 
 
 def test_without_the_environment_it_says_what_to_do():
-    """`-S`: Python without installed packages, as outside the virtual environment."""
+    """`-S` runs Python without installed packages, as outside the virtual environment."""
     program = [sys.executable, "-S", "-m", "pokecam", "doctor"]
     run = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert run.returncode == 1
@@ -69,14 +72,14 @@ def test_bad_input_is_answered_in_one_line(monkeypatch, words, message):
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_given_is_what_is_run(monkeypatch):
-    given = {}
+def test_arguments_are_passed_on(monkeypatch):
+    passed = {}
     monkeypatch.setattr(
-        pretrain, "write_weights", lambda *a, **k: given.update(k, backbone=a[0], recipe=a[1])
+        pretrain, "write_weights", lambda *a, **k: passed.update(k, backbone=a[0], recipe=a[1])
     )
     command(monkeypatch, "pretrain", "--backbone", "resnet50", "--rounds", "7", "--work", "w")
-    assert given["backbone"] == "resnet50"
-    assert given["recipe"].rounds == 7
-    assert given["recipe"].learning_rate == pretrain.SHIPPED["resnet18"].learning_rate
-    assert given["output"] == Path("pretrained/resnet50.safetensors")
-    assert given["work"] == Path("w")
+    assert passed["backbone"] == "resnet50"
+    assert passed["recipe"].rounds == 7
+    assert passed["recipe"].learning_rate == pretrain.SHIPPED["resnet18"].learning_rate
+    assert passed["output"] == Path("pretrained/resnet50.safetensors")
+    assert passed["work"] == Path("w")

@@ -1,4 +1,4 @@
-"""params.schema.json: it is up to date, and says to an editor what the stages would say."""
+"""params.schema.json: it is up to date, and refuses in an editor what the stages refuse."""
 
 import json
 
@@ -17,16 +17,16 @@ MODELINE = "# yaml-language-server: $schema=params.schema.json"
 
 
 def changed(changes):
-    """The values of params.yaml with some changed, or taken away by `...`."""
-    values = params.load(PARAMS.read_text(encoding="utf-8")) | changes
+    """Return the values of params.yaml with changes. The value `...` removes a parameter."""
+    values = params.load_yaml(PARAMS.read_text(encoding="utf-8")) | changes
     return {name: value for name, value in values.items() if value is not ...}
 
 
 def faults(changes):
-    """Where an editor sees something wrong; of the whole file, what."""
-    checks = Draft202012Validator(json.loads(COMMITTED.read_text(encoding="utf-8")))
-    found = checks.iter_errors(changed(changes))
-    return [".".join(map(str, error.path)) or error.message for error in found]
+    """Return which parameters an editor marks. For a fault of the whole file: the message."""
+    validator = Draft202012Validator(json.loads(COMMITTED.read_text(encoding="utf-8")))
+    errors = validator.iter_errors(changed(changes))
+    return [".".join(map(str, error.path)) or error.message for error in errors]
 
 
 def refused_by_a_stage(tmp_path, changes):
@@ -48,9 +48,9 @@ def test_the_committed_file_is_up_to_date():
 
 def test_every_parameter_is_in_it_with_the_words_of_params_yaml():
     written = json.loads(COMMITTED.read_text(encoding="utf-8"))
-    values = params.load(PARAMS.read_text(encoding="utf-8"))
+    values = params.load_yaml(PARAMS.read_text(encoding="utf-8"))
     assert set(written["properties"]) == set(written["required"]) == set(values)
-    assert all(one["description"] for one in written["properties"].values())
+    assert all(entry["description"] for entry in written["properties"].values())
     Draft202012Validator.check_schema(written)
     seed = written["properties"]["seed"]
     assert seed["description"].startswith("of everything random in training")
@@ -73,7 +73,7 @@ def test_what_the_stages_take_is_valid(tmp_path, changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "where"),
+    ("changes", "fault"),
     [
         ({"backbone": "resnet81"}, "backbone"),
         ({"classes": "some"}, "classes"),
@@ -92,8 +92,8 @@ def test_what_the_stages_take_is_valid(tmp_path, changes):
         ({"seed": ...}, "'seed' is a required property"),
     ],
 )
-def test_what_a_stage_refuses_is_no_valid_file(tmp_path, changes, where):
-    assert faults(changes) == [where]
+def test_what_a_stage_refuses_is_no_valid_file(tmp_path, changes, fault):
+    assert faults(changes) == [fault]
     assert refused_by_a_stage(tmp_path, changes)
 
 
@@ -107,7 +107,7 @@ def test_comments_are_read_beside_values_of_any_kind():
     text = (
         'a: 1   # one\nb:   # a list\n- x  # no name\nc: "a # 1" # text\nd: 2\n# whole line: # no\n'
     )
-    assert schema.explained(text) == {"a": "one", "b": "a list", "c": "text"}
+    assert schema.comments(text) == {"a": "one", "b": "a list", "c": "text"}
 
 
 @pytest.mark.slow
@@ -117,8 +117,8 @@ def test_the_line_for_editors_stays_where_dvc_writes_params_yaml(repository):
     written = (repository.path / "params.yaml").read_text(encoding="utf-8")
     assert written.startswith(MODELINE + "\n")
     assert "judge_images: 2" in written
-    told = repository.pokecam("schema")
-    assert told == f"{schema.FILE}\n"
+    output = repository.pokecam("schema")
+    assert output == f"{schema.FILE}\n"
     assert (repository.path / schema.FILE).read_text(encoding="utf-8") == COMMITTED.read_text(
         encoding="utf-8"
     ), "the schema follows from names and comments, not from values"

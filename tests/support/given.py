@@ -1,4 +1,4 @@
-"""Maps that are there already, in the form in which torchcam's measures take them."""
+"""Maps that were computed before, in the form in which the measures of torchcam take them."""
 
 from contextlib import nullcontext
 
@@ -7,7 +7,7 @@ import torch
 
 
 class Given:
-    """What torchcam takes for an extractor: a network, and a map (N, S, S) of each image."""
+    """An extractor for torchcam: a network, and one map for each image, (N, S, S)."""
 
     def __init__(self, model: torch.nn.Module, maps: np.ndarray) -> None:
         self.model, self.maps = model, torch.from_numpy(maps)

@@ -1,4 +1,4 @@
-"""Images made up for tests: coarse random patches, so that no two are near-duplicates."""
+"""Images for tests: coarse random patches, so that no two are near-duplicates."""
 
 import io
 import tarfile
@@ -12,26 +12,26 @@ from pokecam.data.sources import archive
 
 
 def patches(seed: int, width: int = 64, height: int = 64) -> Image.Image:
-    """An RGB image of 8 × 8 random patches."""
+    """Return an RGB image of 8 × 8 random patches."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.NEAREST)
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
-    """The bytes of an image file."""
+    """Return the bytes of an image file."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
 
 
 def image_bytes(seed: int, kind: str = "PNG", width: int = 64, height: int = 64) -> bytes:
-    """The bytes of an image file of random patches."""
+    """Return the bytes of an image file of random patches."""
     return encoded(patches(seed, width, height), kind)
 
 
 def write_tree(folder: Path, files: dict[str, bytes]) -> Path:
-    """Write path → bytes below a folder and return the folder."""
+    """Write files (path → bytes) into a folder and return the folder."""
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
@@ -39,7 +39,7 @@ def write_tree(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def as_zip(path: Path, files: dict[str, bytes], compression=zipfile.ZIP_DEFLATED):
-    """Pack path → bytes as a zip; return what the source reads from it."""
+    """Pack files (path → bytes) as a zip and return the members that the source reads."""
     with zipfile.ZipFile(path, "w", compression) as out:
         for name, data in files.items():
             out.writestr(name, data)
@@ -47,7 +47,7 @@ def as_zip(path: Path, files: dict[str, bytes], compression=zipfile.ZIP_DEFLATED
 
 
 def as_tar(path: Path, files: dict[str, bytes], mode="w"):
-    """Pack path → bytes as a tar; return what the source reads from it."""
+    """Pack files (path → bytes) as a tar and return the members that the source reads."""
     with tarfile.open(path, mode) as out:
         for name, data in files.items():
             info = tarfile.TarInfo(name)

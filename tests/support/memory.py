@@ -1,4 +1,4 @@
-"""How much memory a process has taken."""
+"""The peak memory of a process."""
 
 import re
 import resource
@@ -9,10 +9,10 @@ STATUS = Path("/proc/self/status")
 
 
 def peak_bytes() -> int:
-    """The most that this process had in memory.
+    """Return the peak memory of this process in bytes.
 
-    On Linux not what `getrusage` says: a program that a larger one has started begins with the
-    peak of that one.
+    On Linux it is read from /proc. `getrusage` is wrong there: a program inherits the peak of the
+    program that started it.
     """
     if STATUS.exists():
         peak = re.search(r"^VmHWM:\s+(\d+) kB", STATUS.read_text(), flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Which networks the tests run: one of every family, all others only in the long form."""
+"""The networks that the tests run: one of every family, all in the long form of the tests."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from pokecam.networks.backbones import BACKBONES
 
 SIZE_PX = 64
 
-# The smallest network of every family, and those that the project's own weights and figures use.
+# The smallest network of every family, and the networks of the shipped weights and figures.
 CHOSEN = (
     *("mobilenet_v3_small", "mobilenet_v2", "resnet18", "vgg11", "alexnet", "squeezenet1_1"),
     *("densenet121", "googlenet", "inception_v3", "shufflenet_v2_x0_5", "mnasnet0_5"),
@@ -16,14 +16,14 @@ CHOSEN = (
 
 
 def each(names=BACKBONES):
-    """Parameters for a test: `names`, those that are not `CHOSEN` marked slow."""
+    """Return backbones as parameters of a test. All that are not in `CHOSEN` are marked slow."""
     return [
         name if name in CHOSEN else pytest.param(name, marks=pytest.mark.slow) for name in names
     ]
 
 
 def each_with_heads():
-    """(backbone, head) for both heads of every backbone, marked as in `each`."""
+    """Return (backbone, head) for both heads of every backbone, marked as in `each`."""
     return [
         pytest.param(
             (name, head),
@@ -36,5 +36,5 @@ def each_with_heads():
 
 
 def size_px(backbone):
-    """A side that the backbone takes, no larger than it has to be."""
+    """Return a small side that the backbone takes."""
     return max(SIZE_PX, backbones.smallest_image_px(backbone))

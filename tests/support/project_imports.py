@@ -1,4 +1,4 @@
-"""The project's own imports, read from the source alone, and what the tree's rules say of them."""
+"""The imports of the project, read from the source, and the rules that they have to follow."""
 
 import ast
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import yaml
 
 ROOTS = ("pokecam", "stages")
 
-# Packages from the bottom to the top: each imports from rows before its own, and from itself.
+# Packages from the bottom to the top. Each may import from the rows before it, and from itself.
 LAYERS = (
     ("pokecam.common",),
     ("pokecam.data.drawn", "pokecam.data.packed", "pokecam.networks"),
@@ -21,40 +21,51 @@ LAYERS = (
     ("pokecam.__main__",),
 )
 
-# `train` asks `cam.methods.check` whether the maps that are wanted later are possible. That can
-# refuse to start and decides no byte: a new method in `pokecam/cam` must not retrain the network.
+# `train` calls `cam.methods.check`, so that a method that does not fit the network is an error
+# before the training. That changes no byte of the result: a new method in `pokecam/cam` must not
+# retrain the network.
 NOT_DECLARED = {"train": ("pokecam/cam",)}
 
 
 def closure(project: Path, module: str) -> set[str]:
-    """Files, relative to `project`, that importing `module` can execute, itself included.
+    """Return the files that importing a module can execute, itself included.
 
-    Imports inside functions count, those under `if TYPE_CHECKING` do not. A package's
-    `__init__.py` counts where it is more than a docstring.
+    Imports inside functions count. Imports under `if TYPE_CHECKING` do not. An `__init__.py` counts
+    if it is more than a docstring.
+
+    Args:
+        project: the top folder.
+        module: its dotted name.
+
+    Returns:
+        Paths relative to `project`.
     """
     files: set[str] = set()
-    waiting = [module, module.partition(".")[0]]
-    while waiting:
-        path = _file(project, waiting.pop())
+    pending = [module, module.partition(".")[0]]
+    while pending:
+        path = _file(project, pending.pop())
         if path is None or _is_docstring(path):
             continue
         name = path.relative_to(project).as_posix()
         if name not in files:
             files.add(name)
-            waiting.extend(_imported(path))
+            pending.extend(_imported(path))
     return files
 
 
 def undeclared(project: Path, stage: str) -> set[str]:
-    """Files that a stage can import, or that lie beside these for them to read (templates, SVG,
-    CSS), and that no dependency in dvc.yaml covers."""
+    """Return the files that a stage needs and that no dependency in dvc.yaml covers.
+
+    A stage needs the modules that it can import, and the files beside them that are no code
+    (templates, SVG, CSS).
+    """
     deps = [*_code_deps(project, stage), *NOT_DECLARED.get(stage, ())]
     imported = closure(project, f"stages.{stage}")
     return {file for file in imported | _resources(project, imported) if not _covered(file, deps)}
 
 
 def idle(project: Path, stage: str) -> set[str]:
-    """Code that a stage declares in dvc.yaml and cannot import."""
+    """Return the code that a stage declares in dvc.yaml but cannot import."""
     imported = closure(project, f"stages.{stage}")
     return {
         dep
@@ -64,7 +75,7 @@ def idle(project: Path, stage: str) -> set[str]:
 
 
 def upward(project: Path) -> set[tuple[str, str]]:
-    """Pairs (module, imported module) where the second is not below the first in `LAYERS`."""
+    """Return pairs (module, imported module) in which the second is not in a lower layer."""
     pairs = set()
     for path in sorted(file for root in ROOTS for file in (project / root).rglob("*.py")):
         if _is_docstring(path):
@@ -81,7 +92,7 @@ def upward(project: Path) -> set[tuple[str, str]]:
 
 
 def circles(project: Path) -> list[list[str]]:
-    """Groups of modules that import one another in a circle, types included."""
+    """Return groups of modules that import one another in a circle. Imports of types count."""
     graph = {}
     for path in sorted(file for root in ROOTS for file in (project / root).rglob("*.py")):
         name = path.relative_to(project).as_posix()
@@ -97,12 +108,12 @@ def circles(project: Path) -> list[list[str]]:
 
 
 def _layer(module: str) -> tuple[int, str]:
-    """Number of the layer and name of the package that a module lies in."""
+    """Return the number of the layer and the name of the package that a module belongs to."""
     for number, packages in enumerate(LAYERS):
         for package in packages:
             if module == package or module.startswith(f"{package}."):
                 return number, package
-    raise AssertionError(f"{module} lies in no package of LAYERS: give its package a layer")
+    raise AssertionError(f"{module} belongs to no package of LAYERS: give its package a layer")
 
 
 def _code_deps(project: Path, stage: str) -> list[str]:
@@ -116,7 +127,7 @@ def _covered(file: str, deps: list[str] | tuple[str, ...]) -> bool:
 
 
 def _resources(project: Path, imported: set[str]) -> set[str]:
-    """Files other than code below the folders of some modules, down to the next package."""
+    """Return the files that are no code and belong to the packages of the imported modules."""
     packages = {Path(file).parent for file in imported if file.startswith("pokecam/")}
     return {
         path.relative_to(project).as_posix()
@@ -128,7 +139,7 @@ def _resources(project: Path, imported: set[str]) -> set[str]:
 
 
 def _package(path: Path, project: Path) -> Path:
-    """The folder of the package that a file belongs to."""
+    """Return the folder of the package that a file belongs to."""
     folder = path.parent
     while not (folder / "__init__.py").exists():
         folder = folder.parent
@@ -148,7 +159,7 @@ def _is_docstring(path: Path) -> bool:
 
 
 def _imported(path: Path, type_checking: bool = False) -> Iterator[str]:
-    """Modules that a file imports, with those `if TYPE_CHECKING` or without."""
+    """Yield the modules that a file imports, with or without those under `if TYPE_CHECKING`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     types_only = {
         inner
@@ -163,7 +174,7 @@ def _imported(path: Path, type_checking: bool = False) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith(ROOTS))
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import; the project writes them in full"
+            assert node.level == 0, f"{path}: relative import; write the import in full"
             if node.module and node.module.startswith(ROOTS):
                 yield node.module
                 # `from package import module` names a module, `from module import name` does not.

@@ -1,7 +1,7 @@
 """A clone of the project in which the real `dvc` runs on a tiny setting.
 
-It is built and run once; each test works on its own copy of it (with its cache), so the tests are
-independent of one another and of their order.
+It is built and run once. Each test works on a copy of its own, cache included, so the tests do not
+depend on one another or on their order.
 """
 
 import os
@@ -40,17 +40,20 @@ class Repository:
     path: Path
 
     def run(self, *command: str, ok: bool = True) -> str:
-        """Run a command; return its output; fail the test if it does not end as expected."""
+        """Run a command and return its output.
+
+        The test fails if the command fails, or with `ok=False` if it succeeds.
+        """
         process = self.start(*command)
         try:
-            told = process.communicate(timeout=600)[0]
+            output = process.communicate(timeout=600)[0]
         finally:
             process.kill()
-        assert (process.returncode == 0) == ok, f"{command}\n{told}"
-        return told
+        assert (process.returncode == 0) == ok, f"{command}\n{output}"
+        return output
 
     def start(self, *command: str) -> subprocess.Popen:
-        """Start a command, in a session of its own."""
+        """Start a command in a new session."""
         environment = os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "DVC_NO_ANALYTICS": "1",
@@ -73,11 +76,11 @@ class Repository:
         return self.run(sys.executable, "-m", "pokecam", *words, ok=ok)
 
     def repro(self) -> list[str]:
-        """Run `dvc repro`; return the stages whose commands really ran, in order."""
+        """Run `dvc repro` and return the stages whose commands ran, in order."""
         return ran(self.run("dvc", "repro"))
 
     def experiment(self, *changes: str) -> list[str]:
-        """Run `dvc exp run -S …`; return the stages whose commands really ran, in order."""
+        """Run `dvc exp run -S …` and return the stages whose commands ran, in order."""
         options = [word for change in changes for word in ("-S", change)]
         return ran(self.run("dvc", "exp", "run", *options))
 
@@ -100,14 +103,14 @@ def ran(output: str) -> list[str]:
 
 def clone_project(path: Path, images: Path) -> Repository:
     """Copy the files that git would commit, as a new repository with tiny parameters."""
-    listed = subprocess.run(
+    listing = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=PROJECT,
         check=True,
         capture_output=True,
         text=True,
     ).stdout
-    for name in filter(None, listed.split("\0")):
+    for name in filter(None, listing.split("\0")):
         if name.startswith(("reports/", "docs/", "tests/", "benchmarks/")) or name == "dvc.lock":
             continue
         if (PROJECT / name).is_file():
@@ -121,7 +124,7 @@ def clone_project(path: Path, images: Path) -> Repository:
 
 
 def draw_images(folder: Path, names: dict[str, tuple[int, int, int]], count: int) -> None:
-    """Noise in a colour of its own for each class, so that none is a near-duplicate."""
+    """Draw noise, in another colour for each class, so that no two images are near-duplicates."""
     for name, colour in names.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         for i in range(count):
@@ -144,9 +147,9 @@ def finished(tmp_path_factory) -> Repository:
 
 @pytest.fixture
 def repository(finished, tmp_path) -> Repository:
-    """A copy of the finished repository, its cache included, to change at will.
+    """A copy of the finished repository, its cache included, which a test may change.
 
-    The images stay where they are: their absolute path is in dvc.lock.
+    The images are not copied, because their absolute path is in dvc.lock.
     """
     copy = tmp_path / "repository"
     shutil.copytree(finished.path, copy, symlinks=True)

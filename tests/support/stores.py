@@ -1,4 +1,4 @@
-"""Places that a DVC remote can be in: a directory, an S3 server and an SSH server of our own."""
+"""Stores for a DVC remote: a directory, and local servers for S3 and SSH."""
 
 import asyncio
 import threading
@@ -18,7 +18,7 @@ BUCKET = "pokecam"
 
 @dataclass(frozen=True)
 class Store:
-    """A remote as DVC is told of it: its address, and what `dvc remote modify` sets."""
+    """A DVC remote: its address, and the options that `dvc remote modify` sets."""
 
     url: str
     settings: dict[str, str] = field(default_factory=dict)
@@ -31,7 +31,7 @@ def directory(folder: Path) -> Iterator[Store]:
 
 @contextmanager
 def s3(folder: Path) -> Iterator[Store]:
-    """moto's server with one bucket; the credentials are in the environment, as on a real one."""
+    """Run the server of moto with one bucket. The credentials are in the environment, as usual."""
     server = ThreadedMotoServer(ip_address=HOST, port=0, verbose=False)
     server.start()
     url = "http://{}:{}".format(*server.get_host_and_port())
@@ -51,7 +51,7 @@ def s3(folder: Path) -> Iterator[Store]:
 
 @contextmanager
 def ssh(folder: Path) -> Iterator[Store]:
-    """asyncssh's server, which shows nothing but `folder`, to one key."""
+    """Run the server of asyncssh. It serves only `folder`, and accepts only one key."""
     key = asyncssh.generate_private_key("ssh-ed25519")
     key.write_private_key(folder / "key")
     (folder / "key").chmod(0o600)
@@ -64,7 +64,7 @@ def ssh(folder: Path) -> Iterator[Store]:
         port = server.sockets[0].getsockname()[1]
         yield Store(f"ssh://somebody@{HOST}:{port}/store", {"keyfile": str(folder / "key")})
     finally:
-        asyncio.run_coroutine_threadsafe(_closed(server), loop).result()
+        asyncio.run_coroutine_threadsafe(_close(server), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
@@ -80,7 +80,7 @@ async def _listen(folder: Path) -> asyncssh.SSHAcceptor:
     )
 
 
-async def _closed(server: asyncssh.SSHAcceptor) -> None:
+async def _close(server: asyncssh.SSHAcceptor) -> None:
     server.close()
     await server.wait_closed()
 

@@ -1,4 +1,4 @@
-"""Calls that run what they read, found in source text: SECURITY.md says that there are none."""
+"""Search source text for calls that execute what they read. SECURITY.md says there are none."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -11,12 +11,12 @@ NEVER = {
     *("yaml.full_load", "yaml.full_load_all", "yaml.unsafe_load", "yaml.unsafe_load_all"),
     *("torch.jit.load", "torch.hub.load", "shutil.unpack_archive"),
 }
-NEVER_METHODS = {"extractall"}  # of an archive: it writes to wherever the names in it lead
+NEVER_METHODS = {"extractall"}  # of an archive: it writes wherever the names of the members lead
 SAFE_LOADERS = {"yaml.SafeLoader", "yaml.CSafeLoader"}
 
 
 def unsafe(source: str) -> list[tuple[int, str]]:
-    """(line, what is wrong there) of every unsafe call in `source`, or name that could make one."""
+    """Return (line, fault) of every unsafe call in a source, and of every name of such a call."""
     tree = ast.parse(source)
     names = _imported(tree)
     calls = {node.func: node for node in ast.walk(tree) if isinstance(node, ast.Call)}
@@ -44,16 +44,16 @@ def _faults(
     if name in NEVER or (isinstance(node, ast.Attribute) and node.attr in NEVER_METHODS):
         yield f"{name} is never to be used"
     if name in ("yaml.load", "yaml.load_all"):
-        given = [*call.args[1:2], *_keyword(call, "Loader")] if call else []
-        if not any(_name(loader, names) in loaders for loader in given):
+        arguments = [*call.args[1:2], *_keyword(call, "Loader")] if call else []
+        if not any(_name(argument, names) in loaders for argument in arguments):
             yield f"{name} without a subclass of SafeLoader"
-    for known, keyword, allowed in CONDITIONS:
-        if known(name) and not (call and allowed(call)):
-            yield f"{name}: {keyword}"
+    for applies, message, is_allowed in CONDITIONS:
+        if applies(name) and not (call and is_allowed(call)):
+            yield f"{name}: {message}"
 
 
 def _imported(tree: ast.Module) -> dict[str, str]:
-    """What names stand for: np → numpy; load → torch.load, after `from torch import load`."""
+    """Return name → what it was imported as: np → numpy, load → torch.load."""
     names = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -64,7 +64,7 @@ def _imported(tree: ast.Module) -> dict[str, str]:
 
 
 def _name(node: ast.expr, names: dict[str, str]) -> str:
-    """The dotted name of an expression, with what it was imported as spelt out; else its text."""
+    """Return the dotted name of an expression, with imported names in full, or its text."""
     if isinstance(node, ast.Attribute):
         return f"{_name(node.value, names)}.{node.attr}"
     return names.get(node.id, node.id) if isinstance(node, ast.Name) else ast.unparse(node)
@@ -79,8 +79,8 @@ def _is(call: ast.Call, name: str, value: bool) -> bool:
 
 
 def _absent_or_false(call: ast.Call, name: str) -> bool:
-    hidden = any(keyword.arg is None for keyword in call.keywords)  # in a **dict
-    return _is(call, name, value=False) or not (hidden or _keyword(call, name))
+    has_dict = any(keyword.arg is None for keyword in call.keywords)  # **dict can hide the keyword
+    return _is(call, name, value=False) or not (has_dict or _keyword(call, name))
 
 
 CONDITIONS: tuple[tuple[Callable[[str], bool], str, Callable[[ast.Call], bool]], ...] = (

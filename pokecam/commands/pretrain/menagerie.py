@@ -1,8 +1,8 @@
-"""Images of chimeras, rendered once and kept on disk as plain arrays.
+"""Images of chimeras, which are rendered once and kept on disk as plain arrays.
 
-Creatures are numbered: those of one family of look-alikes stand next to one another. View v of the
-menagerie is one image of every creature, in the file `view-<v>.npy`, uint8 (creatures, S, S, 3);
-views are made by processes in the background and can be read as soon as each is there.
+Creatures are numbered. Look-alikes, the members of one family, have consecutive numbers. View v of
+the menagerie is one image of every creature, in the file `view-<v>.npy`, uint8 (creatures, S, S,
+3). Processes in the background render the views. Each can be read as soon as it is written.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import os
 import random
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
 from pathlib import Path
@@ -24,15 +25,21 @@ from pokecam.common.files import whole_file
 from pokecam.data.drawn import render, scene
 from pokecam.data.drawn.nuisances import DrawnSettings
 
-NICENESS = 10  # rendering gives way to training on a machine with few cores
+NICENESS = 10  # on a machine with few cores, training has priority over rendering
+FAILURE = "failed.txt"
 
 
 @dataclass(frozen=True)
 class Menagerie:
-    """Which creatures, how often and how large.
+    """The creatures of a pretraining, and how they are rendered.
 
-    families × members   creatures         views   images of each
-    size_px              side of an image seed    of everything
+    Attributes:
+        families: how many families of look-alikes.
+        members: how many creatures a family has.
+        views: how many images of each creature.
+        size_px: side S of an image.
+        seed: of everything random.
+        settings: of the scenes.
     """
 
     families: int
@@ -43,26 +50,34 @@ class Menagerie:
     settings: DrawnSettings
 
     @property
-    def creatures(self) -> int:
+    def n_creatures(self) -> int:
+        """How many creatures there are."""
         return self.families * self.members
 
     def summary(self) -> dict:
-        """Everything that decides the images, as plain values."""
+        """Return everything that decides the images, as plain values."""
         return asdict(self) | {"settings": self.settings.model_dump(mode="json")}
 
     @property
     def key(self) -> str:
-        """Short hash of everything that decides the images but their number."""
+        """A short hash of everything that decides the images, but not of their number."""
         text = json.dumps(self.summary() | {"views": 0}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def genomes(self) -> list[Genome]:
-        numbers = range(self.families)
-        return [g for i in numbers for g in family(self.seed * 1_000_003 + i, self.members)]
+        """Return the genomes of all creatures, by number."""
+        return [
+            genome
+            for number in range(self.families)
+            for genome in family(self.seed * 1_000_003 + number, self.members)
+        ]
 
     def traits(self) -> tuple[np.ndarray, list[int]]:
-        """Kinds of every creature's organs as numbers, int64 (creatures, organs), and how many
-        kinds each organ comes in."""
+        """Return the kinds of the organs of all creatures.
+
+        Returns:
+            (creatures, organs) int64, and how many kinds each organ has.
+        """
         kinds = {organ: list(table) for organ, table in TABLES.items()}
         rows = [
             [kinds[organ].index(genome.kinds[organ]) for organ in TABLES]
@@ -71,66 +86,83 @@ class Menagerie:
         return np.array(rows, np.int64), [len(table) for table in TABLES.values()]
 
     def image(self, number: int, genome: Genome, view: int) -> np.ndarray:
-        """One image, uint8 (S, S, 3)."""
+        """Render one image of a creature, uint8 (S, S, 3)."""
         rng = random.Random(f"{self.seed} {number} {view}")
-        drawn = creature(genome, Look.random(rng))
-        one = scene.sample(drawn, rng.getrandbits(40), self.settings)
-        pixels, labels = render.image_and_mask(one, self.size_px)
-        return photograph.retouch(render.add_noise(pixels, one), labels, rng)
+        species = creature(genome, Look.random(rng))
+        sampled = scene.sample(species, rng.getrandbits(40), self.settings)
+        pixels, labels = render.image_and_mask(sampled, self.size_px)
+        return photograph.retouch(render.add_noise(pixels, sampled), labels, rng)
 
 
 def contact_sheet(menagerie: Menagerie, families: int, views: int) -> np.ndarray:
-    """The first families, one a row, each member in its first views: uint8 (h, w, 3)."""
+    """Render the first families, one in each row, every member in its first views.
+
+    Returns:
+        uint8 (families · S, members · views · S, 3).
+    """
     genomes = menagerie.genomes()[: families * menagerie.members]
-    images = [menagerie.image(i, g, v) for i, g in enumerate(genomes) for v in range(views)]
+    images = [
+        menagerie.image(number, genome, view)
+        for number, genome in enumerate(genomes)
+        for view in range(views)
+    ]
     grid = np.stack(images).reshape(families, -1, *images[0].shape)  # (rows, columns, S, S, 3)
     return grid.transpose(0, 2, 1, 3, 4).reshape(families * menagerie.size_px, -1, 3)
 
 
 def view_path(folder: Path, view: int) -> Path:
+    """Return the file of a view."""
     return folder / f"view-{view:03d}.npy"
 
 
 def render_view(menagerie: Menagerie, folder: Path, view: int) -> None:
-    """Write one view, unless it is there already."""
+    """Write one view, unless its file exists."""
     path = view_path(folder, view)
     if path.exists():
         return
-    images = [menagerie.image(i, g, view) for i, g in enumerate(menagerie.genomes())]
+    images = [
+        menagerie.image(number, genome, view) for number, genome in enumerate(menagerie.genomes())
+    ]
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.stack(images))
 
 
 def start_rendering(menagerie: Menagerie, folder: Path, workers: int) -> Pool:
-    """Render every missing view in `workers` processes in the background, first views first."""
+    """Render all missing views in the background, in their order.
+
+    Args:
+        menagerie: the creatures.
+        folder: where the views are written.
+        workers: how many processes render.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     pool = get_context("spawn").Pool(workers, initializer=os.nice, initargs=(NICENESS,))
     for view in range(menagerie.views):
         pool.apply_async(
-            render_view, (menagerie, folder, view), error_callback=_Failures(folder).note
+            render_view, (menagerie, folder, view), error_callback=partial(_note_failure, folder)
         )
     return pool
 
 
-@dataclass
-class _Failures:
-    """Leaves word in the folder when a view could not be made: the reader waits for it."""
-
-    folder: Path
-
-    def note(self, error: BaseException) -> None:
-        (self.folder / "failed.txt").write_text(f"{type(error).__name__}: {error}\n")
+def _note_failure(folder: Path, error: BaseException) -> None:
+    """Write a file for the reader, who otherwise waits for the view for ever."""
+    (folder / FAILURE).write_text(f"{type(error).__name__}: {error}\n")
 
 
 def wait_for_view(folder: Path, view: int, pause_s: float = 0.5) -> np.ndarray:
-    """The images of a view, memory-mapped, as soon as they are there.
+    """Wait until a view is written, and return its images, memory-mapped.
 
-    Raises `RuntimeError` if the processes that render have failed.
+    Args:
+        folder: where the views are written.
+        view: the number of the view.
+        pause_s: seconds between two looks.
+
+    Raises:
+        RuntimeError: a process that renders has failed.
     """
-    path = view_path(folder, view)
+    path, failure = view_path(folder, view), folder / FAILURE
     while not path.exists():
-        failed = folder / "failed.txt"
-        if failed.exists():
-            raise RuntimeError(f"rendering failed: {failed.read_text().strip()}")
+        if failure.exists():
+            raise RuntimeError(f"rendering failed: {failure.read_text().strip()}")
         time.sleep(pause_s)
     return np.load(path, mmap_mode="r")

@@ -1,12 +1,12 @@
-"""The organs of chimeras, in the notation of `strokes`: one table for each, name → strokes.
+"""The organs of chimeras: one table for each organ, kind → strokes in the notation of `strokes`.
 
-Where an organ sits and how large its unit is, is said in `anatomy`. An empty text is an organ that
-is not there. Paired organs are written for the right side of the image.
+`anatomy` sets the position of an organ and the length of its unit. An empty text means that the
+creature lacks the organ. Paired organs are described as on the right side of the image.
 """
 
 import math
 
-# The shape of the head: unit is half its width and half its height.
+# The shape of the head. The units are its half width and its half height.
 HEADS = {
     "round": "puff main 0,0 1.1,1.1 10 1",
     "jowl": "smooth main -.5,-1.15 .5,-1.15 .9,-.4 1.4,.5 .8,1.15 -.8,1.15 -1.4,.5 -.9,-.4",
@@ -243,7 +243,7 @@ COATS = {
     "saddle": "smooth dark -.9,0 -.7,-1.1 .7,-1.1 .9,0 0,-.3",
 }
 
-# On the back, over its whole breadth: unit is half the width and half the height of the trunk.
+# On the back, as wide as the trunk. The units are its half width and its half height.
 BROAD_BACKS = {
     "shell": """
         oval light 0,.17 1.3,1.13
@@ -262,7 +262,7 @@ BROAD_BACKS = {
     """,
 }
 
-# Growing out of the top of the back: unit is the trunk's half width in both directions.
+# On top of the back. The unit is the half width of the trunk in both directions.
 GROWING_BACKS = {
     "bulb": """
         smooth second -.91,.7 -.77,-.42 0,-1.33 .77,-.42 .91,.7
@@ -301,17 +301,17 @@ _THICK = "limb main .4>.1 0,0 .9,.5 1.1,-.5"
 
 
 def _curl() -> str:
-    """Nine discs on a spiral."""
+    """Return nine discs on a spiral."""
     strokes = []
     for i in range(9):
-        turn, reach = 0.75 * i + 2.6, 0.55 - 0.045 * i
-        x, y = 0.5 + reach * math.cos(turn), -0.2 - reach * math.sin(turn)
+        angle, radius = 0.75 * i + 2.6, 0.55 - 0.045 * i
+        x, y = 0.5 + radius * math.cos(angle), -0.2 - radius * math.sin(angle)
         strokes.append(f"disc {('main', 'second')[i % 2]} {x:.3f},{y:.3f} .17")
     return "\n".join(strokes)
 
 
 def _banded() -> str:
-    """Six short limbs end to end along a rising curve."""
+    """Return six short limbs, end to end on a rising curve."""
     path = [(1.3 * t, 0.4 * t - 1.2 * t * t) for t in (i / 12 for i in range(13))]
     return "\n".join(
         f"limb {('main', 'dark')[i % 2]} .2>.18 "
@@ -369,7 +369,7 @@ TAILS = {
     """,
 }
 
-# Ends of legs and arms: unit is the limb's half width.
+# Ends of legs and arms. The unit is the half width of the limb.
 FEET = {
     "stub": "oval main .17,.08 1.25,.9",
     "claw": """

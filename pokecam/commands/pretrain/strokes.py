@@ -1,17 +1,19 @@
-"""A few strokes written down by hand: the notation in which `organs` describes shapes.
+"""Strokes: the notation in which `organs` describes shapes.
 
-One stroke a line: kind, colour by role, measures, points. Points are x,y in the organ's own frame,
-whose origin, directions and unit come from where it sits on a creature; y points down.
+A line is one stroke: its type, the role of its colour, its measures, its points. Points are x,y in
+the frame of the organ. The position of the organ on the creature decides the origin, the directions
+and the unit of the frame. y points down.
 
     oval   <colour> x,y rx,ry            edged   <colour> points      a polygon with corners
     disc   <colour> x,y r                smooth  <colour> points      a curve pulled towards them
     line   <colour> width points         limb    <colour> half>half points
     star   <colour> x,y rx,ry n inner    puff    <colour> x,y rx,ry n inner
 
-A limb bends along three points, its half width given at both ends; a line of three points is bent
-through them. Star and puff have n points on an ellipse, every other one drawn in to `inner`, joined
-by straight lines or smoothly. Lengths are in units of the frame, with `u` in those of the drawing.
-x is mirrored where the frame is, `=x` is not, and `x~l` moves by l when the head turns.
+A limb bends along three points and has a half width at both ends. A line of three points is bent
+through them. Star and puff have n points on an ellipse; every other point is moved in to the
+fraction `inner` of the radius. Straight lines join the points of a star, a smooth curve those of a
+puff. Lengths are in units of the frame, or with `u` in units of the drawing. A mirrored frame
+mirrors x but not `=x`. `x~l` moves by l when the head turns.
 """
 
 import math
@@ -28,8 +30,14 @@ LIMB_PIECES = 8
 
 @dataclass(frozen=True)
 class Frame:
-    """Where strokes go: origin, the drawing's units in one unit to the right (below 0 where the
-    frame is mirrored) and down, and how far a fully leaning point moves."""
+    """The coordinate system of strokes, in units of the drawing.
+
+    Attributes:
+        x, y: the origin.
+        right: the length of one unit to the right, negative in a mirrored frame.
+        down: the length of one unit down.
+        lean: how far a point `x~1` moves.
+    """
 
     x: float
     y: float
@@ -38,6 +46,7 @@ class Frame:
     lean: float = 0.0
 
     def point(self, text: str) -> Point:
+        """Return a point of the drawing."""
         across, down = text.split(",")
         across, _, lean = across.partition("~")
         right = abs(self.right) if across.startswith("=") else self.right
@@ -45,10 +54,11 @@ class Frame:
         return x, self.y + float(down) * self.down
 
     def length(self, text: str) -> float:
+        """Return a length in the drawing."""
         return float(text[:-1]) if text.endswith("u") else float(text) * abs(self.right)
 
     def radii(self, text: str) -> tuple[float, float]:
-        """One radius for both directions, or two."""
+        """Return two radii in the drawing. The text has one for both directions, or two."""
         across, _, down = text.partition(",")
         return self.length(across), float(down) * abs(self.down) if down else self.length(across)
 
@@ -57,19 +67,26 @@ Outline = tuple[np.ndarray, np.ndarray]  # vertices and codes, as `species` make
 
 
 def draw(text: str, frame: Frame, colours: Mapping[str, Colour]) -> list[Shape]:
-    """The shapes that the strokes of `text` make in `frame`."""
+    """Return the shapes of strokes.
+
+    Args:
+        text: one stroke a line.
+        frame: where they are drawn.
+        colours: role → colour.
+    """
     shapes = []
     for line in text.strip().splitlines():
-        kind, colour, *rest = line.split()
-        if kind == "line":
-            shapes.append(_line(rest, frame, colours[colour]))
+        name, role, *words = line.split()
+        if name == "line":
+            shapes.append(_line(words, frame, colours[role]))
         else:
-            shapes += [Shape(*outline, colours[colour]) for outline in _KINDS[kind](rest, frame)]
+            shapes += [Shape(*outline, colours[role]) for outline in _STROKES[name](words, frame)]
     return shapes
 
 
 def smooth(points: Sequence[Point]) -> Outline:
-    """A closed curve through the middles between `points`, which pull it towards themselves."""
+    """Return a closed curve that runs through the middles between `points` and is pulled towards
+    each of them."""
     following = [*points[1:], points[0]]
     middles = [((a + c) / 2, (b + d) / 2) for (a, b), (c, d) in zip(points, following, strict=True)]
     steps: list[tuple[str, tuple[float, ...]]] = [("M", middles[-1])]
@@ -78,7 +95,15 @@ def smooth(points: Sequence[Point]) -> Outline:
 
 
 def limb(path: Sequence[Point], start: float, end: float) -> list[Outline]:
-    """A bent sausage along the Bézier curve of three points: half width `start` to `end`."""
+    """Return a bent limb along the Bézier curve of three points.
+
+    Args:
+        path: the three points.
+        start, end: half widths at its ends.
+
+    Returns:
+        Outlines of its sides and of its two round ends.
+    """
     (x0, y0), (x1, y1), (x2, y2) = path
     left, right = [], []
     for i in range(LIMB_PIECES + 1):
@@ -90,52 +115,59 @@ def limb(path: Sequence[Point], start: float, end: float) -> list[Outline]:
         half = (start + (end - start) * t) / (math.hypot(across, down) or 1.0)
         left.append((x - down * half, y + across * half))
         right.append((x + down * half, y - across * half))
-    side = species.polygon([*left, *reversed(right)])
-    return [side, species.ellipse(x2, y2, end, end), species.ellipse(x0, y0, start, start)]
+    sides = species.polygon([*left, *reversed(right)])
+    return [sides, species.ellipse(x2, y2, end, end), species.ellipse(x0, y0, start, start)]
 
 
 def ring(x: float, y: float, rx: float, ry: float, n: int, inner: float = 1.0) -> list[Point]:
-    """n points on an ellipse from its top, every other one drawn in to `inner`."""
+    """Return points on an ellipse.
+
+    Args:
+        x, y: the centre.
+        rx, ry: the radii.
+        n: how many points. The first is at the top.
+        inner: the fraction of the radius of every other point.
+    """
     points = []
     for i in range(n):
-        turn, reach = 2 * math.pi * i / n - math.pi / 2, inner if i % 2 else 1.0
-        points.append((x + rx * reach * math.cos(turn), y + ry * reach * math.sin(turn)))
+        angle, fraction = 2 * math.pi * i / n - math.pi / 2, inner if i % 2 else 1.0
+        points.append((x + rx * fraction * math.cos(angle), y + ry * fraction * math.sin(angle)))
     return points
 
 
-def _oval(rest: list[str], frame: Frame) -> list[Outline]:
-    centre, radii = rest
+def _oval(words: list[str], frame: Frame) -> list[Outline]:
+    centre, radii = words
     return [species.ellipse(*frame.point(centre), *frame.radii(radii))]
 
 
-def _edged(rest: list[str], frame: Frame) -> list[Outline]:
-    return [species.polygon([frame.point(text) for text in rest])]
+def _edged(words: list[str], frame: Frame) -> list[Outline]:
+    return [species.polygon([frame.point(text) for text in words])]
 
 
-def _smooth(rest: list[str], frame: Frame) -> list[Outline]:
-    return [smooth([frame.point(text) for text in rest])]
+def _smooth(words: list[str], frame: Frame) -> list[Outline]:
+    return [smooth([frame.point(text) for text in words])]
 
 
-def _limb(rest: list[str], frame: Frame) -> list[Outline]:
-    start, end = (frame.length(text) for text in rest[0].split(">"))
-    return limb([frame.point(text) for text in rest[1:]], start, end)
+def _limb(words: list[str], frame: Frame) -> list[Outline]:
+    start, end = (frame.length(text) for text in words[0].split(">"))
+    return limb([frame.point(text) for text in words[1:]], start, end)
 
 
-def _star(rest: list[str], frame: Frame) -> list[Outline]:
-    return [species.polygon(_ring(rest, frame))]
+def _star(words: list[str], frame: Frame) -> list[Outline]:
+    return [species.polygon(_ring(words, frame))]
 
 
-def _puff(rest: list[str], frame: Frame) -> list[Outline]:
-    return [smooth(_ring(rest, frame))]
+def _puff(words: list[str], frame: Frame) -> list[Outline]:
+    return [smooth(_ring(words, frame))]
 
 
-def _ring(rest: list[str], frame: Frame) -> list[Point]:
-    centre, radii, n, inner = rest
+def _ring(words: list[str], frame: Frame) -> list[Point]:
+    centre, radii, n, inner = words
     return ring(*frame.point(centre), *frame.radii(radii), int(n), float(inner))
 
 
-def _line(rest: list[str], frame: Frame, colour: Colour) -> Shape:
-    width, points = frame.length(rest[0]), [frame.point(text) for text in rest[1:]]
+def _line(words: list[str], frame: Frame, colour: Colour) -> Shape:
+    width, points = frame.length(words[0]), [frame.point(text) for text in words[1:]]
     steps: list[tuple[str, tuple[float, ...]]] = [("M", points[0])]
     if len(points) == 3:
         (x0, y0), (x1, y1), (x2, y2) = points
@@ -145,7 +177,7 @@ def _line(rest: list[str], frame: Frame, colour: Colour) -> Shape:
     return Shape(*species.flatten(steps), None, colour, width, "round")
 
 
-_KINDS: dict[str, Callable[[list[str], Frame], list[Outline]]] = {
+_STROKES: dict[str, Callable[[list[str], Frame], list[Outline]]] = {
     "oval": _oval, "disc": _oval, "edged": _edged, "smooth": _smooth, "limb": _limb,
     "star": _star, "puff": _puff,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Random creatures: always valid, decided by the seed, and alike only as far as they claim."""
+"""Random creatures: they are valid, the seed decides them, and look-alikes differ a little."""
 
 import random
 
@@ -23,7 +23,7 @@ PLAIN = {organ: next(iter(table)) for organ, table in TABLES.items()}
 
 
 def as_svg(drawn: species.Species) -> str:
-    """The creature in the dialect that the engine reads."""
+    """Return a creature as the SVG that `species.parse` reads."""
     lines = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="-128 -128 256 256">']
     for part in drawn.parts:
         parent = f' data-parent="{part.parent}"' if part.parent else ""
@@ -49,7 +49,7 @@ def shape_svg(shape: species.Shape) -> str:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_creature_is_a_species_that_the_engine_reads(seed):
+def test_a_creature_is_a_species_that_can_be_read(seed):
     genome = family(seed, 2)[1]
     drawn = creature(genome, Look.random(random.Random(seed)))
     read = species.parse(as_svg(drawn), "chimera")
@@ -80,17 +80,17 @@ def test_the_seed_decides():
     assert family(5, 4) == family(5, 4)
     assert family(5, 4)[0] != family(6, 4)[0]
     first, again = (creature(family(5, 1)[0], Look.random(random.Random(2))) for _ in range(2))
-    for one, other in zip(first.parts, again.parts, strict=True):
+    for part, same in zip(first.parts, again.parts, strict=True):
         assert all(
-            (a.vertices == b.vertices).all() for a, b in zip(one.shapes, other.shapes, strict=True)
+            (a.vertices == b.vertices).all() for a, b in zip(part.shapes, same.shapes, strict=True)
         )
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_look_alikes_differ_in_two_to_four_things_and_proportions(seed):
-    founder, *others = family(seed, 4)
-    for other in others:
-        different = founder.differences(other)
+    first, *lookalikes = family(seed, 4)
+    for other in lookalikes:
+        different = first.differences(other)
         proportions = {name for group, name in different if group == "sizes"}
         assert proportions in (set(), {"girth", "head", "face"})
         visible = {(group, name) for group, name in different if group != "sizes"}
@@ -100,9 +100,9 @@ def test_look_alikes_differ_in_two_to_four_things_and_proportions(seed):
         colours = {name for group, name in visible if group == "colours"}
         assert colours <= {"main", "second", "accent"}
         for role in colours:
-            step = np.subtract(founder.colours[role], other.colours[role])
+            step = np.subtract(first.colours[role], other.colours[role])
             assert np.linalg.norm(step) > VISIBLE_STEP
-    assert all(a.differences(b) for a in others for b in others if a is not b)
+    assert all(a.differences(b) for a in lookalikes for b in lookalikes if a is not b)
 
 
 def test_a_look_changes_the_drawing_and_not_the_genome():
@@ -119,15 +119,13 @@ def test_a_look_changes_the_drawing_and_not_the_genome():
     )
 
 
-def test_parts_share_no_name_with_the_catalogue_as_a_whole():
-    """No creature can have just the parts of a species of the catalogue in its colours."""
-    drawn = {
-        frozenset(shape.fill for part in one.parts for shape in part.shapes)
-        for one in species.catalogue().values()
-    }
+def test_no_creature_has_the_colours_of_a_species_of_the_catalogue():
+    def fills(drawn: species.Species) -> frozenset:
+        return frozenset(shape.fill for part in drawn.parts for shape in part.shapes)
+
+    catalogue = {fills(drawn) for drawn in species.catalogue().values()}
     for seed in range(50):
-        ours = frozenset(s.fill for part in creature(family(seed, 1)[0]).parts for s in part.shapes)
-        assert ours not in drawn
+        assert fills(creature(family(seed, 1)[0])) not in catalogue
 
 
 def _part(drawn: species.Species, name: str) -> species.Part:

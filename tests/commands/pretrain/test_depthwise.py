@@ -1,4 +1,4 @@
-"""The gradient worked out tap by tap, against PyTorch's own."""
+"""The gradient tap by tap, against PyTorch's own."""
 
 import copy
 
@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
-from pokecam.commands.pretrain.depthwise import LARGEST_MAP_PX, by_taps
+from pokecam.commands.pretrain.depthwise import LARGEST_MAP_PX, use_tap_gradients
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (4, 4)])
@@ -15,22 +15,22 @@ def test_gradients_are_those_of_pytorch(height, width):
     torch.manual_seed(0)
     ours = nn.Conv2d(6, 6, 5, padding=2, groups=6, bias=False).double()
     reference = copy.deepcopy(ours)
-    by_taps(ours)
+    use_tap_gradients(ours)
     x = torch.randn(3, 6, height, width, dtype=torch.double)
     x = x.contiguous(memory_format=torch.channels_last)
     results = []
     for layer in (ours, reference):
-        given = x.clone().requires_grad_()
-        out = layer(given)
-        (out**3).sum().backward()
-        results.append((out, given.grad, layer.weight.grad))
-    for mine, theirs in zip(*results, strict=True):
-        assert torch.allclose(mine, theirs, rtol=1e-12, atol=1e-12)
+        inputs = x.clone().requires_grad_()
+        outputs = layer(inputs)
+        (outputs**3).sum().backward()
+        results.append((outputs, inputs.grad, layer.weight.grad))
+    for tensor, expected in zip(*results, strict=True):
+        assert torch.allclose(tensor, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_it_agrees_with_finite_differences():
     layer = nn.Conv2d(2, 2, 5, padding=2, groups=2, bias=False).double()
-    by_taps(layer)
+    use_tap_gradients(layer)
     x = torch.randn(2, 2, 3, LARGEST_MAP_PX, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(layer, (x,))
 
@@ -38,16 +38,16 @@ def test_it_agrees_with_finite_differences():
 def test_a_network_keeps_its_names_and_a_copy_its_own_weights():
     network = torchvision.models.mobilenet_v3_small().features
     names = list(network.state_dict())
-    by_taps(network)
-    twin = copy.deepcopy(network)
-    assert list(twin.state_dict()) == names
+    use_tap_gradients(network)
+    duplicate = copy.deepcopy(network)
+    assert list(duplicate.state_dict()) == names
     with torch.no_grad():
-        for parameter in twin.parameters():
+        for parameter in duplicate.parameters():
             parameter.zero_()
     x = torch.randn(2, 3, 64, 64)
-    network.eval(), twin.eval()
+    network.eval(), duplicate.eval()
     assert network(x).abs().max() > 0
-    assert twin(x).abs().max() == 0
+    assert duplicate(x).abs().max() == 0
 
 
 def test_other_convolutions_are_left_alone():
@@ -56,5 +56,5 @@ def test_other_convolutions_are_left_alone():
         nn.Conv2d(4, 8, 5, padding=2, bias=False),
         nn.Conv2d(4, 4, 5, padding=2, stride=2, groups=4, bias=False),
     )
-    by_taps(layers)
+    use_tap_gradients(layers)
     assert not any("forward" in vars(layer) for layer in layers)
