@@ -28,10 +28,12 @@ from pokecam.common import params
 from pokecam.common.errors import InputError
 from pokecam.data.sources.class_folders import Entry
 from pokecam.data.sources.registry import SOURCES, Source
+from pokecam.judging.measures import MEASURES, OF_ALL
 from pokecam.networks import backbones
 from pokecam.networks.backbones import BACKBONES, Family
 from pokecam.networks.classifier import build_classifier, save_classifier
 from pokecam.networks.dry_run import run_without_content
+from pokecam.report.trust import IN_METRICS
 from tests.conftest import PROJECT
 from tests.support.networks import CHOSEN
 
@@ -402,6 +404,18 @@ def test_readme_lists_every_method_and_what_it_needs():
         for name in names:
             assert METHODS[name].linear_head == ("`head: gap`" in needs), name
             assert METHODS[name].relu_only == ("ReLU" in needs), name
+
+
+def test_the_guide_to_maps_defines_every_measure_of_maps():
+    table = rows("docs/reading-the-maps.md", "Each measure of maps")
+    entries = MEASURES | OF_ALL
+    assert sorted(names_in([row[2] for row in table])) == sorted(entries)
+    for title, metric, measures, *_ in table:
+        for name in names_in([measures]):
+            arrow = "↑" if entries[name].better > 0 else "↓"
+            assert title.endswith(arrow), name
+            assert entries[name].title.split(" at")[0] in title, name
+            assert names_in([metric]) == ([f"map_{name}"] if name in IN_METRICS else []), name
 
 
 def test_the_guide_to_judging_lists_every_measure():
