@@ -13,7 +13,7 @@ from torch import nn
 from pokecam.cam import perturbation
 from pokecam.cam.capture import capture
 from pokecam.cam.maps import compute_maps, finer_targets
-from pokecam.cam.methods import METHODS, check
+from pokecam.cam.methods import METHODS, check_methods
 from pokecam.common.errors import InputError
 from pokecam.networks.classifier import Classifier, build_classifier, prepare
 from tests.support.networks import SIZE_PX, each_with_heads, size_px
@@ -182,7 +182,7 @@ def fitting(network):
     names = []
     for name in METHODS:
         with suppress(InputError):
-            check([name], network)
+            check_methods([name], network)
             names.append(name)
     return [name for name in names if not METHODS[name].slow]
 

@@ -95,7 +95,7 @@ def test_predict_in_batches_gives_the_logits_of_single_images_in_the_order_of_th
     model, pixels = build(), random_pixels(5)
     rows = np.array([4, 0, 2])
     expected = classifier.predict(model, pixels, rows)
-    monkeypatch.setitem(classifier.BATCH, "cpu", 2)
+    monkeypatch.setitem(classifier.BATCH_SIZES, "cpu", 2)
     assert torch.allclose(classifier.predict(model, pixels, rows), expected, atol=1e-6)
     single = [classifier.predict(model, pixels, np.array([row])) for row in rows]
     assert torch.allclose(torch.cat(single), expected, atol=1e-6)

@@ -22,7 +22,7 @@ import yaml
 from dvc.utils.serialize import modify_yaml
 
 from pokecam.commands import doctor
-from pokecam.common.files import _LEFT_OVER
+from pokecam.common.files import _TEMPORARY_NAME
 from tests.support.repository import ALL, Repository, ran
 
 WRITTEN = ("data", "models", "checkpoints", "reports")
@@ -93,7 +93,9 @@ def half_written(repository: Repository) -> list[Path]:
     whoever goes back to its parameters."""
     found = [path for top in WRITTEN for path in (repository.path / top).rglob("*")]
     return [
-        path for path in found if _LEFT_OVER.fullmatch(path.name) or path.name.startswith("select-")
+        path
+        for path in found
+        if _TEMPORARY_NAME.fullmatch(path.name) or path.name.startswith("select-")
     ]
 
 
