@@ -101,7 +101,7 @@ class Thing:
 
     function: Callable
     head: str = ""
-    fold_batchnorm: bool = False
+    folded: bool = False
     last: bool = True
     single: bool = False
     networks: tuple[str, ...] = NETWORKS

@@ -6,7 +6,7 @@ from torch import nn
 
 from pokecam.cam.folding import fold_batchnorm
 from pokecam.networks.classifier import build_classifier
-from tests.support.networks import each, size_px
+from tests.support.networks import backbone_parameters, size_px
 
 
 def with_statistics(backbone, head):
@@ -23,7 +23,7 @@ def with_statistics(backbone, head):
     return network
 
 
-@pytest.mark.parametrize("backbone", each())
+@pytest.mark.parametrize("backbone", backbone_parameters())
 def test_logits_agree(backbone):
     network = with_statistics(backbone, "gap")
     modes = [module.training for module in network.modules()]

@@ -23,7 +23,7 @@ from dvc.utils.serialize import modify_yaml
 
 from pokecam.commands import doctor
 from pokecam.common.files import _TEMPORARY_NAME
-from tests.support.repository import ALL, Repository, ran
+from tests.support.repository import ALL, Repository, executed_stages
 
 WRITTEN = ("data", "models", "checkpoints", "reports")
 # What a stage of the tiny pipeline may take; the moment of a kill lies within it, or soon after,
@@ -267,7 +267,7 @@ def test_a_damaged_cache_is_noticed_and_made_again(repository, damage):
     if damage != "gone":
         cached.write_bytes(data[:-9] if damage == "cut" else data[:-9] + bytes(9))
     (repository.path / "models" / "classifier.safetensors").unlink()
-    assert ran(repository.run("dvc", "repro")) == ["train"]
+    assert executed_stages(repository.run("dvc", "repro")) == ["train"]
     assert (repository.path / "models" / "classifier.safetensors").read_bytes() == data
     check_recovers(repository, lock)
 

@@ -22,7 +22,7 @@ class NpyRows:
         path: the file.
         shape: the shape of one row.
         dtype: the type of the values.
-        n_keep: how many rows of an existing file are kept. 0 begins a new file.
+        n_keep: how many rows of an existing file are n_rows. 0 begins a new file.
 
     Raises:
         ValueError: the file has fewer rows than `n_keep`.
