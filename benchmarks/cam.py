@@ -31,7 +31,7 @@ from support.rounds import in_turns
 from pokecam.cam.anywhere import cut, heatmaps
 from pokecam.cam.capture import capture
 from pokecam.cam.display import display
-from pokecam.cam.folding import folded
+from pokecam.cam.folding import fold_batchnorm
 from pokecam.cam.gradient import grad_cam
 from pokecam.cam.maps import class_targets, compute_maps
 from pokecam.networks.classifier import Classifier, build_classifier
@@ -144,7 +144,7 @@ def prepare_call(backbone: str, name: str, images: int | None = None) -> Callabl
     layout = torch.channels_last if thing.last else torch.contiguous_format
     if thing.head:
         network = build_classifier(backbone, thing.head, CLASSES, SIDE_PX).eval()
-        network = folded(network) if thing.folded else network
+        network = fold_batchnorm(network) if thing.folded else network
     else:
         network = torchvision.models.get_model(backbone, num_classes=len(CLASSES)).eval()
         network = network.to(memory_format=layout)

@@ -37,14 +37,14 @@ from support.stages import run, workplace
 
 from pokecam.data.sources import drawn as drawn_source
 from pokecam.data.sources import raw_zip
-from pokecam.judging.background import AS_IT_IS, ELSEWHERE, LURED
+from pokecam.judging.background import MISCLASSIFIED, ORIGINAL, OTHER_BACKGROUND
 from pokecam.judging.significance import interval
 
 MARKED = "Marked"
 MARK_PX, FROM_EDGE_PX = 72, 8
 CORNER = slice(-MARK_PX - FROM_EDGE_PX, -FROM_EDGE_PX)
 MAGENTA = (255, 0, 255)
-CONDITIONS = {"accuracy": AS_IT_IS, "elsewhere": ELSEWHERE, "lured": LURED}
+CONDITIONS = {"accuracy": ORIGINAL, "elsewhere": OTHER_BACKGROUND, "lured": MISCLASSIFIED}
 TABLES = ("boxes.csv", "scenes.csv")
 
 

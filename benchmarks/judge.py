@@ -72,7 +72,7 @@ def in_forward_passes(case: Case, rounds: int) -> None:
         ),
         "average drop": (
             n * (m + 1),
-            lambda: faithfulness.seen_through(network, x, target, maps),
+            lambda: faithfulness.drop_and_increase(network, x, target, maps),
         ),
         "ROAD": (
             n * m * 2 * len(faithfulness.PERCENTILES),

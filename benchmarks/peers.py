@@ -42,7 +42,7 @@ from torchcam.metrics import DeletionInsertionMetric
 
 from pokecam.cam.anywhere import cut, heatmaps
 from pokecam.judging import faithfulness
-from tests.support.given import Given
+from tests.support.given import FixedMaps
 
 CLASSES, SIDE_PX, LAYER = 10, 224, "layer4"
 
@@ -95,7 +95,7 @@ def our_curves(case: Maps) -> None:
 
 def torchcams_curves(case: Maps) -> None:
     softmax, steps = partial(torch.softmax, dim=-1), faithfulness.STEPS
-    extractor = Given(case.network, case.heatmaps[:, 0])
+    extractor = FixedMaps(case.network, case.heatmaps[:, 0])
     deletion = DeletionInsertionMetric(extractor, softmax, steps=steps)
     insertion = DeletionInsertionMetric(extractor, softmax, steps=steps, baseline=faithfulness.blur)
     for metric in (deletion, insertion):

@@ -331,12 +331,12 @@ def _compare(arguments: argparse.Namespace) -> None:
         )
     project = Path()
     compared = [experiments.read_experiment(name, project) for name in arguments.experiments]
-    experiments.check(compared)
+    experiments.check_same_images(compared)
     with tempfile.TemporaryDirectory() as temporary:
         # Several experiments can have the same packed images. These are read once.
         names = {experiment.packed: experiment.name for experiment in compared}
         packed = {
-            key: experiments.packed(name, project, Path(temporary, key))
+            key: experiments.read_packed(name, project, Path(temporary, key))
             for key, name in names.items()
         }
         page.write_comparison(compared, packed, arguments.out)

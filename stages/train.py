@@ -32,7 +32,7 @@ def main(
 
     model = start(settings, packed.classes, packed.pixels.shape[1], state, recipe.seed)
     # Methods that do not fit the network are an error before it is trained, not after.
-    methods.check(cam_settings.cam_methods, layers.at(model, cam_settings.cam_layer))
+    methods.check_methods(cam_settings.cam_methods, layers.cut_at(model, cam_settings.cam_layer))
     team = distributed.join_team(settings.device)
     model.to(team.device)
     files = [*files_below(images_path), split_path, pretrained_path]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pokecam.cam.capture import Capture
-from pokecam.cam.gradient import weighted
+from pokecam.cam.gradient import weighted_sum
 
 
 def cam(captured: Capture, targets: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def cam(captured: Capture, targets: Tensor) -> Tensor:
     Returns:
         (N, M, h, w).
     """
-    return weighted(captured, targets @ captured.linear.weight)
+    return weighted_sum(captured, targets @ captured.linear.weight)
 
 
 def eigen_cam(captured: Capture, targets: Tensor) -> Tensor:

@@ -335,7 +335,7 @@ def _infer_grid(layer: str, A: Any) -> Grid:
         for n_class_tokens in (0, 1):
             n_tokens = A.shape[1] - n_class_tokens
             if math.isqrt(n_tokens) ** 2 == n_tokens:
-                return partial(square_of, before=n_class_tokens)
+                return partial(square_of, n_class_tokens=n_class_tokens)
     raise InputError(
         f"layer: {layer} gives {_describe(A)}, neither a map (N, K, h, w) nor the tokens (N, T, K) "
         "of a square; take another layer, or describe its layout with `grid`"

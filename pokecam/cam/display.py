@@ -26,12 +26,12 @@ def display(maps: Floats, size_px: int | tuple[int, int]) -> Floats:
     maps = np.asarray(maps, dtype=np.float32)
     positive = np.maximum(maps, 0)
     positive[is_constant(maps)] = 0
-    large = upsampled(positive, size_px)
+    large = upsample(positive, size_px)
     highest = large.max(axis=(-2, -1), keepdims=True)
     return np.divide(large, highest, out=np.zeros_like(large), where=highest > 0)
 
 
-def upsampled(maps: Floats, size_px: int | tuple[int, int]) -> Floats:
+def upsample(maps: Floats, size_px: int | tuple[int, int]) -> Floats:
     """Enlarge maps (…, h, w) → (…, height, width), bilinearly with `align_corners=False`."""
     *_, h, w = maps.shape
     height, width = (size_px, size_px) if isinstance(size_px, int) else size_px

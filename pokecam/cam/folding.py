@@ -9,7 +9,7 @@ from pokecam.networks.classifier import Classifier
 from pokecam.networks.dry_run import evaluating
 
 
-def folded(classifier: Classifier) -> Classifier:
+def fold_batchnorm(classifier: Classifier) -> Classifier:
     """Return the same network for inference, with every BatchNorm folded into the convolution
     before it,
 
@@ -21,7 +21,7 @@ def folded(classifier: Classifier) -> Classifier:
         classifier: the network. It is not changed. A body or head is shared with the result, not
             copied, if it has no BatchNorm or cannot be traced (its path depends on its input).
     """
-    return classifier.with_parts(_fold(classifier.body), _fold(classifier.head))
+    return classifier.with_halves(_fold(classifier.body), _fold(classifier.head))
 
 
 def _fold(module: nn.Module) -> nn.Module:

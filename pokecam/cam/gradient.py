@@ -24,7 +24,7 @@ def grad_cam(captured: Capture, targets: Tensor) -> Tensor:
 
     Selvaraju et al. 2016, arXiv 1610.02391, eq. 1–2.
     """
-    return weighted(captured, gradients(captured, targets).mean(dim=(3, 4)))
+    return weighted_sum(captured, gradients(captured, targets).mean(dim=(3, 4)))
 
 
 def grad_cam_plus_plus(captured: Capture, targets: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def grad_cam_plus_plus(captured: Capture, targets: Tensor) -> Tensor:
     # g² cancels: α relu(g) = relu(g) / (2 + ΣA · g), and g = 0 is no special case.
     denominator = 2 + sums * g
     alpha = torch.where(denominator != 0, 1 / denominator, 0)
-    return weighted(captured, (alpha * g.relu()).sum(dim=(3, 4)))
+    return weighted_sum(captured, (alpha * g.relu()).sum(dim=(3, 4)))
 
 
 def hires_cam(captured: Capture, targets: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ def xgrad_cam(captured: Capture, targets: Tensor) -> Tensor:
     A = captured.activations
     sums = A.sum(dim=(2, 3))  # (N, K)
     products = torch.einsum("mnkhw,nkhw->mnk", gradients(captured, targets), A)
-    return weighted(captured, torch.where(sums != 0, products / sums, 0))
+    return weighted_sum(captured, torch.where(sums != 0, products / sums, 0))
 
 
 def counterfactual(captured: Capture, targets: Tensor) -> Tensor:
@@ -104,6 +104,6 @@ def gradients(captured: Capture, targets: Tensor) -> Tensor:
     return per_pixel[..., None, None].expand(-1, -1, -1, *A.shape[2:])
 
 
-def weighted(captured: Capture, weights: Tensor) -> Tensor:
+def weighted_sum(captured: Capture, weights: Tensor) -> Tensor:
     """Return Σ_k weights_k A_k (N, M, h, w) for weights (M, N, K) of the channels."""
     return torch.einsum("mnk,nkhw->nmhw", weights, captured.activations)

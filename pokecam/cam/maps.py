@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pokecam.cam.capture import Capture, without_autocast
-from pokecam.cam.methods import METHODS, check
+from pokecam.cam.methods import METHODS, check_methods
 from pokecam.networks.dry_run import evaluating
 
 # Gradients of several targets are computed side by side up to this size. The remaining targets
@@ -42,7 +42,7 @@ def compute_maps(
     Raises:
         InputError: the method does not fit the network.
     """
-    check([method], captured.classifier)
+    check_methods([method], captured.classifier)
     entry = METHODS[method]
     logits = captured.logits.detach()
     targets = finer_targets(logits, lookalikes) if entry.finer else class_targets(logits)

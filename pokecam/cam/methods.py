@@ -77,7 +77,7 @@ def _refuse_duplicates(names: list[str]) -> list[str]:
 
 
 class CamSettings(Settings):
-    """The methods, and the layer whose activations maps are made of (`layers.at`)."""
+    """The methods, and the layer whose activations maps are made of (`layers.cut_at`)."""
 
     cam_layer: str | None
     cam_methods: Annotated[
@@ -87,7 +87,7 @@ class CamSettings(Settings):
     ]
 
 
-def check(names: Iterable[str], classifier: Classifier) -> None:
+def check_methods(names: Iterable[str], classifier: Classifier) -> None:
     """Check that methods fit a network.
 
     This is fast: it looks at modules, and at most runs the network on tensors without content.

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pokecam.cam.capture import Capture
-from pokecam.cam.gradient import weighted
+from pokecam.cam.gradient import weighted_sum
 
 AT_ONCE = 32  # changed copies in one batch of the network or its head
 
@@ -35,7 +35,7 @@ def ablation_cam(captured: Capture, targets: Tensor) -> Tensor:
         logits = torch.stack(list(_logits_without_channels(captured)))  # (N, K, C)
         falls = torch.einsum("mnc,nkc->mnk", targets, captured.logits[:, None] - logits)
     scores = torch.einsum("mnc,nc->mn", targets, captured.logits).abs()[..., None]  # (M, N, 1)
-    return weighted(captured, torch.where(scores > 0, falls / scores, 0))
+    return weighted_sum(captured, torch.where(scores > 0, falls / scores, 0))
 
 
 def _logits_without_channels(captured: Capture) -> Iterator[Tensor]:
@@ -71,7 +71,7 @@ def score_cam(captured: Capture, targets: Tensor) -> Tensor:
     """
     logits = torch.stack([_logits_through_masks(captured, n) for n in range(len(captured.x))])
     scores = torch.einsum("mnc,nkc->mnk", targets, logits)
-    return weighted(captured, scores.softmax(dim=2))
+    return weighted_sum(captured, scores.softmax(dim=2))
 
 
 def _logits_through_masks(captured: Capture, n: int) -> Tensor:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pokecam.cam.capture import capture
-from pokecam.cam.folding import folded
+from pokecam.cam.folding import fold_batchnorm
 from pokecam.cam.maps import compute_maps
-from pokecam.cam.methods import check
+from pokecam.cam.methods import check_methods
 from pokecam.common.progress import counting
 from pokecam.data.packed.npy_rows import NpyRows
 from pokecam.networks import layers
@@ -42,23 +42,23 @@ def write_maps(
         pixels: (M, S, S, 3) uint8, memory-mapped or not.
         rows: (N,) int, N > 0, the rows of `pixels` to map.
         methods: names in `methods.METHODS`.
-        layer: the layer that maps are made of, as in `layers.at`.
+        layer: the layer that maps are made of, as in `layers.cut_at`.
         lookalikes: groups of class indices, as in `compute_maps`.
         team: the processes that share the images. The main process writes the files.
 
     Raises:
         InputError: a method or the layer does not fit the network.
     """
-    network = layers.at(classifier, layer)
-    check(methods, network)
-    network = folded(network)
+    network = layers.cut_at(classifier, layer)
+    check_methods(methods, network)
+    network = fold_batchnorm(network)
 
     def map_batch(x: Tensor, _: slice) -> dict[str, Tensor]:
         captured = capture(network, x, inference_precision(x.device))
         return {method: compute_maps(captured, method, lookalikes).cpu() for method in methods}
 
     n_at_once = batch_size(classifier) * team.count
-    with ExitStack() as files, counting("maps", len(rows), shown=team.is_main) as count:
+    with ExitStack() as files, counting("maps", len(rows), enabled=team.is_main) as count:
         arrays: dict[str, NpyRows] = {}
         for start in range(0, len(rows), n_at_once):
             chunk = rows[start : start + n_at_once]

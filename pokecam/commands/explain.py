@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw
 
 from pokecam.cam.capture import capture
 from pokecam.cam.display import display, is_constant
-from pokecam.cam.folding import folded
+from pokecam.cam.folding import fold_batchnorm
 from pokecam.cam.maps import compute_maps
-from pokecam.cam.methods import METHODS, check
+from pokecam.cam.methods import METHODS, check_methods
 from pokecam.cam.stored_maps import StoredMaps
 from pokecam.common.errors import InputError, did_you_mean
 from pokecam.data.packed.letterbox import fit, letterbox
@@ -21,7 +21,7 @@ from pokecam.networks import layers
 from pokecam.networks.classifier import Classifier, prepare
 from pokecam.networks.device import inference_precision
 from pokecam.report.overlay import overlay
-from pokecam.report.sheets import FAINT, INK, PAPER, fitting, font
+from pokecam.report.sheets import FAINT, INK, PAPER, font, shorten
 
 MARGIN_PX = 16
 CAPTION_PX = 30
@@ -65,7 +65,7 @@ def explain(
             most probable classes.
         methods: names in `methods.METHODS`. A Finer-CAM compares with the most probable other
             classes.
-        layer: the layer that maps are made of, as in `layers.at`.
+        layer: the layer that maps are made of, as in `layers.cut_at`.
 
     Yields:
         The explanation of a file, or the file and the reason why it cannot be used.
@@ -80,9 +80,9 @@ def explain(
                 f"{did_you_mean(name, classifier.classes)} "
                 f"It knows: {', '.join(classifier.classes)}"
             )
-    network = layers.at(classifier, layer)
-    check(methods, network)
-    network = folded(network)
+    network = layers.cut_at(classifier, layer)
+    check_methods(methods, network)
+    network = fold_batchnorm(network)
     device = next(classifier.parameters()).device
     for file in files:
         try:
@@ -118,13 +118,13 @@ def draw(explanation: Explanation) -> Image.Image:
     image = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(image)
     for column, title in enumerate(["image", *map(_title, methods)]):
-        pen.text((MARGIN_PX + column * across, 10), fitting(title, font(14), side), FAINT, font(14))
+        pen.text((MARGIN_PX + column * across, 10), shorten(title, font(14), side), FAINT, font(14))
     image.paste(Image.fromarray(explanation.pixels), (MARGIN_PX, CAPTION_PX + CAPTION_PX))
     for row, name in enumerate(classes):
         top = CAPTION_PX + row * down
         probability = f" {percent(explanation.probabilities[name])}"
         width = across * len(methods) - MARGIN_PX - font(16).getlength(probability)
-        caption = fitting(name, font(16), width) + probability
+        caption = shorten(name, font(16), width) + probability
         pen.text((MARGIN_PX + across, top + 6), caption, INK, font(16))
         for column, method in enumerate(methods, start=1):
             x, y = MARGIN_PX + column * across, top + CAPTION_PX

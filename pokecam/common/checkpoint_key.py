@@ -23,13 +23,13 @@ def key(inputs: object, files: Iterable[Path] = ()) -> str:
         modules of this project that are loaded now.
     """
     digest = hashlib.sha256(repr(inputs).encode())
-    for path in [*files, *_own_code()]:
+    for path in [*files, *_loaded_code()]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
 
 
-def _own_code() -> list[Path]:
+def _loaded_code() -> list[Path]:
     """Return the source files of the loaded modules of this project, sorted."""
     # `python -m` loads a stage under the name __main__; the spec has the true name.
     specs = [getattr(module, "__spec__", None) for module in list(sys.modules.values())]

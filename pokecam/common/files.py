@@ -21,7 +21,7 @@ from pokecam.common.errors import InputError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_LEFT_OVER = re.compile(r"\..+\.(\d+)\.tmp")  # a temporary file of the process with this id
+_TEMPORARY_NAME = re.compile(r"\..+\.(\d+)\.tmp")  # a temporary file of the process with this id
 # Torch, safetensors and numpy report a full disk by exceptions of different types, and some of
 # these do not name the cause. So every exception during a write counts as a full disk if fewer
 # bytes than this are free.
@@ -93,7 +93,7 @@ def sweep(folder: Path) -> None:
     if not folder.is_dir():
         return
     for path in folder.iterdir():
-        match = _LEFT_OVER.fullmatch(path.name)
+        match = _TEMPORARY_NAME.fullmatch(path.name)
         if match and not psutil.pid_exists(int(match[1])):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 

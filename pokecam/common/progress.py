@@ -15,7 +15,7 @@ SHORTEST_REPORTED_S = 5.0  # work that takes less than this has no line at its e
 
 @contextmanager
 def counting(
-    title: str, total: int | None, unit: str = "images", *, shown: bool = True
+    title: str, total: int | None, unit: str = "images", *, enabled: bool = True
 ) -> Iterator[Callable[[int], object]]:
     """Show the progress of work that consists of many equal items.
 
@@ -26,7 +26,7 @@ def counting(
         title: a name of the work.
         total: the number of items, or None where it is not known in advance.
         unit: what the items are, in the plural.
-        shown: whether anything is written.
+        enabled: whether anything is written.
 
     Yields:
         A function to call with the number of items that were done since the last call.
@@ -50,11 +50,11 @@ def counting(
         return f"/{total}, {_duration(elapsed / n_done * (total - n_done))} left"
 
     def write_line(text: str) -> None:
-        if shown:
+        if enabled:
             tqdm.write(f"{title}: {text}", file=sys.stderr)
 
     with tqdm(
-        total=total, desc=title, unit=f" {unit}", disable=not (shown and on_terminal), leave=False
+        total=total, desc=title, unit=f" {unit}", disable=not (enabled and on_terminal), leave=False
     ) as bar:
         yield count
     elapsed = time.monotonic() - start
@@ -74,12 +74,12 @@ class Progress:
 
     Args:
         epochs: the number of epochs of the training.
-        shown: whether anything is written.
+        enabled: whether anything is written.
     """
 
-    def __init__(self, epochs: int, *, shown: bool = True) -> None:
+    def __init__(self, epochs: int, *, enabled: bool = True) -> None:
         self.epochs = epochs
-        self.shown = shown
+        self.enabled = enabled
         self.epoch = 0  # the number of the current epoch, from 1
         self.n_images = 0  # images of an epoch
         self.n_done = 0  # images of the current epoch that are done
@@ -115,7 +115,7 @@ class Progress:
             desc=f"epoch {epoch:{len(str(self.epochs))}}/{self.epochs}",
             unit=" images",
             bar_format="{desc} {percentage:3.0f}% {bar:16} {rate_fmt}{postfix}",
-            disable=not (self.shown and sys.stderr.isatty()),
+            disable=not (self.enabled and sys.stderr.isatty()),
             ncols=shutil.get_terminal_size().columns,  # with 0, tqdm would show nothing
         )
 
@@ -135,7 +135,7 @@ class Progress:
         """End the epoch, and show figures about it."""
         rate = (self.n_done - self.n_resumed) / (time.monotonic() - self.epoch_start)
         text = f"{self._text(figures)}, {rate:.0f} images/s"
-        if self.shown and self.bar.disable:
+        if self.enabled and self.bar.disable:
             tqdm.write(f"epoch {self.epoch}/{self.epochs}: {text}", file=sys.stderr)
         self.bar.set_postfix_str(text)
         self.bar.close()

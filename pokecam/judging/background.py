@@ -15,11 +15,13 @@ from pokecam.networks.classifier import in_batches, prepare
 MARGIN_PX = 4  # the object is moved with a margin of this width
 
 # The names of the conditions as the report shows them.
-AS_IT_IS = "original image"
-ELSEWHERE = "object on the background of another class"
+ORIGINAL = "original image"
+OTHER_BACKGROUND = "object on the background of another class"
 FILLED_IN = "object filled in"
-LURED = "misclassified as the class of that background"  # for the images of `ELSEWHERE`
-BETTER = {AS_IT_IS: 1, ELSEWHERE: 1, FILLED_IN: -1, LURED: -1}  # 1 if more is better
+MISCLASSIFIED = (
+    "misclassified as the class of that background"  # for the images of `OTHER_BACKGROUND`
+)
+BETTER = {ORIGINAL: 1, OTHER_BACKGROUND: 1, FILLED_IN: -1, MISCLASSIFIED: -1}  # 1 if more is better
 
 
 def conditions(
@@ -27,9 +29,9 @@ def conditions(
 ) -> dict[str, Tensor]:
     """Change the background of images.
 
-    A network that relies on the object is right under `ELSEWHERE` and wrong under `FILLED_IN`. A
-    network that relies on the background does the opposite. The two are MIXED-RAND and ONLY-BG of
-    Xiao et al. 2021 ("Noise or signal", arXiv 2006.09994).
+    A network that relies on the object is right under `OTHER_BACKGROUND` and wrong under
+    `FILLED_IN`. A network that relies on the background does the opposite. The two are MIXED-RAND
+    and ONLY-BG of Xiao et al. 2021 ("Noise or signal", arXiv 2006.09994).
 
     Args:
         x: (N, 3, S, S), network input.
@@ -38,13 +40,13 @@ def conditions(
         background_masks: bool (N, S, S), where the object is in these.
 
     Returns:
-        Condition → (N, 3, S, S). `AS_IT_IS` are the images x. In `ELSEWHERE` the object of x is
-        pasted on the background, whose own object is filled in from its surroundings (`impute`).
+        Condition → (N, 3, S, S). `ORIGINAL` are the images x. In `OTHER_BACKGROUND` the object of x
+        is pasted on the background, whose own object is filled in from its surroundings (`impute`).
         In `FILLED_IN` the object of x is filled in likewise.
     """
     objects, background_objects = _dilate(masks), _dilate(background_masks)
     moved = torch.where(objects[:, None], x, impute(backgrounds, background_objects))
-    return {AS_IT_IS: x, ELSEWHERE: moved, FILLED_IN: impute(x, objects)}
+    return {ORIGINAL: x, OTHER_BACKGROUND: moved, FILLED_IN: impute(x, objects)}
 
 
 def classify_conditions(case: Case, seed: int) -> pd.DataFrame:
@@ -56,7 +58,8 @@ def classify_conditions(case: Case, seed: int) -> pd.DataFrame:
     Returns:
         file, label, condition, is_predicted: whether the network predicts `label`, a row for every
         condition and every test image whose object is known. `label` is the class of the image.
-        Under `LURED`, which tests the images of `ELSEWHERE`, it is the class of the background.
+        Under `MISCLASSIFIED`, which tests the images of `OTHER_BACKGROUND`, it is the class of
+        the background.
     """
     columns = ["file", "label", "condition", "is_predicted"]
     indices = _indices_with_object(case)
@@ -75,11 +78,11 @@ def classify_conditions(case: Case, seed: int) -> pd.DataFrame:
         )
         tests = [  # name, the images that are classified, the class that may be predicted
             (condition, condition, labels[images])
-            for condition in (AS_IT_IS, ELSEWHERE, FILLED_IN)
-            if condition != ELSEWHERE or partners is not None
+            for condition in (ORIGINAL, OTHER_BACKGROUND, FILLED_IN)
+            if condition != OTHER_BACKGROUND or partners is not None
         ]
         if partners is not None:
-            tests.append((LURED, ELSEWHERE, labels[partner_images]))
+            tests.append((MISCLASSIFIED, OTHER_BACKGROUND, labels[partner_images]))
         predictions = {
             condition: case.logits(changed_images).argmax(dim=1).cpu().numpy()
             for condition, changed_images in conditions(

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pokecam.cam.folding import folded
+from pokecam.cam.folding import fold_batchnorm
 from pokecam.cam.methods import METHODS
 from pokecam.cam.stored_maps import StoredMaps
 from pokecam.data.packed.csv_tables import read_table
@@ -34,11 +34,11 @@ class Case:
 
     Attributes:
         classifier: the trained network.
-        layer: the layer that maps are made of, as in `layers.at`.
+        layer: the layer that maps are made of, as in `layers.cut_at`.
         packed: the packed images of all subsets.
         rows: (N,) int, the test images among the packed ones.
         predicted: (N,) int, the class whose map is judged.
-        maps: method → its maps of the test images, as `with_positive_evidence` selects them.
+        maps: method → its maps of the test images, as `select_positive_evidence` selects them.
     """
 
     classifier: Classifier
@@ -51,7 +51,7 @@ class Case:
     @cached_property
     def network(self) -> Classifier:
         """The same network in a faster form, cut at the layer of the maps."""
-        return folded(layers.at(self.classifier, self.layer)).eval()
+        return fold_batchnorm(layers.cut_at(self.classifier, self.layer)).eval()
 
     @property
     def device(self) -> torch.device:
@@ -111,7 +111,7 @@ def load_case(
     predictions = read_table(evaluation / "predictions.csv")
     predicted = pd.Index(packed.classes).get_indexer(predictions.predicted)
     maps = {name: StoredMaps.open(cams, name) for name in meta["methods"]}
-    return Case(classifier, meta["layer"], packed, rows, predicted, with_positive_evidence(maps))
+    return Case(classifier, meta["layer"], packed, rows, predicted, select_positive_evidence(maps))
 
 
 def select_images(labels: Sequence[str], n_images: int) -> Indices:
@@ -128,6 +128,6 @@ def select_images(labels: Sequence[str], n_images: int) -> Indices:
     return np.sort(turn.sort_values(kind="stable").index.to_numpy()[:n_images])
 
 
-def with_positive_evidence(maps: Mapping[str, StoredMaps]) -> dict[str, StoredMaps]:
+def select_positive_evidence(maps: Mapping[str, StoredMaps]) -> dict[str, StoredMaps]:
     """Select the maps that can be judged as evidence for a class, not against it."""
     return {name: stored for name, stored in maps.items() if not METHODS[name].against}

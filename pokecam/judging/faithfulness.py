@@ -157,7 +157,7 @@ def area(curves: Floats) -> Floats:
     return (curves.sum(axis=-1) - (curves[..., 0] + curves[..., -1]) / 2) / (curves.shape[-1] - 1)
 
 
-def seen_through(
+def drop_and_increase(
     network: Network, x: Tensor, target: Tensor, heatmaps: Floats
 ) -> tuple[Floats, Floats]:
     """Compute average drop and increase in confidence, for every image,

@@ -88,7 +88,7 @@ def randomised_networks(
         Block, and a copy of the classifier that is re-initialised from its head down to that block.
         The first block is the head, the last copy is re-initialised as a whole. Copies are on the
         device of the classifier, in its modes, and independent of it and of each other. They have
-        its body and head; cut them with `layers.at` for the maps of another layer.
+        its body and head; cut them with `layers.cut_at` for the maps of another layer.
     """
     device = next(classifier.parameters()).device
     network = _copy(classifier, torch.device("cpu"))
@@ -223,7 +223,7 @@ def _maps(case: Case, indices: Indices, other: Classifier, methods: list[str]) -
     """Return the raw maps (n, h, w) of the predicted classes by another network, by method."""
     if not methods:
         return {}
-    network, classes = layers.at(other, case.layer), case.predicted[indices]
+    network, classes = layers.cut_at(other, case.layer), case.predicted[indices]
 
     def map_batch(x: Tensor, batch: slice) -> dict[str, np.ndarray]:
         captured = capture(network, x)

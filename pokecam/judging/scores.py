@@ -187,7 +187,7 @@ def _faithfulness(
     network = case.probabilities
     pixels = faithfulness.order(heatmaps)
     curves = faithfulness.deletion_insertion(network, x, target, pixels)
-    drops, increases = faithfulness.seen_through(network, x, target, heatmaps)
+    drops, increases = faithfulness.drop_and_increase(network, x, target, heatmaps)
     removal = faithfulness.road(network, x, target, pixels, [seed])
     scores = {
         "deletion": faithfulness.area(curves.deletion),

@@ -69,7 +69,7 @@ class Family:
     one_size: bool = False
     tokens: bool = False
     one_layer: bool = False
-    computes: bool = False
+    computes_when_built: bool = False
 
 
 class GlobalAverage(nn.Module):
@@ -122,14 +122,14 @@ def _cut_encoder(encoder: Any, blocks: slice, *, with_norm: bool) -> nn.Sequenti
     selected = dict(list(encoder.layers.named_children())[blocks])
     dropout = {"dropout": encoder.dropout} if blocks.start is None else {}
     norm = {"ln": encoder.ln} if with_norm else {}
-    return _named({**dropout, "layers": _named(selected), **norm})
+    return sequential({**dropout, "layers": sequential(selected), **norm})
 
 
 def _class_token(tokens: Tensor) -> Tensor:
     return tokens[:, 0]  # (N, T, K) → (N, K)
 
 
-def _named(modules: dict[str, nn.Module]) -> nn.Sequential:
+def sequential(modules: dict[str, nn.Module]) -> nn.Sequential:
     return nn.Sequential(OrderedDict(modules))
 
 
@@ -140,7 +140,7 @@ def _split_before_pooling(network: Any, *body: str, **first: nn.Module) -> Halve
     """
     dropout = {"dropout": network.dropout} if hasattr(network, "dropout") else {}
     head = {"avgpool": network.avgpool, "flatten": nn.Flatten(), **dropout, "fc": network.fc}
-    return _named(first | {name: getattr(network, name) for name in body}), _named(head)
+    return sequential(first | {name: getattr(network, name) for name in body}), sequential(head)
 
 
 def _resnet(network: Any) -> Halves:
@@ -167,7 +167,7 @@ def _features(network: Any) -> Halves:
         "flatten": nn.Flatten(),
         "classifier": network.classifier,
     }
-    return _named({"features": network.features}), _named(head)
+    return sequential({"features": network.features}), sequential(head)
 
 
 def _densenet(network: Any) -> Halves:
@@ -178,18 +178,18 @@ def _densenet(network: Any) -> Halves:
 
 def _mnasnet(network: Any) -> Halves:
     head = {"avgpool": GlobalAverage(), "classifier": network.classifier}
-    return _named({"layers": network.layers}), _named(head)
+    return sequential({"layers": network.layers}), sequential(head)
 
 
 def _shufflenet(network: Any) -> Halves:
     names = ("conv1", "maxpool", "stage2", "stage3", "stage4", "conv5")
     head = {"avgpool": GlobalAverage(), "fc": network.fc}
-    return _named({name: getattr(network, name) for name in names}), _named(head)
+    return sequential({name: getattr(network, name) for name in names}), sequential(head)
 
 
 def _squeezenet(network: Any) -> Halves:
     head = {"classifier": network.classifier, "flatten": nn.Flatten()}
-    return _named({"features": network.features}), _named(head)
+    return sequential({"features": network.features}), sequential(head)
 
 
 def _vgg(network: Any) -> Halves:
@@ -199,23 +199,23 @@ def _vgg(network: Any) -> Halves:
         "flatten": nn.Flatten(),
         "classifier": network.classifier,
     }
-    return _named({"features": network.features[:-1]}), _named(head)
+    return sequential({"features": network.features[:-1]}), sequential(head)
 
 
 def _convnext(network: Any) -> Halves:
     head = {"avgpool": network.avgpool, "classifier": network.classifier}
-    return _named({"features": network.features}), _named(head)
+    return sequential({"features": network.features}), sequential(head)
 
 
 def _maxvit(network: Any) -> Halves:
     body = {"stem": network.stem, "blocks": nn.Sequential(*network.blocks)}
-    return _named(body), _named({"classifier": network.classifier})
+    return sequential(body), sequential({"classifier": network.classifier})
 
 
 def _swin(network: Any) -> Halves:
     body = {name: getattr(network, name) for name in ("features", "norm", "permute")}
     head = {name: getattr(network, name) for name in ("avgpool", "flatten", "head")}
-    return _named(body), _named(head)
+    return sequential(body), sequential(head)
 
 
 def _vit(network: Any) -> Halves:
@@ -224,7 +224,7 @@ def _vit(network: Any) -> Halves:
         "first": Apply(_class_token),
         "heads": network.heads,
     }
-    return Tokens(network, to_the_end=False), _named(head)
+    return Tokens(network, to_the_end=False), sequential(head)
 
 
 def _pooled_vit(network: Any) -> nn.Module:
@@ -295,7 +295,7 @@ FAMILIES = (
         ),
         _regnet,
         last="fc",
-        computes=True,
+        computes_when_built=True,
     ),
     Family(
         tuple(f"convnext_{size}" for size in ("tiny", "small", "base", "large")),
@@ -340,7 +340,7 @@ def split(backbone: str, n_classes: int, *, pooled: bool = False) -> tuple[nn.Mo
         The body and the native head.
     """
     family = BACKBONES[backbone]
-    with torch.device("cpu") if family.computes else nullcontext():
+    with torch.device("cpu") if family.computes_when_built else nullcontext():
         network = torchvision.models.get_model(
             backbone, weights=None, num_classes=n_classes, **family.options
         )
@@ -363,20 +363,20 @@ def grid(backbone: str, features: Tensor) -> Tensor:
     Returns:
         (…, K, h, w): a square of the tokens without the class token; other features unchanged.
     """
-    return square_of(features, before=1) if BACKBONES[backbone].tokens else features
+    return square_of(features, n_class_tokens=1) if BACKBONES[backbone].tokens else features
 
 
-def square_of(tokens: Tensor, before: int) -> Tensor:
+def square_of(tokens: Tensor, n_class_tokens: int) -> Tensor:
     """Lay out tokens as a square, row by row.
 
     Args:
         tokens: (…, T, K).
-        before: how many tokens precede those of the image. They are left out.
+        n_class_tokens: how many tokens precede those of the image. They are left out.
 
     Returns:
-        (…, K, h, h) with h² = T − before.
+        (…, K, h, h) with h² = T − n_class_tokens.
     """
-    patches = tokens[..., before:, :].transpose(-1, -2)  # (…, K, h · h)
+    patches = tokens[..., n_class_tokens:, :].transpose(-1, -2)  # (…, K, h · h)
     return patches.unflatten(-1, (math.isqrt(patches.shape[-1]), -1))
 
 

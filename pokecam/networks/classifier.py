@@ -25,7 +25,7 @@ HEADS = ("gap", "native")
 
 # Images in a batch, by type of device. Larger batches are no faster on a CPU; smaller ones are
 # slower on other devices.
-BATCH = {"cpu": 16}
+BATCH_SIZES = {"cpu": 16}
 BATCH_ELSEWHERE = 128
 
 # Mean and standard deviation of each colour channel over the images of ImageNet, in [0, 1]. The
@@ -78,7 +78,7 @@ class Classifier(nn.Module):
         self.image_size = image_size
         self.feature_stride = feature_stride
 
-    def with_parts(self, body: nn.Module, head: nn.Module) -> "Classifier":
+    def with_halves(self, body: nn.Module, head: nn.Module) -> "Classifier":
         """Return a classifier of another body and head that is the same in all other respects."""
         return Classifier(
             body,
@@ -222,7 +222,7 @@ def prepare(pixels: Tensor) -> Tensor:
 
 def batch_size(classifier: Classifier) -> int:
     """Return how many images go through the network at once where it does not learn."""
-    return BATCH.get(next(classifier.parameters()).device.type, BATCH_ELSEWHERE)
+    return BATCH_SIZES.get(next(classifier.parameters()).device.type, BATCH_ELSEWHERE)
 
 
 def in_batches(

@@ -10,7 +10,7 @@ from pokecam.networks.classifier import Classifier
 from pokecam.networks.dry_run import run_without_content
 
 
-def at(classifier: Classifier, layer: str | None) -> Classifier:
+def cut_at(classifier: Classifier, layer: str | None) -> Classifier:
     """Move the border between body and head, so that maps are made of another layer.
 
     Args:
@@ -32,7 +32,7 @@ def at(classifier: Classifier, layer: str | None) -> Classifier:
         )
     rest = after(classifier, layer, parameter="cam_layer")
     line = [module for _, module in steps(classifier.body)]
-    return classifier.with_parts(
+    return classifier.with_halves(
         nn.Sequential(*line[: len(line) - len(rest)]), nn.Sequential(*rest, classifier.head)
     )
 

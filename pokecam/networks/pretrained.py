@@ -300,7 +300,7 @@ def _suggest_backbone(state: Mapping[str, Tensor], backbone: str) -> str:
     Families that cannot be built without values are not tried: they take seconds and gigabytes.
     """
     for candidate in BACKBONES:
-        if BACKBONES[candidate].computes:
+        if BACKBONES[candidate].computes_when_built:
             continue
         layout = Layout.of_backbone(candidate)
         body = {name: tensor for name, tensor in state.items() if not layout.has_in_head(name)}

@@ -72,7 +72,7 @@ def draw(heading: str, heads: Sequence[str], rows: Sequence[Sequence[Entry]]) ->
     for column in range(max(len(row) for row in rows)):
         for position, head in enumerate(heads):
             left = GAP_PX + column * column_px + position * PITCH_PX
-            pen.text((left, 52), fitting(head, font(13), PANEL_PX), FAINT, font(13))
+            pen.text((left, 52), shorten(head, font(13), PANEL_PX), FAINT, font(13))
     top = HEADING_PX
     for row, n_lines in zip(rows, lines, strict=True):
         for column, entry in enumerate(row):
@@ -101,7 +101,7 @@ def _draw_entry(
         line_top = top + number * ROW_PX
         panels = {column: panel for column, panel in enumerate(line.panels) if panel is not None}
         start = left + min(panels) * PITCH_PX
-        caption = fitting(line.caption, caption_font, left + width - start)
+        caption = shorten(line.caption, caption_font, left + width - start)
         pen.text((start, line_top + 9), caption, INK, caption_font)
         for column, panel in panels.items():
             image.paste(Image.fromarray(panel), (left + column * PITCH_PX, line_top + CAPTION_PX))
@@ -110,7 +110,7 @@ def _draw_entry(
         pen.rectangle((left - 8, top + 3, left + width + 7, bottom), outline=INK, width=3)
 
 
-def fitting(text: str, typeface: ImageFont.FreeTypeFont, width_px: float) -> str:
+def shorten(text: str, typeface: ImageFont.FreeTypeFont, width_px: float) -> str:
     """Return a text cut to a width in px, with an ellipsis if it was longer."""
     if typeface.getlength(text) <= width_px:
         return text

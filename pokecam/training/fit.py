@@ -107,7 +107,7 @@ def fit(
     state = trainer.begin()
     averaged = cast(Classifier, trainer.averaged.module)
     deferred = defer_interrupts() if team.count == 1 else nullcontext(lambda: False)
-    with deferred as is_interrupted, Progress(trainer.epochs, shown=team.is_main) as progress:
+    with deferred as is_interrupted, Progress(trainer.epochs, enabled=team.is_main) as progress:
         while state.epoch <= trainer.epochs:
             train_figures = trainer.run_epoch(state, progress, is_interrupted)
             val_figures = measure(averaged, val, team)

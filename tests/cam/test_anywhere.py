@@ -157,9 +157,9 @@ def test_torchvisions_networks_are_divided_as_the_table_says(name, layer, x):
         body, head, backbone=name, head_kind="native", classes="abcd", image_size=64
     )
     if layer == "layer3":
-        from pokecam.networks.layers import at
+        from pokecam.networks.layers import cut_at
 
-        expected = at(expected, layer)
+        expected = cut_at(expected, layer)
     for method in ("grad_cam", "layer_cam", "eigen_cam"):
         actual_maps = compute_maps(capture(classifier, x), method)
         expected_maps = compute_maps(capture(expected, x), method)

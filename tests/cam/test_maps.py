@@ -13,10 +13,10 @@ from torch import nn
 from pokecam.cam import perturbation
 from pokecam.cam.capture import capture
 from pokecam.cam.maps import compute_maps, finer_targets
-from pokecam.cam.methods import METHODS, check
+from pokecam.cam.methods import METHODS, check_methods
 from pokecam.common.errors import InputError
 from pokecam.networks.classifier import Classifier, build_classifier, prepare
-from tests.support.networks import SIZE_PX, each_with_heads, size_px
+from tests.support.networks import SIZE_PX, backbone_and_head_parameters, size_px
 
 CLASSES = ("a", "b", "c")
 
@@ -156,7 +156,7 @@ def test_target_is_the_logit_of_each_image_alone():
     torch.testing.assert_close(together, torch.cat(alone))
 
 
-@pytest.fixture(scope="module", params=each_with_heads())
+@pytest.fixture(scope="module", params=backbone_and_head_parameters())
 def network(request):
     backbone, head = request.param
     with torch.random.fork_rng():
@@ -182,7 +182,7 @@ def fitting(network):
     names = []
     for name in METHODS:
         with suppress(InputError):
-            check([name], network)
+            check_methods([name], network)
             names.append(name)
     return [name for name in names if not METHODS[name].slow]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from pokecam.cam.methods import METHODS, CamSettings, check
+from pokecam.cam.methods import METHODS, CamSettings, check_methods
 from pokecam.common.errors import InputError
 from pokecam.common.params import read_params
 from pokecam.networks.classifier import build_classifier
@@ -31,12 +31,12 @@ def test_every_method_has_its_function():
 )
 def test_plain_cam_needs_a_linear_head(backbone, head, fits):
     classifier = build_classifier(backbone, head, ["a", "b"], 96)
-    check(["grad_cam"], classifier)
+    check_methods(["grad_cam"], classifier)
     if fits:
-        check(["cam", "grad_cam"], classifier)
+        check_methods(["cam", "grad_cam"], classifier)
         return
     with pytest.raises(InputError) as refusal:
-        check(["grad_cam", "cam"], classifier)
+        check_methods(["grad_cam", "cam"], classifier)
     assert backbone in str(refusal.value)
     assert "set head to gap and cam_layer to null, or use grad_cam" in str(refusal.value)
 
@@ -54,7 +54,7 @@ def test_plain_cam_needs_a_linear_head(backbone, head, fits):
 def test_guided_backpropagation_needs_relu(backbone, activations):
     classifier = build_classifier(backbone, "gap", ["a", "b"], 224)
     with pytest.raises(InputError, match=f"{backbone} has {activations}"):
-        check(["guided_grad_cam"], classifier)
+        check_methods(["guided_grad_cam"], classifier)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_guided_backpropagation_recognises_relu_in_any_form(backbone):
     with torch.device("meta"):
         classifier = build_classifier(backbone, "gap", ["a", "b"], 224)
     modes = [module.training for module in classifier.modules()]
-    check(["guided_grad_cam"], classifier)
+    check_methods(["guided_grad_cam"], classifier)
     assert [module.training for module in classifier.modules()] == modes
 
 

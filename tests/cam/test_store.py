@@ -53,7 +53,7 @@ def set_methods(folder, methods):
 
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_batches_of_any_size_give_the_maps_of_the_chosen_rows(tmp_path, monkeypatch, at_once):
-    monkeypatch.setitem(classifier.BATCH, "cpu", at_once)
+    monkeypatch.setitem(classifier.BATCH_SIZES, "cpu", at_once)
     rows = np.array([5, 0, 3])
     store.write_maps(tmp_path, network(), PIXELS, rows, ["cam"])
     expected = compute_maps(

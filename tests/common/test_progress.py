@@ -36,7 +36,7 @@ def test_short_work_is_not_worth_a_line(capsys):
 
 
 def test_nobody_is_told_of_what_is_not_to_be_shown(clock, capsys):
-    with progress.counting("maps", 4, shown=False) as count:
+    with progress.counting("maps", 4, enabled=False) as count:
         count(4)
     assert capsys.readouterr().err == ""
 

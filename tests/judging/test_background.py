@@ -5,11 +5,11 @@ import torch
 
 from pokecam.judging import tables
 from pokecam.judging.background import (
-    AS_IT_IS,
-    ELSEWHERE,
     FILLED_IN,
-    LURED,
     MARGIN_PX,
+    MISCLASSIFIED,
+    ORIGINAL,
+    OTHER_BACKGROUND,
     _choose_partners,
     classify_conditions,
     conditions,
@@ -41,8 +41,8 @@ def test_the_object_is_pasted_on_the_other_background_without_the_other_object()
     copies = [tensor.clone() for tensor in arguments]
     changed = conditions(*arguments)
     x = arguments[0]
-    assert torch.equal(changed[AS_IT_IS], x)
-    moved = changed[ELSEWHERE]
+    assert torch.equal(changed[ORIGINAL], x)
+    moved = changed[OTHER_BACKGROUND]
     assert torch.equal(moved[..., OBJECT, OBJECT], x[..., OBJECT, OBJECT])
     assert torch.allclose(moved[0, :, BACKGROUND], torch.tensor(0.25), atol=1e-4)
     for tensor, copy in zip(arguments, copies, strict=True):
@@ -72,16 +72,16 @@ def test_every_image_gets_a_background_of_another_class():
 def test_this_network_relies_on_the_object_and_not_on_the_background():
     table = classify_conditions(build_case(), seed=1)
     share = table.groupby("condition").is_predicted.mean()
-    assert share[AS_IT_IS] == share[ELSEWHERE] == 1
-    assert share[LURED] == 0
+    assert share[ORIGINAL] == share[OTHER_BACKGROUND] == 1
+    assert share[MISCLASSIFIED] == 0
     assert share[FILLED_IN] < 1
     assert len(table) == 4 * N
-    background_labels = table[table.condition == LURED].set_index("file").label
-    labels = table[table.condition == ELSEWHERE].set_index("file").label
+    background_labels = table[table.condition == MISCLASSIFIED].set_index("file").label
+    labels = table[table.condition == OTHER_BACKGROUND].set_index("file").label
     assert (background_labels != labels).all()
     summary = tables.condition_summary(table, seed=0).set_index(["label", "condition"])
-    assert summary.loc[("", AS_IT_IS), "n"] == N
-    assert summary.loc[("left", ELSEWHERE), "value"] == 1
+    assert summary.loc[("", ORIGINAL), "n"] == N
+    assert summary.loc[("left", OTHER_BACKGROUND), "value"] == 1
 
 
 def test_without_ground_truth_there_are_no_conditions():
@@ -94,4 +94,4 @@ def test_where_objects_of_one_class_are_known_the_background_is_not_changed():
     boxes = build_case().packed.boxes
     case = build_case(boxes=boxes[boxes.label == "left"])
     table = classify_conditions(case, seed=1)
-    assert set(table.condition) == {AS_IT_IS, FILLED_IN}
+    assert set(table.condition) == {ORIGINAL, FILLED_IN}

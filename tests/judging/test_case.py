@@ -1,6 +1,6 @@
 """Which images are measured, and which methods are compared."""
 
-from pokecam.judging.case import BASELINES, select_images, with_positive_evidence
+from pokecam.judging.case import BASELINES, select_images, select_positive_evidence
 from tests.judging.halves import build_case
 
 
@@ -21,5 +21,5 @@ def test_baselines_are_judged_too_but_not_twice():
 
 def test_baselines_come_last_and_evidence_against_a_class_is_not_judged():
     cam = build_case().maps["cam"]
-    maps = with_positive_evidence({"edges": cam, "counterfactual": cam, "cam": cam})
+    maps = select_positive_evidence({"edges": cam, "counterfactual": cam, "cam": cam})
     assert build_case(maps).methods == ["cam", "random", "centre", "edges"]

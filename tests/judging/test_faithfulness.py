@@ -13,8 +13,15 @@ from torch import nn
 from torchcam.metrics import ClassificationMetric, DeletionInsertionMetric
 
 from pokecam.judging import faithfulness
-from pokecam.judging.faithfulness import area, blur, deletion_insertion, order, road, seen_through
-from tests.support.given import Given
+from pokecam.judging.faithfulness import (
+    area,
+    blur,
+    deletion_insertion,
+    drop_and_increase,
+    order,
+    road,
+)
+from tests.support.given import FixedMaps
 
 SIZE_PX = 8
 OBJECT = np.zeros((SIZE_PX, SIZE_PX), bool)
@@ -97,11 +104,11 @@ def test_area_by_hand():
 
 def test_drop_and_increase_by_hand():
     heatmaps = np.concatenate([PERFECT, INVERTED, PERFECT / 2, CONSTANT], axis=1)
-    drops, increases = seen_through(looks_at_object, image(), TARGET, heatmaps)
+    drops, increases = drop_and_increase(looks_at_object, image(), TARGET, heatmaps)
     assert drops.tolist() == [[0, 1, 0.5, 1]]
     assert increases.tolist() == [[0, 0, 0, 0]]
     half = image() / 2  # multiplied by 2 the class is more probable
-    drops, increases = seen_through(looks_at_object, half, TARGET, 2 * PERFECT)
+    drops, increases = drop_and_increase(looks_at_object, half, TARGET, 2 * PERFECT)
     assert (drops.item(), increases.item()) == (0, 1)
 
 
@@ -189,7 +196,7 @@ def test_deletion_and_insertion_against_torchcam(small):
     softmax = partial(torch.softmax, dim=-1)
     for m in range(heatmaps.shape[1]):
         for n in range(len(x)):
-            extractor = Given(small, heatmaps[n : n + 1, m])
+            extractor = FixedMaps(small, heatmaps[n : n + 1, m])
             deletion = DeletionInsertionMetric(extractor, softmax, steps=8)
             insertion = DeletionInsertionMetric(extractor, softmax, steps=8, baseline=blur)
             for metric in (deletion, insertion):
@@ -201,9 +208,11 @@ def test_deletion_and_insertion_against_torchcam(small):
 
 def test_drop_and_increase_against_torchcam(small):
     x, target, heatmaps = random_case(n=3)
-    drops, increases = seen_through(probabilities(small), x, target, heatmaps)
+    drops, increases = drop_and_increase(probabilities(small), x, target, heatmaps)
     for m in range(heatmaps.shape[1]):
-        metric = ClassificationMetric(Given(small, heatmaps[:, m]), partial(torch.softmax, dim=-1))
+        metric = ClassificationMetric(
+            FixedMaps(small, heatmaps[:, m]), partial(torch.softmax, dim=-1)
+        )
         metric.update(x, target.tolist())
         summary = metric.summary()
         assert drops[:, m].mean() == pytest.approx(summary["avg_drop"], abs=1e-5)
@@ -242,7 +251,7 @@ def test_images_and_methods_do_not_mix_and_inputs_are_not_changed(small, monkeyp
 
     def all_measures(x, target, heatmaps):
         curves = deletion_insertion(network, x, target, order(heatmaps), 4)
-        drops, increases = seen_through(network, x, target, heatmaps)
+        drops, increases = drop_and_increase(network, x, target, heatmaps)
         removal = road(network, x, target, order(heatmaps), seeds=[0, 1], percentiles=(30, 60))
         return [curves.deletion, curves.insertion, drops, increases, removal.most, removal.least]
 

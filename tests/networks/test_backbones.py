@@ -7,12 +7,12 @@ from torch import nn
 
 from pokecam.networks import backbones
 from pokecam.networks.backbones import BACKBONES
-from tests.support.networks import CHOSEN, each, size_px
+from tests.support.networks import CHOSEN, backbone_parameters, size_px
 
 N_CLASSES = 3
 
 
-@pytest.fixture(scope="module", params=each())
+@pytest.fixture(scope="module", params=backbone_parameters())
 def network(request):
     """A backbone's name, the network of torchvision in evaluation mode, and two images."""
     torch.manual_seed(0)

@@ -10,7 +10,7 @@ from torch import nn
 
 from pokecam.common.errors import InputError
 from pokecam.networks import classifier, safetensors_file
-from tests.support.networks import each, size_px
+from tests.support.networks import backbone_parameters, size_px
 
 CLASSES = ("Ant", "Bee", "Mr. Mime")
 SIZE_PX = 64
@@ -52,7 +52,7 @@ def test_linear_is_the_layer_of_a_head_of_pooling_and_one_linear_layer(backbone,
     assert (model.linear is not None) == has_linear
 
 
-@pytest.mark.parametrize("backbone", each())
+@pytest.mark.parametrize("backbone", backbone_parameters())
 @pytest.mark.parametrize("head", classifier.HEADS)
 def test_the_last_layer_has_one_output_per_class(backbone, head):
     with torch.device("meta"):
@@ -95,7 +95,7 @@ def test_predict_in_batches_gives_the_logits_of_single_images_in_the_order_of_th
     model, pixels = build(), random_pixels(5)
     rows = np.array([4, 0, 2])
     expected = classifier.predict(model, pixels, rows)
-    monkeypatch.setitem(classifier.BATCH, "cpu", 2)
+    monkeypatch.setitem(classifier.BATCH_SIZES, "cpu", 2)
     assert torch.allclose(classifier.predict(model, pixels, rows), expected, atol=1e-6)
     single = [classifier.predict(model, pixels, np.array([row])) for row in rows]
     assert torch.allclose(torch.cat(single), expected, atol=1e-6)
@@ -204,7 +204,7 @@ def test_global_average_is_the_mean():
     assert isinstance(build().head.pool, nn.Module)
 
 
-@pytest.mark.parametrize("backbone", each())
+@pytest.mark.parametrize("backbone", backbone_parameters())
 def test_every_backbone_comes_back_from_its_file(backbone, tmp_path):
     """A file holds no attributes of modules: the network that is built for it must have them."""
     torch.manual_seed(0)

@@ -6,7 +6,7 @@ from torch import nn
 
 from pokecam.common.errors import InputError
 from pokecam.networks import backbones, classifier, dilation
-from tests.support.networks import CHOSEN, each
+from tests.support.networks import CHOSEN, backbone_parameters
 
 IMPOSSIBLE = ("inception_v3", "convnext_tiny", "maxvit_t", "swin_t", "vit_b_32")
 ALREADY_FINE = ("vgg11", "alexnet", "squeezenet1_1")
@@ -28,7 +28,7 @@ def test_the_resolution_doubles_and_weights_keep_their_shapes(backbone):
     assert not any(module._forward_hooks for module in body.modules())
 
 
-@pytest.mark.parametrize("backbone", each(IMPOSSIBLE))
+@pytest.mark.parametrize("backbone", backbone_parameters(IMPOSSIBLE))
 def test_a_network_whose_stride_cannot_be_replaced_is_refused(backbone):
     body, _ = backbones.split(backbone, 2)
     with pytest.raises(InputError, match=f"feature_stride: 16 is not possible for {backbone}"):

@@ -30,29 +30,29 @@ def test_grad_cam_of_an_earlier_layer_is_that_of_plain_autograd(layer):
     for label in range(2):
         (g,) = torch.autograd.grad(logits[:, label].sum(), A, retain_graph=True)
         expected.append((g.mean(dim=(2, 3), keepdim=True) * A).sum(dim=1).detach())
-    captured = capture(layers.at(model, layer), x)
+    captured = capture(layers.cut_at(model, layer), x)
     torch.testing.assert_close(compute_maps(captured, "grad_cam"), torch.stack(expected, dim=1))
     torch.testing.assert_close(captured.logits, logits)
 
 
 def test_the_default_is_the_network_itself():
     model = network()
-    assert layers.at(model, None) is model
-    assert layers.at(model, model.cam_layer) is model
+    assert layers.cut_at(model, None) is model
+    assert layers.cut_at(model, model.cam_layer) is model
 
 
 def test_layers_that_the_network_lacks_are_refused():
     with pytest.raises(InputError, match=r"no layer layer5.*one of its layers: conv1, bn1"):
-        layers.at(network(), "layer5")
+        layers.cut_at(network(), "layer5")
     with pytest.raises(InputError, match="cam needs nothing but average pooling"):
-        compute_maps(capture(layers.at(network(), "layer2"), torch.zeros(1, 3, 64, 64)), "cam")
+        compute_maps(capture(layers.cut_at(network(), "layer2"), torch.zeros(1, 3, 64, 64)), "cam")
 
 
 def test_only_one_layer_of_a_transformer_can_be_used():
     torch.manual_seed(0)
     model = build_classifier("swin_t", "gap", ["a", "b"], 224)
     with pytest.raises(InputError, match="only the activations of permute form a grid in swin_t"):
-        layers.at(model, "features.3")
+        layers.cut_at(model, "features.3")
 
 
 @pytest.mark.parametrize(

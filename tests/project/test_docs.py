@@ -505,7 +505,7 @@ ONE_OF_EACH_ROW = (
 )
 def test_what_the_guide_says_of_a_backbone_is_so(backbone):
     map_, finer, native_cam, guided = said_of(backbone)
-    place = "cpu" if BACKBONES[backbone].computes else "meta"
+    place = "cpu" if BACKBONES[backbone].computes_when_built else "meta"
 
     def built(head: str, stride: int = 32):
         with torch.device(place):

@@ -22,8 +22,8 @@ import yaml
 from dvc.utils.serialize import modify_yaml
 
 from pokecam.commands import doctor
-from pokecam.common.files import _LEFT_OVER
-from tests.support.repository import ALL, Repository, ran
+from pokecam.common.files import _TEMPORARY_NAME
+from tests.support.repository import ALL, Repository, executed_stages
 
 WRITTEN = ("data", "models", "checkpoints", "reports")
 # What a stage of the tiny pipeline may take; the moment of a kill lies within it, or soon after,
@@ -93,7 +93,9 @@ def half_written(repository: Repository) -> list[Path]:
     whoever goes back to its parameters."""
     found = [path for top in WRITTEN for path in (repository.path / top).rglob("*")]
     return [
-        path for path in found if _LEFT_OVER.fullmatch(path.name) or path.name.startswith("select-")
+        path
+        for path in found
+        if _TEMPORARY_NAME.fullmatch(path.name) or path.name.startswith("select-")
     ]
 
 
@@ -265,7 +267,7 @@ def test_a_damaged_cache_is_noticed_and_made_again(repository, damage):
     if damage != "gone":
         cached.write_bytes(data[:-9] if damage == "cut" else data[:-9] + bytes(9))
     (repository.path / "models" / "classifier.safetensors").unlink()
-    assert ran(repository.run("dvc", "repro")) == ["train"]
+    assert executed_stages(repository.run("dvc", "repro")) == ["train"]
     assert (repository.path / "models" / "classifier.safetensors").read_bytes() == data
     check_recovers(repository, lock)
 

@@ -127,7 +127,10 @@ def test_the_page_shows_the_names_as_text(finished):
         assert page.locator("main b").count() == 0
         # What is beside a name from right to left stays beside it.
         page.select_option("#label", "עברית")
-        assert page.locator("#gallery h3").inner_text() == "\u2068עברית\u2069 0 of 1 correctly classified"
+        assert (
+            page.locator("#gallery h3").inner_text()
+            == "\u2068עברית\u2069 0 of 1 correctly classified"
+        )
         page.locator("#gallery .card").scroll_into_view_if_needed()  # which fills it
         assert page.locator("#gallery .file").inner_text().startswith("\u2068עברית\u2069/")
         assert page.evaluate("document.documentElement.scrollWidth") <= 1280

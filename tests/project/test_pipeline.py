@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from tests.support.repository import ALL, COLOURS, Repository, draw_images, ran
+from tests.support.repository import ALL, COLOURS, Repository, draw_images, executed_stages
 
 
 def test_nothing_changed_nothing_runs(repository):
@@ -211,7 +211,7 @@ def test_two_clones_write_the_same_lock(finished, tmp_path):
 @pytest.mark.slow
 def test_a_copy_of_the_repository_runs_experiments_elsewhere(repository):
     """`--temp` runs in a copy without untracked files: everything needed must be in git."""
-    assert set(ran(repository.run("dvc", "exp", "run", "--temp", "-S", "seed=3"))) == {
+    assert set(executed_stages(repository.run("dvc", "exp", "run", "--temp", "-S", "seed=3"))) == {
         "train",
         "evaluate",
         "cam",

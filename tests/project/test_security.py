@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PROJECT
-from tests.support.unsafe_calls import unsafe
+from tests.support.unsafe_calls import unsafe_calls
 
 LOCKS = sorted(PROJECT.glob("requirements*.txt"))
 
@@ -19,7 +19,7 @@ def test_no_code_runs_what_it_reads():
         f"{path.relative_to(PROJECT)}:{line}: {fault}"
         for folder in ("pokecam", "stages")
         for path in sorted((PROJECT / folder).rglob("*.py"))
-        for line, fault in unsafe(path.read_text(encoding="utf-8"))
+        for line, fault in unsafe_calls(path.read_text(encoding="utf-8"))
     ]
     assert found == []
 
@@ -50,7 +50,7 @@ def test_no_code_runs_what_it_reads():
     ],
 )
 def test_what_must_not_be_is_found_in_its_line(source):
-    assert [line for line, _ in unsafe(source)] == [2]
+    assert [line for line, _ in unsafe_calls(source)] == [2]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_must_not_be_is_found_in_its_line(source):
     ],
 )
 def test_what_may_be_is_let_pass(source):
-    assert unsafe(source) == []
+    assert unsafe_calls(source) == []
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)

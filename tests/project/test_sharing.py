@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.support import stores
-from tests.support.repository import Repository, ran
+from tests.support.repository import Repository, executed_stages
 from tests.support.stores import Store
 
 EVERYTHING = ("--run-cache", "--all-commits")
@@ -108,7 +108,7 @@ def test_an_experiment_that_was_never_committed_is_pulled_and_applied(yours, sto
 @pytest.mark.slow
 def test_without_a_pull_what_is_missing_is_fetched_as_it_is_needed(yours, filled, tmp_path):
     mine = clone(yours, tmp_path / "mine", filled)
-    assert ran(mine.run("dvc", "exp", "run", "--pull", "-S", ONE)) == ["report"]
+    assert executed_stages(mine.run("dvc", "exp", "run", "--pull", "-S", ONE)) == ["report"]
 
 
 @pytest.mark.slow
@@ -119,8 +119,10 @@ def test_images_that_are_on_another_machine_are_not_needed(yours, filled, tmp_pa
     try:
         mine.run("dvc", "pull", *EVERYTHING)
         assert str(source) in mine.run("dvc", "repro", ok=False)
-        assert ran(mine.run("dvc", "repro", "--allow-missing")) == []
-        assert ran(mine.run("dvc", "exp", "run", "--allow-missing", "-S", ONE)) == ["report"]
+        assert executed_stages(mine.run("dvc", "repro", "--allow-missing")) == []
+        assert executed_stages(mine.run("dvc", "exp", "run", "--allow-missing", "-S", ONE)) == [
+            "report"
+        ]
     finally:
         elsewhere.rename(source)
 

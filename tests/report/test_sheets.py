@@ -92,8 +92,8 @@ def test_small_images_are_averaged():
 
 def test_long_names_are_cut_to_the_width():
     font = sheets.font(16)
-    assert sheets.fitting("short", font, 200) == "short"
-    cut_name = sheets.fitting("a name that never ends " * 9, font, 200)
+    assert sheets.shorten("short", font, 200) == "short"
+    cut_name = sheets.shorten("a name that never ends " * 9, font, 200)
     assert cut_name.endswith("…")
     assert font.getlength(cut_name) <= 200
 

@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
-from pokecam.cam.display import display, upsampled
+from pokecam.cam.display import display, upsample
 from pokecam.cam.stored_maps import StoredMaps
 from pokecam.judging.localization import box
 from pokecam.report import gallery
@@ -168,7 +168,7 @@ def test_maps_are_painted_as_python_paints_them(opened, inputs):
 def test_differences_are_painted_as_python_paints_them(opened, inputs):
     page = opened("#pair=Mr.+Mime+|+mr-mime")
     maps = inputs.maps["cam"].values[2]
-    large = upsampled(maps[1] - maps[2], SIZE_PX)
+    large = upsample(maps[1] - maps[2], SIZE_PX)
     values = large / np.abs(large).max()
     expected = AGAINST[np.round((1 - values) * 127.5).astype(int)]
     first, second = (json.dumps(maps[index].ravel().tolist()) for index in (1, 2))

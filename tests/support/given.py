@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 
-class Given:
+class FixedMaps:
     """An extractor for torchcam: a network, and one map for each image, (N, S, S)."""
 
     def __init__(self, model: torch.nn.Module, maps: np.ndarray) -> None:

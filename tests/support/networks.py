@@ -15,15 +15,15 @@ CHOSEN = (
 )
 
 
-def each(names=BACKBONES):
+def backbone_parameters(names=BACKBONES):
     """Return backbones as parameters of a test. All that are not in `CHOSEN` are marked slow."""
     return [
         name if name in CHOSEN else pytest.param(name, marks=pytest.mark.slow) for name in names
     ]
 
 
-def each_with_heads():
-    """Return (backbone, head) for both heads of every backbone, marked as in `each`."""
+def backbone_and_head_parameters():
+    """Return (backbone, head) for both heads of every backbone, with the same marks."""
     return [
         pytest.param(
             (name, head),

@@ -77,12 +77,12 @@ class Repository:
 
     def repro(self) -> list[str]:
         """Run `dvc repro` and return the stages whose commands ran, in order."""
-        return ran(self.run("dvc", "repro"))
+        return executed_stages(self.run("dvc", "repro"))
 
     def experiment(self, *changes: str) -> list[str]:
         """Run `dvc exp run -S …` and return the stages whose commands ran, in order."""
         options = [word for change in changes for word in ("-S", change)]
-        return ran(self.run("dvc", "exp", "run", *options))
+        return executed_stages(self.run("dvc", "exp", "run", *options))
 
     def set(self, **changes: object) -> None:
         """Change parameters, and write them as `dvc exp run -S` does."""
@@ -97,7 +97,7 @@ class Repository:
         return (self.path / "dvc.lock").read_bytes()
 
 
-def ran(output: str) -> list[str]:
+def executed_stages(output: str) -> list[str]:
     return re.findall(r"^Running stage '(\w+)'", output, flags=re.MULTILINE)
 
 

@@ -15,7 +15,7 @@ NEVER_METHODS = {"extractall"}  # of an archive: it writes wherever the names of
 SAFE_LOADERS = {"yaml.SafeLoader", "yaml.CSafeLoader"}
 
 
-def unsafe(source: str) -> list[tuple[int, str]]:
+def unsafe_calls(source: str) -> list[tuple[int, str]]:
     """Return (line, fault) of every unsafe call in a source, and of every name of such a call."""
     tree = ast.parse(source)
     names = _imported(tree)

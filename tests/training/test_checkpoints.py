@@ -57,7 +57,7 @@ def test_the_name_depends_on_everything_that_decides_the_result(tmp_path, monkey
         patch.setattr(torch, "__version__", "0.1")
         names.add(name())
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint_key, "_own_code", lambda: [data])
+        patch.setattr(checkpoint_key, "_loaded_code", lambda: [data])
         names.add(name())
     data.write_text("other images")
     names.add(name())
@@ -65,5 +65,5 @@ def test_the_name_depends_on_everything_that_decides_the_result(tmp_path, monkey
 
 
 def test_the_name_depends_on_the_code_of_the_project():
-    files = {path.name for path in checkpoint_key._own_code()}
+    files = {path.name for path in checkpoint_key._loaded_code()}
     assert {"checkpoints.py", "settings.py", "classifier.py"} <= files

@@ -109,7 +109,7 @@ def read_experiment(name: str, repository: Path) -> Experiment:
         )
 
 
-def packed(name: str, repository: Path, folder: Path) -> Packed:
+def read_packed(name: str, repository: Path, folder: Path) -> Packed:
     """Copy the packed images of an experiment from the cache, and load them.
 
     Args:
@@ -125,7 +125,7 @@ def packed(name: str, repository: Path, folder: Path) -> Packed:
     return images.load_packed(folder / "data/images")
 
 
-def check(experiments: Sequence[Experiment]) -> None:
+def check_same_images(experiments: Sequence[Experiment]) -> None:
     """Check that all experiments have the same source images.
 
     Raises:

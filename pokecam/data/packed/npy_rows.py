@@ -22,26 +22,26 @@ class NpyRows:
         path: the file.
         shape: the shape of one row.
         dtype: the type of the values.
-        kept: how many rows of an existing file are kept. 0 begins a new file.
+        n_keep: how many rows of an existing file are n_rows. 0 begins a new file.
 
     Raises:
-        ValueError: the file has fewer rows than `kept`.
+        ValueError: the file has fewer rows than `n_keep`.
     """
 
     def __init__(
-        self, path: Path, shape: tuple[int, ...], dtype: np.dtype | type = np.uint8, kept: int = 0
+        self, path: Path, shape: tuple[int, ...], dtype: np.dtype | type = np.uint8, n_keep: int = 0
     ) -> None:
         self._shape = tuple(shape)
         self._dtype = np.dtype(dtype)
         self._row_bytes = int(np.prod(shape)) * self._dtype.itemsize
-        n_rows = self.count(path, shape, dtype)
-        if n_rows < kept:
-            raise ValueError(f"{path} has {n_rows} rows, not {kept}")
-        self._file = path.open("r+b" if kept else "w+b")
-        self._truncate(kept)
+        n_present = self.count_rows(path, shape, dtype)
+        if n_present < n_keep:
+            raise ValueError(f"{path} has {n_present} rows, not {n_keep}")
+        self._file = path.open("r+b" if n_keep else "w+b")
+        self._truncate(n_keep)
 
     @staticmethod
-    def count(path: Path, shape: tuple[int, ...], dtype: np.dtype | type = np.uint8) -> int:
+    def count_rows(path: Path, shape: tuple[int, ...], dtype: np.dtype | type = np.uint8) -> int:
         """Return the number of complete rows in an unfinished file, 0 if it does not exist."""
         if not path.exists():
             return 0

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 
 from pokecam.common.errors import InputError, did_you_mean
-from pokecam.data.sources.names import one_form
+from pokecam.data.sources.names import normalise_name
 
 # Names that are at least so similar differ by a typing error ("Pikachuu": 0.93, "Gengr": 0.91).
 # The names of different species are less similar (Charmander and Charmeleon: 0.7).
@@ -27,7 +27,9 @@ def choose(classes: Sequence[str] | str, available: Iterable[str]) -> list[str]:
             than two classes.
     """
     class_names = sorted(available)
-    selected = class_names if isinstance(classes, str) else [one_form(name) for name in classes]
+    selected = (
+        class_names if isinstance(classes, str) else [normalise_name(name) for name in classes]
+    )
     for name in selected:
         if "/" in name:
             raise InputError(
@@ -74,7 +76,7 @@ def select_lookalikes(
     class_names = sorted(available)
     groups = []
     for group in lookalikes:
-        names = [one_form(name) for name in group]
+        names = [normalise_name(name) for name in group]
         for name in set(names).difference(class_names):
             for similar in class_names:
                 if _is_typo(name, similar):

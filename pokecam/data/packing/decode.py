@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from pokecam.data.packed.letterbox import draft_size
 from pokecam.data.packing import limits
 from pokecam.data.packing.limits import UnusableError
-from pokecam.data.sources.formats import HEAD_BYTES, READABLE, kind
+from pokecam.data.sources.formats import HEAD_BYTES, READABLE, detect_format
 
 _STRIP_PX = 2**20  # pixels converted at a time, so that no large image is in memory twice
 _JPEG2000_PX = 12 * 10**6  # larger ones are decoded at a smaller size: this many take two seconds
@@ -112,7 +112,7 @@ def _raising_reasons(data: bytes) -> Iterator[None]:
 
 def _unidentified_reason(data: bytes) -> str:
     """Return the reason why Pillow does not recognise the format of these bytes."""
-    file_format = kind(data[:HEAD_BYTES])
+    file_format = detect_format(data[:HEAD_BYTES])
     if file_format in READABLE:
         return f"truncated or corrupt: the header of this {file_format} cannot be read"
     if file_format in ("HEIC", "Photoshop"):

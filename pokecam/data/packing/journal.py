@@ -66,11 +66,13 @@ class UnfinishedWork:
 
     def __enter__(self) -> Self:
         """Read the work of an earlier run. A file that it had not written whole is cut off."""
-        n_rows = min(NpyRows.count(self._path(name), shape) for name, shape in self._shapes.items())
+        n_rows = min(
+            NpyRows.count_rows(self._path(name), shape) for name, shape in self._shapes.items()
+        )
         lines = list(_complete_lines(self._journal, n_rows))
         n_usable = sum(len(line) == 3 for line in lines)
         self._arrays = {
-            name: self._open_files.enter_context(NpyRows(self._path(name), shape, kept=n_usable))
+            name: self._open_files.enter_context(NpyRows(self._path(name), shape, n_keep=n_usable))
             for name, shape in self._shapes.items()
         }
         self._file = self._open_files.enter_context(self._journal.open("w", encoding="utf-8"))

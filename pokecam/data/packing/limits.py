@@ -20,7 +20,7 @@ import PIL
 from PIL import IcoImagePlugin, Image
 
 from pokecam.data.packing import av1
-from pokecam.data.sources.formats import HEAD_BYTES, READABLE, kind
+from pokecam.data.sources.formats import HEAD_BYTES, READABLE, detect_format
 
 MIN_SIDE_PX = 32
 GIANT_PX = 16 * 10**6  # larger images are decoded one at a time, and shrunk at once
@@ -102,7 +102,7 @@ def open_image(data: bytes) -> tuple[Image.Image, int]:
         UnusableError: the image is too small, too large or too slow to decode.
         Exception: Pillow raises nearly anything for a damaged file.
     """
-    file_format = kind(data[:HEAD_BYTES])
+    file_format = detect_format(data[:HEAD_BYTES])
     formats = (file_format,) if file_format in READABLE else READABLE
     header_mib = _HEADER_MIB_OF.get(file_format or "TIFF", _HEADER_MIB)
     if file_format == "ICO":  # `open` decodes it, and its real size is not the one in its header

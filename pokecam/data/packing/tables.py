@@ -11,7 +11,7 @@ from pokecam.common.errors import InputError
 from pokecam.data.packed.csv_tables import read_foreign, read_table
 from pokecam.data.packed.letterbox import Fit
 from pokecam.data.packing.duplicates import Fingerprint
-from pokecam.data.sources.names import one_form
+from pokecam.data.sources.names import normalise_name
 
 _CORNERS = ["xmin", "ymin", "xmax", "ymax"]
 _BOXES = "boxes.csv"  # the only table that sources other than `drawn` can have
@@ -91,13 +91,15 @@ def read_source_table(raw: ZipFile, name: str) -> pd.DataFrame | None:
         return None
     if name == _BOXES:
         boxes = read_foreign(raw.read(name), _BOXES_IN_MESSAGES, ["image", "label", *_CORNERS])
-        return boxes.assign(image=boxes.image.map(_normalise_file), label=boxes.label.map(one_form))
+        return boxes.assign(
+            image=boxes.image.map(_normalise_file), label=boxes.label.map(normalise_name)
+        )
     with raw.open(name) as file:
         return read_table(file)
 
 
 def _normalise_file(file: str) -> str:
-    return "/".join(map(one_form, file.split("/")))
+    return "/".join(map(normalise_name, file.split("/")))
 
 
 def packed_boxes(

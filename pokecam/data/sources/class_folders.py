@@ -21,7 +21,7 @@ from typing import IO
 
 from pokecam.common.errors import InputError
 from pokecam.data.sources.formats import HEAD_BYTES, has_image_content, has_image_ending
-from pokecam.data.sources.names import one_form
+from pokecam.data.sources.names import normalise_name
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ def _name_images(images: list[Entry]) -> dict[str, Entry]:
     """
     by_name: dict[str, list[Entry]] = defaultdict(list)
     for entry in images:
-        label, name = map(one_form, entry.path.split("/")[-2:])
+        label, name = map(normalise_name, entry.path.split("/")[-2:])
         by_name[f"{label}/{name}"].append(entry)
     entry_of = {name: same_name[0] for name, same_name in by_name.items()}
     for name, same_name in by_name.items():

@@ -40,7 +40,7 @@ _ENDINGS = tuple(
 HEAD_BYTES = 512
 
 
-def kind(head: bytes) -> str | None:
+def detect_format(head: bytes) -> str | None:
     """Return the name of a file's format, or None if it is not recognised.
 
     Args:
@@ -69,5 +69,5 @@ def has_image_ending(name: str) -> bool:
 
 def has_image_content(head: bytes) -> bool:
     """Return whether the first `HEAD_BYTES` of a file are those of an image."""
-    name = kind(head)
+    name = detect_format(head)
     return name is not None and name not in _OTHER_FORMATS

@@ -9,7 +9,7 @@ _ENDS = dict.fromkeys("\u202a\u202b\u202d\u202e", _POP) | dict.fromkeys(
 )
 
 
-def one_form(name: str) -> str:
+def normalise_name(name: str) -> str:
     """Return a name with composed accents, in which every change of direction ends.
 
     A Mac writes é as e and an accent. A name that changes the direction of writing would also

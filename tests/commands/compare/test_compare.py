@@ -127,7 +127,9 @@ def test_images_that_all_have_in_the_order_of_the_first():
 
 def test_other_images_of_the_same_names_are_refused():
     with pytest.raises(InputError, match=r"other has other source images than one .*raw\.zip"):
-        experiments.check([experiment("one"), replace(experiment("other"), images="def")])
+        experiments.check_same_images(
+            [experiment("one"), replace(experiment("other"), images="def")]
+        )
 
 
 def test_a_map_for_all_classes_is_that_of_each():

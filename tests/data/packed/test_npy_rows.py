@@ -37,15 +37,15 @@ def test_rows_are_dropped_in_place_and_more_may_follow(tmp_path):
 def test_a_file_that_was_never_closed_goes_on_after_its_whole_rows(tmp_path):
     path = write(tmp_path / "a.npy", BLOCK)
     path.write_bytes(bytes(128) + path.read_bytes()[128:-4])  # no header yet, the last row cut
-    assert NpyRows.count(path, (2, 3), np.float32) == 3
-    write(path, BLOCK[3:], kept=2)
+    assert NpyRows.count_rows(path, (2, 3), np.float32) == 3
+    write(path, BLOCK[3:], n_keep=2)
     assert np.array_equal(np.load(path), BLOCK[[0, 1, 3]])
 
 
 def test_rows_that_are_not_there_cannot_be_kept(tmp_path):
-    assert NpyRows.count(tmp_path / "a.npy", (2, 3)) == 0
+    assert NpyRows.count_rows(tmp_path / "a.npy", (2, 3)) == 0
     with pytest.raises(ValueError, match="has 4 rows, not 5"):
-        write(write(tmp_path / "a.npy", BLOCK), kept=5)
+        write(write(tmp_path / "a.npy", BLOCK), n_keep=5)
 
 
 @pytest.mark.parametrize("row", [BLOCK[:, :1], BLOCK.astype(np.float64)])

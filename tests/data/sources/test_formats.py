@@ -5,9 +5,9 @@ import pytest
 from pokecam.data.sources.formats import (
     HEAD_BYTES,
     READABLE,
+    detect_format,
     has_image_content,
     has_image_ending,
-    kind,
 )
 from tests.support.images import image_bytes
 
@@ -15,7 +15,7 @@ from tests.support.images import image_bytes
 @pytest.mark.parametrize("name", sorted(set(READABLE) - {"ICO"}))
 def test_every_readable_format_is_known_by_content(name):
     head = image_bytes(1, name)[:HEAD_BYTES]
-    assert kind(head) == name
+    assert detect_format(head) == name
     assert has_image_content(head)
 
 
@@ -36,7 +36,7 @@ def test_every_readable_format_is_known_by_content(name):
     ],
 )
 def test_kinds(head, name, is_image):
-    assert kind(head) == name
+    assert detect_format(head) == name
     assert has_image_content(head) is is_image
 
 

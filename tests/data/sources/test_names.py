@@ -2,7 +2,7 @@
 
 import pytest
 
-from pokecam.data.sources.names import one_form
+from pokecam.data.sources.names import normalise_name
 
 LRE, RLE, PDF, LRO, RLO = map(chr, range(0x202A, 0x202F))
 LRI, RLI, FSI, PDI = map(chr, range(0x2066, 0x206A))
@@ -23,5 +23,5 @@ LRI, RLI, FSI, PDI = map(chr, range(0x2066, 0x206A))
     ],
 )
 def test_accents_are_composed_and_directions_end_with_the_name(name, expected):
-    assert one_form(name) == expected
-    assert one_form(expected) == expected
+    assert normalise_name(name) == expected
+    assert normalise_name(expected) == expected
