@@ -1,6 +1,7 @@
 """README and the guides in docs/: commands and examples run, links and names of files exist, and
 tables and figures agree with the code and the committed report."""
 
+import dataclasses
 import functools
 import json
 import re
@@ -20,16 +21,19 @@ from pydantic import ValidationError
 from torchvision.models import _api
 
 from pokecam.__main__ import _parser
-from pokecam.cam.methods import METHODS
+from pokecam.cam.methods import METHODS, Method
 from pokecam.cam.relus import activations_other_than_relu
 from pokecam.commands import schema
 from pokecam.common import params
 from pokecam.common.errors import InputError
-from pokecam.data.sources.registry import SOURCES
+from pokecam.data.sources.class_folders import Entry
+from pokecam.data.sources.registry import SOURCES, Source
+from pokecam.judging.measures import MEASURES, OF_ALL
 from pokecam.networks import backbones
-from pokecam.networks.backbones import BACKBONES
+from pokecam.networks.backbones import BACKBONES, Family
 from pokecam.networks.classifier import build_classifier, save_classifier
 from pokecam.networks.dry_run import run_without_content
+from pokecam.report.trust import IN_METRICS
 from tests.conftest import PROJECT
 from tests.support.networks import CHOSEN
 
@@ -135,7 +139,8 @@ def test_every_command_is_one_that_the_program_takes(page, tmp_path, capsys):
             continue
         found = parsed(command)
         assert found or is_group(command), command
-        check_overrides(getattr(found, "set_param", None) or [], tmp_path)
+        if page.name != "extending.md":  # which adds values
+            check_overrides(getattr(found, "set_param", None) or [], tmp_path)
         assert getattr(found, "backbone", "resnet18") in BACKBONES, command
         assert set(getattr(found, "methods", None) or []) <= set(METHODS), command
 
@@ -212,9 +217,40 @@ def check_csv_source(csv_members, folder: Path) -> None:
     table.write_text(f"file,label\n{folder}/a.png,Ant\n", encoding="utf-8")
     assert SOURCES["csv"].fits(table)
     assert list(csv_members(table)) == [("images/Ant/a.png", b"one")]
+    table.write_text("file,label\n/no/such/file.png,Ant\n", encoding="utf-8")
+    with pytest.raises(InputError, match="does not exist"):
+        list(csv_members(table))
     table.write_text("image\na.png\n", encoding="utf-8")
     with pytest.raises(InputError, match="columns file and label"):
         list(csv_members(table))
+
+
+def test_every_guide_to_an_addition_ends_with_files_command_stages_and_tests():
+    text = (PROJECT / "docs/extending.md").read_text(encoding="utf-8")
+    headings = [name for name in HEADING.findall(FENCED.sub("", text)) if name.startswith("A ")]
+    assert len(headings) == 6
+    stages = yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))["stages"]
+    for heading in headings:
+        section = text.split(f"## {heading}\n")[1].split("\n## ")[0]
+        lines = re.findall(
+            r"^\| (files|try it|runs again|tests) \| (.+) \|$", section, re.MULTILINE
+        )
+        assert [name for name, _ in lines] == ["files", "try it", "runs again", "tests"], heading
+        if heading != "A parameter":
+            assert set(lines[2][1].split()) <= set(stages), heading
+
+
+@pytest.mark.parametrize(
+    ("entry", "heading"),
+    [(Method, "A CAM method"), (Family, "A backbone"), (Entry, "A source"), (Source, "A source")],
+)
+def test_the_fields_of_an_entry_are_listed(entry, heading):
+    text = (PROJECT / "docs/extending.md").read_text(encoding="utf-8")
+    section = text.split(f"## {heading}\n")[1].split("\n## ")[0]
+    fields = getattr(entry, "_fields", None) or [field.name for field in dataclasses.fields(entry)]
+    told = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+    in_words = {"title", "function"}  # of Method, which the example shows
+    assert set(fields) - told <= in_words
 
 
 def anchors(page: Path) -> set[str]:
@@ -368,6 +404,18 @@ def test_readme_lists_every_method_and_what_it_needs():
         for name in names:
             assert METHODS[name].linear_head == ("`head: gap`" in needs), name
             assert METHODS[name].relu_only == ("ReLU" in needs), name
+
+
+def test_the_guide_to_maps_defines_every_measure_of_maps():
+    table = rows("docs/reading-the-maps.md", "Each measure of maps")
+    entries = MEASURES | OF_ALL
+    assert sorted(names_in([row[2] for row in table])) == sorted(entries)
+    for title, metric, measures, *_ in table:
+        for name in names_in([measures]):
+            arrow = "↑" if entries[name].better > 0 else "↓"
+            assert title.endswith(arrow), name
+            assert entries[name].title.split(" at")[0] in title, name
+            assert names_in([metric]) == ([f"map_{name}"] if name in IN_METRICS else []), name
 
 
 def test_the_guide_to_judging_lists_every_measure():

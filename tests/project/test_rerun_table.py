@@ -1,4 +1,5 @@
-"""The table "What reruns when" of README, row by row, against the graph in `dvc.yaml`.
+"""The tables of what reruns, in README and for code in docs/extending.md, row by row, against the
+graph in `dvc.yaml`.
 
 `test_pipeline` checks some of its rows with the real `dvc`; here all of them are read.
 """
@@ -19,6 +20,9 @@ FILES = {
     ],
 }
 EARLIER = "back to any earlier value"
+TABLE_OF_CODE = rows("docs/extending.md", "What reruns when the code changes")
+SOURCE = "the file or folder that `source` names"
+OTHER_FILES = "all other files of "
 
 
 def names(entries: list) -> list[str]:
@@ -91,6 +95,45 @@ def test_a_row_is_that_of_the_graph(changed, runs, cached):
         assert runs.split() == [stage for stage in PIPELINE if stage in stages]
     others = [stage for stage in PIPELINE if stage not in runs.split()]
     assert cached == "all others" or cached.split() == others
+
+
+def paths_of(changed: str) -> list[str]:
+    """The files that a row about code is about; of a folder, all that are not in another row."""
+    if changed == SOURCE:
+        return ["${source}"]
+    rows_of_files = names_in([row[0] for row in TABLE_OF_CODE])
+    paths = []
+    for name in names_in([changed]):
+        path = PROJECT / name
+        if path.is_file():
+            paths.append(name)
+            continue
+        files = [file.relative_to(PROJECT).as_posix() for file in path.rglob("*.py")]
+        paths += [file for file in files if file not in rows_of_files] + [f"{name}/new.py"]
+        assert changed.startswith(OTHER_FILES) == any(file in rows_of_files for file in files)
+    return paths
+
+
+@pytest.mark.parametrize(("changed", "runs"), TABLE_OF_CODE, ids=[row[0] for row in TABLE_OF_CODE])
+def test_a_row_about_code_is_that_of_the_graph(changed, runs):
+    expected = [] if runs == "nothing" else runs.split()
+    paths = paths_of(changed)
+    assert paths
+    for path in paths:
+        assert expected == [stage for stage in PIPELINE if stage in stages_of_file(path)], path
+
+
+def test_every_dependency_but_scripts_and_weights_stands_in_a_row_about_code():
+    dependencies = {dep for spec in PIPELINE.values() for dep in names(spec["deps"])}
+    outputs = {out for spec in PIPELINE.values() for out in names(spec["outs"])}
+    listed = ["${source}", *names_in([row[0] for row in TABLE_OF_CODE])]
+    missing = {
+        dep
+        for dep in dependencies - outputs
+        if not any(dep == name or dep.startswith(f"{name}/") for name in listed)
+    }
+    weights = {dep for dep in PIPELINE["weights"]["deps"] if dep.startswith("pretrained/")}
+    assert missing == weights | {f"stages/{stage}.py" for stage in PIPELINE}
 
 
 def test_every_parameter_stands_in_exactly_one_row():
