@@ -1,7 +1,11 @@
-"""The classifier: body, head, and what is needed to use them::
+"""The classifier: body, head, and what is needed to use them.
 
-classifier = load_classifier(Path("models/classifier.safetensors"))
-logits = classifier(prepare(pixels))  # (N, S, S, 3) uint8 → (N, C)
+A model file gives logits in two lines::
+
+    classifier = load_classifier(Path("models/classifier.safetensors"))
+    logits = classifier(prepare(pixels))  # (N, S, S, 3) uint8 → (N, C)
+
+`build_classifier` makes a new one.
 """
 
 import json
