@@ -53,7 +53,7 @@ def test_every_parameter_is_in_it_with_the_words_of_params_yaml():
     assert all(entry["description"] for entry in written["properties"].values())
     Draft202012Validator.check_schema(written)
     seed = written["properties"]["seed"]
-    assert seed["description"].startswith("of everything random in training")
+    assert seed["description"].startswith("decides everything random in training")
     assert (seed["minimum"], seed["exclusiveMaximum"]) == (0, 2**31)
 
 

@@ -81,7 +81,7 @@ def test_what_editors_leave_in_a_package_reruns_nothing(repository, name):
 NEW_METHOD = """
 
 def abs_grad_cam(captured: Capture, targets: Tensor) -> Tensor:
-    return weighted(captured, gradients(captured, targets).mean(dim=(3, 4)).abs())
+    return weighted_sum(captured, gradients(captured, targets).mean(dim=(3, 4)).abs())
 """
 
 
