@@ -1,4 +1,4 @@
-"""Maps of any network, not only of the pipeline's.
+"""Maps of any network, not only of those of the pipeline::
 
     from pokecam.cam.anywhere import cut, heatmaps
 
