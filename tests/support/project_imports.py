@@ -77,14 +77,9 @@ def idle(project: Path, stage: str) -> set[str]:
 def upward(project: Path) -> set[tuple[str, str]]:
     """Return pairs (module, imported module) in which the second is not in a lower layer."""
     pairs = set()
-    for path in sorted(file for root in ROOTS for file in (project / root).rglob("*.py")):
-        if _is_docstring(path):
-            continue
-        module = ".".join(path.relative_to(project).with_suffix("").parts)
+    for module, imported in _import_graph(project).items():
         layer, package = _layer(module)
-        for name in _imported(path, type_checking=True):
-            if _file(project, name) is None or _is_docstring(_file(project, name)):  # type: ignore[arg-type]
-                continue
+        for name in imported:
             imported_layer, imported_package = _layer(name)
             if imported_package != package and imported_layer >= layer:
                 pairs.add((module, name))
@@ -93,18 +88,30 @@ def upward(project: Path) -> set[tuple[str, str]]:
 
 def circles(project: Path) -> list[list[str]]:
     """Return groups of modules that import one another in a circle. Imports of types count."""
-    graph = {}
-    for path in sorted(file for root in ROOTS for file in (project / root).rglob("*.py")):
-        name = path.relative_to(project).as_posix()
-        imported = (_file(project, module) for module in _imported(path, type_checking=True))
-        graph[name] = {
-            file.relative_to(project).as_posix()
-            for file in imported
-            if file is not None and not _is_docstring(file)
-        }
+    graph = _import_graph(project)
     while leaves := {name for name, imported in graph.items() if not imported & graph.keys()}:
         graph = {name: imported for name, imported in graph.items() if name not in leaves}
-    return [sorted(graph)] if graph else []
+    return [sorted(f"{name.replace('.', '/')}.py" for name in graph)] if graph else []
+
+
+def _import_graph(project: Path) -> dict[str, set[str]]:
+    """Return module → the modules of the project that it imports, imports of types included.
+
+    Packages that hold only a docstring are left out.
+    """
+    graph = {}
+    for path in sorted(file for root in ROOTS for file in (project / root).rglob("*.py")):
+        if _is_docstring(path):
+            continue
+        files = (_file(project, name) for name in _imported(path, type_checking=True))
+        graph[_module(project, path)] = {
+            _module(project, file) for file in files if file is not None and not _is_docstring(file)
+        }
+    return graph
+
+
+def _module(project: Path, path: Path) -> str:
+    return ".".join(path.relative_to(project).with_suffix("").parts)
 
 
 def _layer(module: str) -> tuple[int, str]:
