@@ -83,7 +83,7 @@ def image_reader(
     if len(rows) * pixels[:1].nbytes > RESIDENT * _free_bytes(device):
         return lambda indices: torch.from_numpy(pixels[rows[indices]]).to(device)
     resident = torch.from_numpy(pixels[rows]).to(device)
-    return lambda indices: resident[torch.from_numpy(indices).to(device)]
+    return lambda indices: resident[torch.from_numpy(indices).to(device, non_blocking=True)]
 
 
 def _free_bytes(device: torch.device) -> int:
@@ -156,6 +156,8 @@ def _use_deterministic_algorithms() -> None:
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # No operation here reads memory that it has not written, so filling it only costs time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def _keep_freed_memory() -> None:

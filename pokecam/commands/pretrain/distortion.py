@@ -1,4 +1,8 @@
-"""Strongly distorted random views for pretraining, computed in batches on the training device."""
+"""Strongly distorted random views for pretraining, computed in batches on the training device.
+
+Random numbers are drawn on the CPU. They are copied to a GPU without waiting for it, so it never
+runs out of work.
+"""
 
 import math
 from dataclasses import dataclass
@@ -59,13 +63,13 @@ def distort(
     """
     distortion = distortion or Distortion()
     planes = pixels.permute(0, 3, 1, 2).float().div_(255)
-    matrix = windows(len(planes), distortion, generator).to(planes.device)
+    matrix = windows(len(planes), distortion, generator).to(planes.device, non_blocking=True)
     grid = F.affine_grid(matrix, [len(planes), 3, size_px, size_px], align_corners=False)
     views = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
     views = _recolour(views, distortion, generator)
     views = _blur(views, distortion, generator)
     views = _add_holes(views, distortion, generator)
-    mean, std = (torch.tensor(rgb, device=views.device).view(3, 1, 1) for rgb in (MEAN, STD))
+    mean, std = (_constant(rgb, views.device).view(3, 1, 1) for rgb in (MEAN, STD))
     return ((views - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
@@ -107,9 +111,10 @@ def _recolour(views: Tensor, distortion: Distortion, generator: torch.Generator)
     gain = _around_one(n, distortion.brightness, generator)[:, None]
     gain = gain * _uniform(3 * n, 1 - distortion.tint, 1 + distortion.tint, generator).view(n, 3)
     saturation, contrast, gain = (
-        factor.to(device) for factor in (saturation.view(n, 1, 1), contrast.view(n, 1, 1), gain)
+        factor.to(device, non_blocking=True)
+        for factor in (saturation.view(n, 1, 1), contrast.view(n, 1, 1), gain)
     )
-    luma = torch.tensor(LUMA, device=device)
+    luma = _constant(LUMA, device)
     matrix = saturation * torch.eye(3, device=device) + (1 - saturation) * luma  # (n, 3, 3)
     grey = (views.mean(dim=(2, 3)) @ luma).view(n, 1, 1)
     recoloured = torch.baddbmm((1 - contrast) * grey, contrast * matrix, views.flatten(2))
@@ -120,12 +125,13 @@ def _blur(views: Tensor, distortion: Distortion, generator: torch.Generator) -> 
     """Apply a 5 × 5 binomial filter to a random subset of the views."""
     rows = _random_rows(len(views), distortion.blur, generator)
     if len(rows):
-        weights = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=views.device) / 16
-        blurred = views[rows.to(views.device)]
+        weights = _constant((1.0, 4.0, 6.0, 4.0, 1.0), views.device) / 16
+        rows = rows.to(views.device, non_blocking=True)
+        blurred = views[rows]
         for kernel in (weights.view(1, 1, 5, 1), weights.view(1, 1, 1, 5)):
             padding = (2, 0) if kernel.shape[2] == 5 else (0, 2)
             blurred = F.conv2d(blurred, kernel.expand(3, 1, -1, -1), padding=padding, groups=3)
-        views[rows.to(views.device)] = blurred
+        views[rows] = blurred
     return views
 
 
@@ -137,8 +143,14 @@ def _add_holes(views: Tensor, distortion: Distortion, generator: torch.Generator
         left, top = torch.randint(0, size_px - side + 1, (2,), generator=generator).tolist()
         colour = torch.rand(3, 1, 1, generator=generator)
         noise = colour + 0.2 * torch.randn(3, side, side, generator=generator)
-        views[row, :, top : top + side, left : left + side] = noise.to(views.device)
+        views[row, :, top : top + side, left : left + side] = noise.to(
+            views.device, non_blocking=True
+        )
     return views
+
+
+def _constant(numbers: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(numbers).to(device, non_blocking=True)
 
 
 def _random_rows(n: int, probability: float, generator: torch.Generator) -> Tensor:

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from pokecam.commands.pretrain.batchnorm import add_batchnorm, fold_batchnorm
 from pokecam.commands.pretrain.chimera import COLOURS
 from pokecam.commands.pretrain.depthwise import use_tap_gradients
 from pokecam.commands.pretrain.distortion import distort
@@ -31,7 +31,8 @@ from pokecam.common.errors import InputError
 from pokecam.common.files import whole_file
 from pokecam.data.drawn.nuisances import read_settings
 from pokecam.networks import backbones, quantised, safetensors_file
-from pokecam.networks.device import mixed_precision
+from pokecam.networks.averaging import MovingAverage
+from pokecam.networks.device import image_reader, mixed_precision
 
 FIRST_VIEWS = 6  # how many views the first rounds use in turn; one more after every fourth round
 SAVE_EVERY = 5  # rounds between checkpoints
@@ -107,7 +108,10 @@ def shipped_menagerie() -> Menagerie:
 
 
 class PretrainNetwork(nn.Module):
-    """Body, average pooling, and one linear layer with logits for creature, organs and colours."""
+    """Body, average pooling, and one linear layer with logits for creature, organs and colours.
+
+    A body without normalisation has a BatchNorm behind every convolution (`batchnorm`).
+    """
 
     def __init__(self, backbone: str, n_creatures: int, n_kinds: list[int]) -> None:
         super().__init__()
@@ -115,6 +119,7 @@ class PretrainNetwork(nn.Module):
         smallest = backbones.smallest_image_px(backbone)
         with torch.no_grad():
             channels = self.body.eval()(torch.zeros(1, 3, smallest, smallest)).shape[1]
+        add_batchnorm(self.body)
         self.sizes = [n_creatures, *n_kinds, 3 * len(COLOURS)]
         self.heads = nn.Linear(channels, sum(self.sizes))
         self.train()
@@ -165,7 +170,7 @@ class Run:
     """
 
     network: PretrainNetwork
-    averaged: AveragedModel
+    averaged: MovingAverage
     optimiser: torch.optim.Optimizer
     rounds: int = 0
     seconds: float = 0.0
@@ -182,9 +187,7 @@ class Run:
         network = network.to(memory_format=torch.channels_last)
         if device.type == "cpu":
             use_tap_gradients(network.body)
-        averaged = AveragedModel(
-            network, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging), use_buffers=True
-        )
+        averaged = MovingAverage(network, recipe.averaging)
         return cls(network, averaged, _optimiser(network, recipe))
 
     def save(self, path: Path) -> None:
@@ -210,7 +213,7 @@ class Run:
 
     def features(self) -> dict[str, Tensor]:
         """Return the state of the averaged body, under torchvision's names."""
-        state = self.averaged.module.get_submodule("body").state_dict()
+        state = fold_batchnorm(self.averaged.module.get_submodule("body")).state_dict()
         return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
 
@@ -347,27 +350,29 @@ def _run_round(run: Run, view: np.ndarray, targets: Targets, recipe: PretrainRec
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + run.rounds)
     order = torch.randperm(len(view), generator=generator)
     steps = len(order) // recipe.batch
+    device = targets.kinds.device
+    images = image_reader(view, np.arange(len(view)), device)
     is_falling = run.rounds >= round(recipe.rounds * (1 - recipe.fall))
-    totals = torch.zeros(4)
+    figures = []  # of every step, on the device: reading them would stop it in every step
     for step in range(steps):
         _set_rate(run, recipe, step, steps)
         numbers = order[step * recipe.batch : (step + 1) * recipe.batch]
-        pixels = torch.from_numpy(np.array(view[numbers.numpy()])).to(targets.kinds.device)
-        x = distort(pixels, recipe.view_px[is_falling], generator)
+        x = distort(images(numbers.numpy()), recipe.view_px[is_falling], generator)
         with mixed_precision(run.network):
             outputs = run.network(x)
         outputs = tuple(tensor.float() for tensor in outputs)
-        losses, accuracy = _losses(outputs, numbers.to(x.device), targets, recipe)
+        losses, accuracy = _losses(outputs, numbers.to(device, non_blocking=True), targets, recipe)
         weighted = losses[0] + recipe.traits * losses[1] + recipe.colours * losses[2]
         run.optimiser.zero_grad()
         weighted.backward()
         run.optimiser.step()
         run.averaged.update_parameters(run.network)
-        totals += torch.stack([*losses, accuracy]).detach().cpu()
+        figures.append(torch.stack([*losses, accuracy]).detach())
+    means = torch.stack(figures).mean(dim=0).tolist()
     run.rounds += 1
     run.seconds += time.monotonic() - started
     names = ("creature", "organs", "colours", "accuracy")
-    run.log.append(dict(zip(names, (totals / steps).tolist(), strict=True)))
+    run.log.append(dict(zip(names, means, strict=True)))
 
 
 def _losses(
@@ -400,7 +405,8 @@ def _optimiser(network: PretrainNetwork, recipe: PretrainRecipe) -> torch.optim.
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    is_fused = next(network.parameters()).device.type == "cuda"  # on CPUs it rounds differently
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=is_fused)
 
 
 def _describe(run: Run, recipe: PretrainRecipe) -> str:

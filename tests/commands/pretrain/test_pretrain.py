@@ -90,6 +90,29 @@ def test_the_weights_fit_the_backbone_and_have_moved(images, menagerie, tmp_path
     ]
 
 
+def test_a_network_without_batchnorm_is_trained_with_it_and_saved_without(
+    images, menagerie, tmp_path
+):
+    def run_alexnet(report=lambda *_: None):
+        recipe = replace(RECIPE, view_px=(64, 64))
+        return pretrain("alexnet", recipe, menagerie, tmp_path, CPU, workers=1, report=report)
+
+    def interrupt(_: str, rounds: int) -> None:
+        if rounds == 2:
+            raise KeyboardInterrupt
+
+    (tmp_path / menagerie.key).symlink_to(images / menagerie.key)
+    with pytest.raises(KeyboardInterrupt):
+        run_alexnet(interrupt)
+    checkpoint = torch.load(tmp_path / "alexnet.pt", weights_only=True)
+    assert "body.features.0.1.running_mean" in checkpoint[0]
+    state = run_alexnet()
+    snapshot, _ = safetensors_file.read_safetensors(tmp_path / "alexnet-0002.safetensors")
+    body, _ = backbones.split("alexnet", n_classes=2)
+    body.load_state_dict(state)
+    assert snapshot.keys() == state.keys() == body.state_dict().keys()
+
+
 def test_another_recipe_in_the_same_folder_is_refused(images, menagerie, tmp_path):
     run(images, menagerie, tmp_path)
     with pytest.raises(InputError, match="another recipe"):

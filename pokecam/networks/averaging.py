@@ -1,0 +1,41 @@
+"""The exponential moving average of a network's weights, computed while it trains."""
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+
+class MovingAverage(AveragedModel):
+    """A copy of a network whose parameters and buffers follow those of the network,
+
+        average ← decay · average + (1 − decay) · present
+
+    after every step. The first step copies them.
+
+    Args:
+        network: on its device.
+        decay: from 0 to 1.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Follow the network after a step.
+
+        `AveragedModel` does the same, but copies its counter to a GPU in every step, and so waits
+        until the GPU has finished the step.
+        """
+        if self.n_averaged == 0:
+            super().update_parameters(model)
+            return
+        average, present = (
+            [*network.parameters(), *network.buffers()] for network in (self.module, model)
+        )
+        for dtype in {tensor.dtype for tensor in average}:
+            rows = [i for i, tensor in enumerate(average) if tensor.dtype == dtype]
+            self.multi_avg_fn(
+                [average[i] for i in rows], [present[i] for i in rows], self.n_averaged
+            )
+        self.n_averaged += 1
