@@ -18,7 +18,8 @@ class MovingAverage(AveragedModel):
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        super().__init__(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+        self.follow = get_ema_multi_avg_fn(decay)
+        super().__init__(network, multi_avg_fn=self.follow, use_buffers=True)
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
@@ -35,7 +36,5 @@ class MovingAverage(AveragedModel):
         )
         for dtype in {tensor.dtype for tensor in average}:
             rows = [i for i, tensor in enumerate(average) if tensor.dtype == dtype]
-            self.multi_avg_fn(
-                [average[i] for i in rows], [present[i] for i in rows], self.n_averaged
-            )
+            self.follow([average[i] for i in rows], [present[i] for i in rows], self.n_averaged)
         self.n_averaged += 1

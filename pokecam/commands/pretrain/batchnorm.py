@@ -23,6 +23,13 @@ class NormalisedConvolution(nn.Sequential):
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__(convolution, nn.BatchNorm2d(convolution.out_channels))
 
+    def folded(self) -> nn.Conv2d:
+        """Return the one convolution that gives the same in evaluation mode."""
+        convolution, batchnorm = self
+        assert isinstance(convolution, nn.Conv2d)
+        assert isinstance(batchnorm, nn.BatchNorm2d)
+        return fuse_conv_bn_eval(convolution, batchnorm)
+
 
 def add_batchnorm(body: nn.Module) -> None:
     """Put a BatchNorm behind every convolution, in place, if the body has no normalisation."""
@@ -41,8 +48,7 @@ def fold_batchnorm(body: nn.Module) -> nn.Module:
     folded = copy.deepcopy(body).eval()
     for parent, name, child in _children(folded):
         if isinstance(child, NormalisedConvolution):
-            convolution, batchnorm = child
-            parent.add_module(name, fuse_conv_bn_eval(convolution, batchnorm))
+            parent.add_module(name, child.folded())
     return folded
 
 
