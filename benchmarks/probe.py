@@ -25,7 +25,7 @@ from support import PROJECT, images
 from support.images import IMAGENET, REAL
 from torch import nn
 
-from pokecam.networks import backbones, pretrained, safetensors_file
+from pokecam.networks import backbones, pretrained, quantised
 from pokecam.networks.classifier import prepare
 
 DRAW_SEED = 7  # not the default's, on which the pipeline is tuned
@@ -70,7 +70,7 @@ def accuracy(x: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarra
 def candidates(arguments: argparse.Namespace) -> Iterator[tuple[str, str, dict]]:
     """Yield name, backbone and state of all weights that are compared."""
     for file in arguments.weights:
-        state = safetensors_file.read_safetensors(file)[0]
+        state = quantised.load_quantised(file)  # which reads snapshots in float32 as well
         yield file.stem, arguments.backbone, state
     if arguments.weights:
         return
