@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import AdamW
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pokecam.common.errors import InputError
 from pokecam.common.progress import Progress
+from pokecam.networks.averaging import MovingAverage
 from pokecam.networks.classifier import Classifier
 from pokecam.networks.device import image_reader, is_out_of_memory, mixed_precision
 from pokecam.networks.distributed import Team
@@ -376,11 +376,10 @@ class Trainer:
         )
 
 
-def averaged_model(classifier: Classifier, time_constant: float) -> AveragedModel:
+def averaged_model(classifier: Classifier, time_constant: float) -> MovingAverage:
     """Return a copy whose weights and statistics follow those of `classifier`: their exponential
     moving average with a time constant in steps."""
-    decay = 1 - 1 / max(1.0, time_constant)
-    return AveragedModel(classifier, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    return MovingAverage(classifier, decay=1 - 1 / max(1.0, time_constant))
 
 
 def parameter_groups(classifier: Classifier, weight_decay: float) -> list[dict]:
