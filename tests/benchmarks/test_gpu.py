@@ -91,6 +91,7 @@ def run(output, *words):
     return result.stdout, {row["name"]: row for row in rows}
 
 
+@pytest.mark.slow
 def test_networks_are_measured_on_a_cpu(tmp_path):
     table, figures = run(tmp_path, "--only", "steps", "maps", "batches")
     assert "nothing waits" in table
