@@ -35,8 +35,10 @@ import yaml
 from support import PROJECT
 from support.stages import run, workplace
 
+from pokecam.common.params import read_params
 from pokecam.data.drawn import nuisances, render, scene, species
 from pokecam.data.packed import csv_tables, images, splits
+from pokecam.data.packing.classes import LookalikeSettings
 from pokecam.data.sources import raw_zip
 from pokecam.networks import classifier
 
@@ -79,7 +81,12 @@ def histogram_accuracy(folder: Path) -> float:
 def errors_inside_pairs(folder: Path) -> tuple[int, int]:
     """Return how many errors in the test set stay inside a look-alike pair, and all errors."""
     predictions = csv_tables.read_table(folder / "data/evaluation/predictions.csv")
-    return inside_pairs(predictions, images.load_packed(folder / "data/images").lookalikes)
+    return inside_pairs(predictions, _lookalikes())
+
+
+def _lookalikes() -> list[list[str]]:
+    """Return the groups of look-alikes among the committed parameters."""
+    return read_params(LookalikeSettings, PROJECT / "params.yaml", PROJECT / "dvc.yaml").lookalikes
 
 
 def inside_pairs(predictions: pd.DataFrame, lookalikes: list[list[str]]) -> tuple[int, int]:
@@ -105,7 +112,7 @@ def on_further(folder: Path, further: images.Packed) -> tuple[float, tuple[int, 
     logits = classifier.predict(network, further.pixels, np.arange(len(further.manifest)))
     predicted = [network.classes[i] for i in logits.argmax(dim=1).tolist()]
     table = pd.DataFrame({"label": further.manifest.label.to_numpy(), "predicted": predicted})
-    inside, wrong = inside_pairs(table, further.lookalikes)
+    inside, wrong = inside_pairs(table, _lookalikes())
     return 1 - wrong / len(table), (inside, wrong)
 
 

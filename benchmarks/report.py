@@ -55,6 +55,7 @@ def many_classes(classes: int, each: int) -> inputs.Inputs:
     run = inputs.read_inputs(
         images_folder=data / "images",
         split=data / "split.csv",
+        lookalikes=data / "lookalikes.json",
         history=PROJECT / "models/history.csv",
         evaluation=data / "evaluation",
         cams=data / "cams",
@@ -69,7 +70,7 @@ def many_classes(classes: int, each: int) -> inputs.Inputs:
     predicted = np.where(rng.random(n) < MISCLASSIFIED, rng.integers(0, classes, n), labels)
     probabilities = rng.dirichlet(np.full(classes, 0.1), n) * 0.3
     probabilities[range(n), predicted] += 0.7
-    evaluation = evaluate(files, labels, probabilities, names, [names[:2], names[2:4]])
+    evaluation = evaluate(files, labels, probabilities, names)
     packed = replace(
         run.packed,
         pixels=run.packed.pixels[np.arange(n) % len(run.packed.pixels)],
@@ -78,7 +79,6 @@ def many_classes(classes: int, each: int) -> inputs.Inputs:
         else run.packed.masks[np.arange(n) % len(run.packed.masks)],
         manifest=pd.DataFrame({"file": files, "label": np.array(names)[labels]}),
         classes=names,
-        lookalikes=[names[:2], names[2:4]],
         boxes=None,
         scenes=None,
     )
@@ -99,7 +99,7 @@ def many_classes(classes: int, each: int) -> inputs.Inputs:
         predictions=evaluation.predictions,
         per_class=evaluation.per_class,
         confusion=evaluation.confusion,
-        lookalikes=evaluation.lookalikes,
+        lookalikes=[names[:2], names[2:4]],
         metrics=evaluation.metrics,
         maps=maps,
         judgement=judgement,

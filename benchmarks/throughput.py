@@ -40,6 +40,7 @@ from pokecam.cam import store
 from pokecam.common.params import read_params
 from pokecam.networks import classifier, device
 from pokecam.networks.classifier import Classifier
+from pokecam.networks.settings import DEVICES
 from pokecam.training import fit, schedule, trainer
 from pokecam.training.settings import Recipe, TrainSettings
 from pokecam.training.trainer import LabelledImages
@@ -162,7 +163,7 @@ def hardware(on: torch.device) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--backbones", nargs="+", default=["mobilenet_v3_small", "resnet18"])
-    parser.add_argument("--device", default="auto", choices=device.DEVICES)
+    parser.add_argument("--device", default="auto", choices=DEVICES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=2, help="of training in a round; 0: all")
     options = parser.parse_args()

@@ -287,7 +287,8 @@ def _explain(arguments: argparse.Namespace) -> None:
     from pokecam.common import params
     from pokecam.common.files import whole_file
     from pokecam.networks import classifier
-    from pokecam.networks.device import DeviceSettings, pick_device
+    from pokecam.networks.device import pick_device
+    from pokecam.networks.settings import DeviceSettings
 
     methods, layer, device = arguments.methods, None, "auto"
     if Path("params.yaml").exists():
@@ -380,8 +381,8 @@ def _doctor(_: argparse.Namespace) -> None:
 
 def _pretrain(arguments: argparse.Namespace) -> None:
     from pokecam.commands.pretrain.pretrain import shipped_menagerie, shipped_recipe, write_weights
-    from pokecam.networks.backbones import BACKBONES
     from pokecam.networks.device import pick_device
+    from pokecam.networks.families import BACKBONES
 
     if arguments.backbone not in BACKBONES:
         raise InputError(

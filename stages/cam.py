@@ -10,12 +10,14 @@ from pokecam.cam.methods import METHODS, CamSettings
 from pokecam.common.files import whole_folder, write_csv, write_json
 from pokecam.common.params import read_params
 from pokecam.data.packed import images, splits
-from pokecam.networks import classifier, device, distributed
+from pokecam.networks import classifier, distributed
+from pokecam.networks.settings import DeviceSettings
 
 
 def main(
     images_path: Path = Path("data/images"),
     split_path: Path = Path("data/split.csv"),
+    lookalikes_path: Path = Path("data/lookalikes.json"),
     classifier_path: Path = Path("models/classifier.safetensors"),
     out: Path = Path("data/cams"),
 ) -> None:
@@ -23,7 +25,7 @@ def main(
     methods = settings.cam_methods
     packed = images.load_packed(images_path)
     test = splits.subset_rows(splits.read_split(split_path, packed.manifest), "test")
-    team = distributed.join_team(read_params(device.DeviceSettings).device)
+    team = distributed.join_team(read_params(DeviceSettings).device)
     model = classifier.load_classifier(classifier_path).to(team.device)
 
     manifest = packed.manifest.iloc[test]
@@ -35,7 +37,7 @@ def main(
         "backbone": model.backbone,
         "image_size": model.image_size,
     }
-    lookalikes = [[packed.classes.index(name) for name in group] for group in packed.lookalikes]
+    groups = images.read_lookalikes(lookalikes_path)
     open_folder = whole_folder if team.is_main else nullcontext
     with open_folder(out) as folder:
         store.write_maps(
@@ -45,7 +47,7 @@ def main(
             test,
             methods,
             layer=settings.cam_layer,
-            lookalikes=lookalikes,
+            lookalikes=[[packed.classes.index(name) for name in group] for group in groups],
             team=team,
         )
         if team.is_main:

@@ -8,7 +8,8 @@ from pokecam.common.files import whole_folder, write_csv, write_json
 from pokecam.common.params import read_params
 from pokecam.data.packed import images, splits
 from pokecam.judging.predictions import evaluate
-from pokecam.networks import classifier, device, distributed
+from pokecam.networks import classifier, distributed
+from pokecam.networks.settings import DeviceSettings
 
 
 def main(
@@ -17,7 +18,7 @@ def main(
     classifier_path: Path = Path("models/classifier.safetensors"),
     out: Path = Path("data/evaluation"),
 ) -> None:
-    settings = read_params(device.DeviceSettings)
+    settings = read_params(DeviceSettings)
     packed = images.load_packed(images_path)
     test = splits.subset_rows(splits.read_split(split_path, packed.manifest), "test")
     manifest = packed.manifest.iloc[test]
@@ -32,10 +33,9 @@ def main(
         pd.Index(packed.classes).get_indexer(manifest.label),
         logits.double().softmax(dim=1).numpy(),
         packed.classes,
-        packed.lookalikes,
     )
     with whole_folder(out) as folder:
-        for name in ("predictions", "per_class", "confusion", "lookalikes", "calibration"):
+        for name in ("predictions", "per_class", "confusion", "calibration"):
             write_csv(folder / f"{name}.csv", getattr(evaluation, name))
         write_json(folder / "metrics.json", evaluation.metrics)
 

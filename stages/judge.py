@@ -19,6 +19,7 @@ from pokecam.training.settings import Recipe, TrainSettings
 def main(
     images_path: Path = Path("data/images"),
     split_path: Path = Path("data/split.csv"),
+    lookalikes_path: Path = Path("data/lookalikes.json"),
     classifier_path: Path = Path("models/classifier.safetensors"),
     pretrained_path: Path = Path("models/pretrained.safetensors"),
     evaluation_path: Path = Path("data/evaluation"),
@@ -31,7 +32,9 @@ def main(
     packed = images.load_packed(images_path)
     split = splits.read_split(split_path, packed.manifest)
     network = classifier.load_classifier(classifier_path).to(device)
-    case = load_case(network, packed, splits.subset_rows(split, "test"), evaluation_path, cams_path)
+    test = splits.subset_rows(split, "test")
+    lookalikes = images.read_lookalikes(lookalikes_path)
+    case = load_case(network, packed, test, lookalikes, evaluation_path, cams_path)
     train_on_shuffled_labels = partial(
         shuffled_labels.train,
         packed,

@@ -10,6 +10,7 @@ from pokecam.report.write import write_report
 def main(
     images: Path = Path("data/images"),
     split: Path = Path("data/split.csv"),
+    lookalikes: Path = Path("data/lookalikes.json"),
     history: Path = Path("models/history.csv"),
     evaluation: Path = Path("data/evaluation"),
     cams: Path = Path("data/cams"),
@@ -20,6 +21,7 @@ def main(
     inputs = read_inputs(
         images_folder=images,
         split=split,
+        lookalikes=lookalikes,
         history=history,
         evaluation=evaluation,
         cams=cams,

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pokecam.cam import methods
+from pokecam.cam.fitting import check_methods
+from pokecam.cam.methods import CamSettings
 from pokecam.common.files import files_below, write_csv
 from pokecam.common.params import read_params
 from pokecam.data.packed import images, splits
@@ -24,7 +25,7 @@ def main(
     checkpoints_path: Path = Path("checkpoints"),
 ) -> None:
     settings, recipe = read_params(TrainSettings), read_params(Recipe)
-    cam_settings = read_params(methods.CamSettings)
+    cam_settings = read_params(CamSettings)
     packed = images.load_packed(images_path)
     split = splits.read_split(split_path, packed.manifest)
     labels = pd.Index(packed.classes).get_indexer(packed.manifest.label)
@@ -32,7 +33,7 @@ def main(
 
     model = start(settings, packed.classes, packed.pixels.shape[1], state, recipe.seed)
     # Methods that do not fit the network are an error before it is trained, not after.
-    methods.check_methods(cam_settings.cam_methods, layers.cut_at(model, cam_settings.cam_layer))
+    check_methods(cam_settings.cam_methods, layers.cut_at(model, cam_settings.cam_layer))
     team = distributed.join_team(settings.device)
     model.to(team.device)
     files = [*files_below(images_path), split_path, pretrained_path]

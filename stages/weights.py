@@ -5,10 +5,11 @@ from pathlib import Path
 from pokecam.common.params import read_params
 from pokecam.common.running import run
 from pokecam.networks import pretrained
+from pokecam.networks.settings import WeightsSettings
 
 
 def main(out: Path = Path("models/pretrained.safetensors")) -> None:
-    settings = read_params(pretrained.WeightsSettings)
+    settings = read_params(WeightsSettings)
     state = pretrained.fetch_weights(settings.weights, settings.backbone)
     pretrained.write_weights(out, state, settings.backbone, settings.weights)
 

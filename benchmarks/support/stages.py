@@ -39,7 +39,13 @@ def workplace_of_default_run(folder: Path, **changes: object) -> Path:
     require_default_run()
     workplace(folder, **changes)
     (folder / "data").mkdir()
-    for name in ("data/images", "data/split.csv", "data/evaluation", "models"):
+    for name in (
+        "data/images",
+        "data/split.csv",
+        "data/lookalikes.json",
+        "data/evaluation",
+        "models",
+    ):
         (folder / name).symlink_to(PROJECT / name)
     run(folder, "cam")
     return folder
@@ -57,6 +63,7 @@ def load_test_case(folder: Path) -> Case:
         classifier.load_classifier(folder / "models/classifier.safetensors"),
         images.load_packed(folder / "data/images"),
         splits.subset_rows(csv_tables.read_table(folder / "data/split.csv"), "test"),
+        images.read_lookalikes(folder / "data/lookalikes.json"),
         folder / "data/evaluation",
         folder / "data/cams",
     )

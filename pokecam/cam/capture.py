@@ -56,7 +56,7 @@ class Capture:
 
     @cached_property
     def linear(self) -> nn.Linear:
-        """The only layer with weights of the head; `methods.check_methods` refuses other heads."""
+        """The only layer with weights of the head; `fitting.check_methods` refuses other heads."""
         assert self.classifier.linear is not None
         return self.classifier.linear
 

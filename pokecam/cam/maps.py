@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from pokecam.cam.capture import Capture, without_autocast
-from pokecam.cam.methods import METHODS, check_methods
+from pokecam.cam.fitting import check_methods
+from pokecam.cam.methods import METHODS
 from pokecam.networks.dry_run import evaluating
 
 # Gradients of several targets are computed side by side up to this size. The remaining targets

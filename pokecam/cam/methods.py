@@ -1,18 +1,23 @@
-"""The table of CAM methods: the names that `cam_methods` takes, and what each method needs."""
+"""The table of CAM methods: the names that `cam_methods` takes, and what each method needs.
+
+Nothing is imported that needs PyTorch, whose import takes seconds: parameters are checked before
+anything runs. An entry says where its function is, which is imported when it is first used.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
-from torch import Tensor
 
-from pokecam.cam import activation, baselines, gradient, guided, perturbation, refined
-from pokecam.cam.capture import Capture
-from pokecam.cam.relus import activations_other_than_relu
-from pokecam.common.errors import InputError, unknown_name
+from pokecam.common.errors import InputError
 from pokecam.common.params import Settings, one_of
-from pokecam.networks.classifier import Classifier
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pokecam.cam.capture import Capture
 
 
 @dataclass(frozen=True)
@@ -21,8 +26,7 @@ class Method:
 
     Attributes:
         title: the name in the papers.
-        function: (capture of N images, targets (M, N, C)) → raw maps (N, M, h, w), or (N, 1, h, w)
-            where `per_class` is false.
+        path: where its function is: a module of `pokecam.cam`, and the name in it.
         linear_head: it needs a head of average pooling and one linear layer.
         relu_only: it needs a network whose activation functions are all ReLU or ReLU6.
         per_class: every class has a map of its own; otherwise one map is for all classes.
@@ -34,7 +38,7 @@ class Method:
     """
 
     title: str
-    function: Callable[[Capture, Tensor], Tensor]
+    path: str
     linear_head: bool = False
     relu_only: bool = False
     per_class: bool = True
@@ -43,30 +47,36 @@ class Method:
     slow: bool = False
     side_by_side: bool = False
 
+    @property
+    def function(self) -> "Callable[[Capture, Tensor], Tensor]":
+        """(Capture of N images, targets (M, N, C)) → raw maps (N, M, h, w), or (N, 1, h, w) where
+        `per_class` is false."""
+        return resolve_name(f"pokecam.cam.{self.path}")
+
 
 METHODS = {
-    "cam": Method("CAM", activation.cam, linear_head=True),
-    "grad_cam": Method("Grad-CAM", gradient.grad_cam, side_by_side=True),
-    "grad_cam_plus_plus": Method("Grad-CAM++", gradient.grad_cam_plus_plus, side_by_side=True),
-    "hires_cam": Method("HiResCAM", gradient.hires_cam, side_by_side=True),
-    "layer_cam": Method("LayerCAM", gradient.layer_cam, side_by_side=True),
-    "xgrad_cam": Method("XGrad-CAM", gradient.xgrad_cam, side_by_side=True),
-    "eigen_cam": Method("Eigen-CAM", activation.eigen_cam, per_class=False),
-    "score_cam": Method("Score-CAM", perturbation.score_cam, slow=True),
-    "ablation_cam": Method("Ablation-CAM", perturbation.ablation_cam, slow=True),
-    "finer_cam": Method("Finer-CAM", activation.cam, linear_head=True, finer=True),
+    "cam": Method("CAM", "activation.cam", linear_head=True),
+    "grad_cam": Method("Grad-CAM", "gradient.grad_cam", side_by_side=True),
+    "grad_cam_plus_plus": Method("Grad-CAM++", "gradient.grad_cam_plus_plus", side_by_side=True),
+    "hires_cam": Method("HiResCAM", "gradient.hires_cam", side_by_side=True),
+    "layer_cam": Method("LayerCAM", "gradient.layer_cam", side_by_side=True),
+    "xgrad_cam": Method("XGrad-CAM", "gradient.xgrad_cam", side_by_side=True),
+    "eigen_cam": Method("Eigen-CAM", "activation.eigen_cam", per_class=False),
+    "score_cam": Method("Score-CAM", "perturbation.score_cam", slow=True),
+    "ablation_cam": Method("Ablation-CAM", "perturbation.ablation_cam", slow=True),
+    "finer_cam": Method("Finer-CAM", "activation.cam", linear_head=True, finer=True),
     "finer_grad_cam": Method(
-        "Finer-CAM (Grad-CAM)", gradient.grad_cam, finer=True, side_by_side=True
+        "Finer-CAM (Grad-CAM)", "gradient.grad_cam", finer=True, side_by_side=True
     ),
-    "refined_cam": Method("CAM + PAMR", refined.refined_cam, linear_head=True, side_by_side=True),
-    "refined_grad_cam": Method("Grad-CAM + PAMR", refined.refined_grad_cam, side_by_side=True),
-    "guided_grad_cam": Method("Guided Grad-CAM", guided.guided_grad_cam, relu_only=True),
+    "refined_cam": Method("CAM + PAMR", "refined.refined_cam", linear_head=True, side_by_side=True),
+    "refined_grad_cam": Method("Grad-CAM + PAMR", "refined.refined_grad_cam", side_by_side=True),
+    "guided_grad_cam": Method("Guided Grad-CAM", "guided.guided_grad_cam", relu_only=True),
     "counterfactual": Method(
-        "Counterfactual", gradient.counterfactual, against=True, side_by_side=True
+        "Counterfactual", "gradient.counterfactual", against=True, side_by_side=True
     ),
-    "random": Method("Random", baselines.random, per_class=False),
-    "centre": Method("Centre", baselines.centre, per_class=False),
-    "edges": Method("Edges", baselines.edges, per_class=False),
+    "random": Method("Random", "baselines.random", per_class=False),
+    "centre": Method("Centre", "baselines.centre", per_class=False),
+    "edges": Method("Edges", "baselines.edges", per_class=False),
 }
 
 
@@ -87,28 +97,24 @@ class CamSettings(Settings):
     ]
 
 
-def check_methods(names: Iterable[str], classifier: Classifier) -> None:
-    """Check that methods fit a network.
+def check_heads(names: Iterable[str], backbone: str, head: str, *, has_linear_head: bool) -> None:
+    """Check that methods fit the head of a network.
 
-    This is fast: it looks at modules, and at most runs the network on tensors without content.
+    Args:
+        names: of methods in `METHODS`.
+        backbone: a name in `families.BACKBONES`.
+        head: an entry of `settings.HEADS`.
+        has_linear_head: whether nothing but average pooling and one linear layer follows the
+            activations.
 
     Raises:
-        InputError: a method does not exist or does not fit, with the reason and what would fit.
+        InputError: a method does not fit, with the reason and what would fit.
     """
     for name in names:
-        if name not in METHODS:
-            raise InputError(f"cam_methods: {name} {unknown_name(name, METHODS)}")
-        if METHODS[name].linear_head and classifier.linear is None:
+        if METHODS[name].linear_head and not has_linear_head:
             fitting = [other for other in METHODS if not METHODS[other].linear_head]
             raise InputError(
                 f"cam_methods: {name} needs nothing but average pooling and one linear layer after "
-                f"the activations, which {classifier.backbone} with head: {classifier.head_kind} "
-                f"does not have there; set head to gap and cam_layer to null, or use "
-                f"{', '.join(fitting)}"
-            )
-        if METHODS[name].relu_only and (reasons := activations_other_than_relu(classifier)):
-            raise InputError(
-                f"cam_methods: {name} is defined for networks whose activation functions are all "
-                f"ReLU or ReLU6; {classifier.backbone} has {', '.join(reasons)}. Use another "
-                f"method, or a backbone such as resnet18, vgg16 or mobilenet_v2"
+                f"the activations, which {backbone} with head: {head} does not have there; set "
+                f"head to gap and cam_layer to null, or use {', '.join(fitting)}"
             )

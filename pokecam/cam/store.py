@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pokecam.cam.capture import capture
+from pokecam.cam.fitting import check_methods
 from pokecam.cam.folding import fold_batchnorm
 from pokecam.cam.maps import compute_maps
-from pokecam.cam.methods import check_methods
 from pokecam.common.progress import counting
 from pokecam.data.packed.npy_rows import NpyRows
 from pokecam.networks import layers

@@ -20,7 +20,8 @@ import torch
 from pokecam.common import running
 from pokecam.data.sources import kaggle
 from pokecam.networks import device
-from pokecam.networks.backbones import BACKBONES, imagenet_weights
+from pokecam.networks.backbones import imagenet_weights
+from pokecam.networks.families import BACKBONES
 
 KAGGLE_HOST = "www.kaggle.com"
 TIMEOUT_S = 3.0

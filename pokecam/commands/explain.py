@@ -10,9 +10,10 @@ from PIL import Image, ImageDraw
 
 from pokecam.cam.capture import capture
 from pokecam.cam.display import display, is_constant
+from pokecam.cam.fitting import check_methods
 from pokecam.cam.folding import fold_batchnorm
 from pokecam.cam.maps import compute_maps
-from pokecam.cam.methods import METHODS, check_methods
+from pokecam.cam.methods import METHODS
 from pokecam.cam.stored_maps import StoredMaps
 from pokecam.common.errors import InputError, did_you_mean
 from pokecam.data.packed.letterbox import fit, letterbox

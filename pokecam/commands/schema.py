@@ -1,7 +1,7 @@
 """params.yaml as JSON schema, from which editors complete, explain and check parameters.
 
 The schema is made from the `Settings` of all stages and from the comments in params.yaml. Rules
-that concern several parameters, or images and network, are not in it: only the stages check them.
+that concern several parameters, or images and network, are not in it: the stages check them.
 """
 
 import json
@@ -9,20 +9,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pokecam.cam.methods import CamSettings
 from pokecam.common import params
-from pokecam.data.packed.splits import SplitSettings
-from pokecam.data.packing.pack import SelectSettings
-from pokecam.data.sources.registry import DownloadSettings
-from pokecam.judging.scores import JudgeSettings
-from pokecam.networks.pretrained import WeightsSettings
-from pokecam.training.settings import Recipe, TrainSettings
+from pokecam.parameters.check import SETTINGS
 
 FILE = Path("params.schema.json")
-SETTINGS = (
-    *(DownloadSettings, SelectSettings, SplitSettings, WeightsSettings),
-    *(TrainSettings, Recipe, CamSettings, JudgeSettings),
-)
 _COMMENT = re.compile(r"^(\w+):.* # *(.+)$", re.MULTILINE)
 
 

@@ -39,6 +39,7 @@ class Case:
         rows: (N,) int, the test images among the packed ones.
         predicted: (N,) int, the class whose map is judged.
         maps: method → its maps of the test images, as `select_positive_evidence` selects them.
+        lookalikes: groups of look-alikes by class index.
     """
 
     classifier: Classifier
@@ -47,6 +48,7 @@ class Case:
     rows: Indices
     predicted: Indices
     maps: Mapping[str, StoredMaps]
+    lookalikes: Sequence[Sequence[int]] = ()
 
     @cached_property
     def network(self) -> Classifier:
@@ -57,12 +59,6 @@ class Case:
     def device(self) -> torch.device:
         """The device that the network is on."""
         return next(self.network.parameters()).device
-
-    @cached_property
-    def lookalikes(self) -> list[list[int]]:
-        """Groups of look-alikes by class index."""
-        classes = self.packed.classes
-        return [[classes.index(name) for name in group] for group in self.packed.lookalikes]
 
     @property
     def methods(self) -> list[str]:
@@ -96,7 +92,12 @@ class Case:
 
 
 def load_case(
-    classifier: Classifier, packed: Packed, rows: Indices, evaluation: Path, cams: Path
+    classifier: Classifier,
+    packed: Packed,
+    rows: Indices,
+    lookalikes: Sequence[Sequence[str]],
+    evaluation: Path,
+    cams: Path,
 ) -> Case:
     """Collect what is judged from the outputs of the stages.
 
@@ -104,14 +105,16 @@ def load_case(
         classifier: the trained network.
         packed: the packed images.
         rows: (N,) int, the test images among them.
+        lookalikes: groups of look-alikes by name.
         evaluation: the folder that `evaluate` wrote.
         cams: the folder that `cam` wrote; maps are read when they are used.
     """
     meta = json.loads((cams / "meta.json").read_text(encoding="utf-8"))
     predictions = read_table(evaluation / "predictions.csv")
     predicted = pd.Index(packed.classes).get_indexer(predictions.predicted)
-    maps = {name: StoredMaps.open(cams, name) for name in meta["methods"]}
-    return Case(classifier, meta["layer"], packed, rows, predicted, select_positive_evidence(maps))
+    maps = select_positive_evidence({name: StoredMaps.open(cams, name) for name in meta["methods"]})
+    groups = [[packed.classes.index(name) for name in group] for group in lookalikes]
+    return Case(classifier, meta["layer"], packed, rows, predicted, maps, groups)
 
 
 def select_images(labels: Sequence[str], n_images: int) -> Indices:

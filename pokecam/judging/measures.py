@@ -112,6 +112,6 @@ OF_ALL = {
 class JudgeSettings(Settings):
     """Which groups of measures are taken, and on how many images those that take time."""
 
-    judge_measures: Annotated[list[Annotated[str, one_of(GROUPS)]], Field(min_length=1)]
+    judge_measures: list[Annotated[str, one_of(GROUPS)]]
     judge_images: Annotated[int, Field(ge=1)]
     seed: Annotated[int, Field(ge=0, lt=2**31)]

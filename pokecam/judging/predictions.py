@@ -9,8 +9,6 @@ from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_
 
 CALIBRATION_BINS = 15
 
-Groups = Sequence[Sequence[str]]
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -20,16 +18,13 @@ class Evaluation:
         predictions: as `predictions` gives it.
         per_class: as `per_class` gives it.
         confusion: as `confusion` gives it.
-        lookalikes: as `inside_groups` gives it.
         calibration: as `calibrate` gives it.
-        metrics: accuracy, macro_f1, log_loss, ece (expected calibration error), n_test, and, if
-            there are look-alikes, lookalike_accuracy.
+        metrics: accuracy, macro_f1, log_loss, ece (expected calibration error), n_test.
     """
 
     predictions: pd.DataFrame
     per_class: pd.DataFrame
     confusion: pd.DataFrame
-    lookalikes: pd.DataFrame
     calibration: pd.DataFrame
     metrics: dict[str, float]
 
@@ -39,7 +34,6 @@ def evaluate(
     labels: np.ndarray,
     probabilities: np.ndarray,
     classes: Sequence[str],
-    lookalikes: Groups,
 ) -> Evaluation:
     """Evaluate N images of C classes.
 
@@ -48,7 +42,6 @@ def evaluate(
         labels: (N,) int, class indices.
         probabilities: (N, C); each row sums to 1. The most probable class is predicted.
         classes: C names in the order of the indices.
-        lookalikes: groups of look-alikes, by name.
     """
     predicted = probabilities.argmax(axis=1)
     calibration = calibrate(labels, probabilities)
@@ -60,15 +53,10 @@ def evaluate(
         "ece": expected_calibration_error(calibration),
         "n_test": len(labels),
     }
-    names = [name for group in lookalikes for name in group]
-    has_lookalike = np.isin(labels, _indices(names, classes))
-    if has_lookalike.any():
-        metrics["lookalike_accuracy"] = float((predicted == labels)[has_lookalike].mean())
     return Evaluation(
         predictions(files, labels, probabilities, classes),
         report,
         confusion(labels, predicted, classes),
-        inside_groups(labels, predicted, classes, lookalikes),
         calibration,
         metrics,
     )
@@ -121,33 +109,6 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str])
     return pd.DataFrame({"count": counts.ravel()}, index=pairs).reset_index()
 
 
-def inside_groups(
-    labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str], groups: Groups
-) -> pd.DataFrame:
-    """Evaluate the predictions within groups of look-alikes.
-
-    Returns:
-        group, n, accuracy, confused_within, one row for each group: its names, the number of images
-        of its classes, the accuracy on them, and how many of them are misclassified as another
-        class of the group.
-    """
-    rows = []
-    for group in groups:
-        members = _indices(group, classes)
-        is_member = np.isin(labels, members)
-        is_wrong = is_member & (predicted != labels)
-        n = int(is_member.sum())
-        rows.append(
-            {
-                "group": " / ".join(group),
-                "n": n,
-                "accuracy": 1 - is_wrong.sum() / n if n else np.nan,
-                "confused_within": int((is_wrong & np.isin(predicted, members)).sum()),
-            }
-        )
-    return pd.DataFrame(rows, columns=["group", "n", "accuracy", "confused_within"])
-
-
 def calibrate(
     labels: np.ndarray, probabilities: np.ndarray, bins: int = CALIBRATION_BINS
 ) -> pd.DataFrame:
@@ -183,7 +144,3 @@ def expected_calibration_error(calibration: pd.DataFrame) -> float:
     """
     gap = (calibration.accuracy - calibration.confidence).abs()
     return float((gap * calibration.n).sum() / calibration.n.sum())
-
-
-def _indices(names: Sequence[str], classes: Sequence[str]) -> list[int]:
-    return [classes.index(name) for name in names]

@@ -18,6 +18,9 @@ from pokecam.judging.scores import Numbers, Scores, score
 from pokecam.judging.significance import holm, interval, p_paired
 from pokecam.networks.classifier import Classifier
 
+MEASURE_COLUMNS = ["measure", "method", "label", "value", "low", "high", "n"]
+TEST_COLUMNS = ["measure", "method", "other", "difference", "low", "high", "n", "p"]
+
 
 def judgement_tables(
     case: Case,
@@ -29,7 +32,7 @@ def judgement_tables(
 
     Args:
         case: what is judged.
-        settings: which measures.
+        settings: which measures; without any, nothing is judged.
         redrawing: of a drawn source.
         train_on_shuffled_labels: gives the network for the measure `shuffled_labels`.
 
@@ -38,6 +41,8 @@ def judgement_tables(
         module of the measure.
     """
     groups, seed = settings.judge_measures, settings.seed
+    if not groups:
+        return empty_tables()
     scores = score(case, settings, redrawing)
     tables = {
         "scores": score_table(case, scores),
@@ -64,6 +69,16 @@ def judgement_tables(
     if sanity_tables:
         tables["sanity"] = pd.concat(sanity_tables)
     return tables
+
+
+def empty_tables() -> dict[str, pd.DataFrame]:
+    """Return the tables that every judgement has, without rows."""
+    columns = {
+        "scores": ["file", "label", "method"],
+        "measures": MEASURE_COLUMNS,
+        "tests": [*TEST_COLUMNS, "p_holm"],
+    }
+    return {name: pd.DataFrame(columns=names) for name, names in columns.items()}
 
 
 def score_table(case: Case, scores: Scores) -> pd.DataFrame:
@@ -102,7 +117,7 @@ def summary(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
         for m, method in enumerate(case.methods)
         for label, is_member in subsets.items()
     ]
-    return pd.DataFrame(rows, columns=["measure", "method", "label", "value", "low", "high", "n"])
+    return pd.DataFrame(rows, columns=MEASURE_COLUMNS)
 
 
 def paired_tests(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
@@ -123,8 +138,7 @@ def paired_tests(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
             differences = MEASURES[name].better * (numbers[:, m] - numbers[:, o])
             estimate = astuple(interval(differences, seed))
             rows.append((name, method, other, *estimate, p_paired(differences)))
-    columns = ["measure", "method", "other", "difference", "low", "high", "n", "p"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=TEST_COLUMNS)
     family = table.other.isin(BASELINES)
     return table.assign(p_holm=table.groupby(family).p.transform(lambda p: holm(p.to_numpy(float))))
 

@@ -1,6 +1,6 @@
-"""The table of backbones: every image classifier of torchvision, and how it splits in two.
+"""Building a backbone, an image classifier of torchvision, in two halves.
 
-A `Family` says how networks of torchvision are split into two halves.
+`families` has the table of backbones. An entry names the function here that splits the network.
 
 * The body maps images (N, 3, S, S) to features, which the head reads. The features are the
   activations A (N, K, h, w) that class activation maps are made of; in most networks they are the
@@ -28,7 +28,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -36,40 +35,9 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
+from pokecam.networks.families import BACKBONES
+
 Halves = tuple[nn.Module, nn.Module]  # body, native head
-
-
-@dataclass(frozen=True)
-class Family:
-    """Networks of torchvision that are split in the same way.
-
-    Attributes:
-        names: the builders, by torchvision's names.
-        split: network → (body, native head), both made of the modules of the network.
-        last: torchvision's name of the last layer, which has one output for each class.
-        options: arguments of the builders, beside the number of classes.
-        pooled_body: network → body for the `gap` head, where it is not the body that `split`
-            returns.
-        auxiliary: the auxiliary classifiers, by the first part of the names of their tensors.
-            Weight files hold them; fine-tuning does not use them.
-        one_size: the network takes only images of the side that its weights were trained on.
-        tokens: the features are tokens (N, T, K), the class token first.
-        one_layer: only the output of the last layer of the body can be laid out as a grid
-            (N, K, h, w).
-        computes: the builders compute with the values of tensors, so they do not run on the
-            "meta" device.
-    """
-
-    names: tuple[str, ...]
-    split: Callable[[Any], Halves]
-    last: str
-    options: dict[str, Any] = field(default_factory=dict)
-    pooled_body: Callable[[Any], nn.Module] | None = None
-    auxiliary: tuple[str, ...] = ()
-    one_size: bool = False
-    tokens: bool = False
-    one_layer: bool = False
-    computes_when_built: bool = False
 
 
 class GlobalAverage(nn.Module):
@@ -231,96 +199,23 @@ def _pooled_vit(network: Any) -> nn.Module:
     return Tokens(network, to_the_end=True)
 
 
-FAMILIES = (
-    Family(("mobilenet_v3_small", "mobilenet_v3_large"), _features, last="classifier.3"),
-    Family(("mobilenet_v2",), _features, last="classifier.1"),
-    Family(
-        (
-            *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
-            *("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"),
-            *("wide_resnet50_2", "wide_resnet101_2"),
-        ),
-        _resnet,
-        last="fc",
-    ),
-    Family(
-        tuple(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
-        _vgg,
-        last="classifier.6",
-    ),
-    Family(("alexnet",), _vgg, last="classifier.6"),
-    Family(("squeezenet1_0", "squeezenet1_1"), _squeezenet, last="classifier.1"),
-    Family(
-        ("densenet121", "densenet161", "densenet169", "densenet201"), _densenet, last="classifier"
-    ),
-    Family(
-        ("googlenet",),
-        _inception,
-        last="fc",
-        # The official weights were trained on images in [-1, 1]. The network converts its input.
-        options={"transform_input": True, "aux_logits": False, "init_weights": False},
-        auxiliary=("aux1", "aux2"),
-    ),
-    Family(
-        ("inception_v3",),
-        _inception,
-        last="fc",
-        options={"transform_input": True, "aux_logits": False, "init_weights": False},
-        auxiliary=("AuxLogits",),
-    ),
-    Family(
-        tuple(f"shufflenet_v2_x{width}" for width in ("0_5", "1_0", "1_5", "2_0")),
-        _shufflenet,
-        last="fc",
-    ),
-    Family(
-        tuple(f"mnasnet{width}" for width in ("0_5", "0_75", "1_0", "1_3")),
-        _mnasnet,
-        last="classifier.1",
-    ),
-    Family(
-        (
-            *(f"efficientnet_b{size}" for size in range(8)),
-            *(f"efficientnet_v2_{size}" for size in "sml"),
-        ),
-        _features,
-        last="classifier.1",
-    ),
-    Family(
-        (
-            *(f"regnet_y_{size}" for size in ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf")),
-            *("regnet_y_32gf", "regnet_y_128gf"),
-            *(f"regnet_x_{size}" for size in ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf")),
-            "regnet_x_32gf",
-        ),
-        _regnet,
-        last="fc",
-        computes_when_built=True,
-    ),
-    Family(
-        tuple(f"convnext_{size}" for size in ("tiny", "small", "base", "large")),
-        _convnext,
-        last="classifier.2",
-    ),
-    Family(("maxvit_t",), _maxvit, last="classifier.5", one_size=True),
-    Family(
-        tuple(f"swin_{version}{size}" for version in ("", "v2_") for size in "tsb"),
-        _swin,
-        last="head",
-        one_layer=True,
-    ),
-    Family(
-        ("vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "vit_h_14"),
-        _vit,
-        last="heads.head",
-        pooled_body=_pooled_vit,
-        one_size=True,
-        tokens=True,
-        one_layer=True,
-    ),
-)
-
-BACKBONES = {name: family for family in FAMILIES for name in family.names}
+# The functions that `Family.split` and `Family.pooled_body` name.
+SPLITS: dict[str, Callable[[Any], Halves]] = {
+    "convnext": _convnext,
+    "densenet": _densenet,
+    "features": _features,
+    "inception": _inception,
+    "maxvit": _maxvit,
+    "mnasnet": _mnasnet,
+    "regnet": _regnet,
+    "resnet": _resnet,
+    "shufflenet": _shufflenet,
+    "squeezenet": _squeezenet,
+    "swin": _swin,
+    "vgg": _vgg,
+    "vit": _vit,
+}
+POOLED_BODIES: dict[str, Callable[[Any], nn.Module]] = {"vit": _pooled_vit}
 
 
 def split(backbone: str, n_classes: int, *, pooled: bool = False) -> tuple[nn.Module, nn.Module]:
@@ -347,9 +242,9 @@ def split(backbone: str, n_classes: int, *, pooled: bool = False) -> tuple[nn.Mo
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.1
-    body, head = family.split(network)
+    body, head = SPLITS[family.split](network)
     if pooled and family.pooled_body is not None:
-        body = family.pooled_body(network)
+        body = POOLED_BODIES[family.pooled_body](network)
     return body, head
 
 

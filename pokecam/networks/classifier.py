@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from pokecam.common.errors import InputError
 from pokecam.networks import backbones, dilation, safetensors_file
-from pokecam.networks.backbones import BACKBONES, Apply, GlobalAverage
+from pokecam.networks.backbones import Apply, GlobalAverage
 from pokecam.networks.device import is_out_of_memory
 from pokecam.networks.distributed import SINGLE_PROCESS, Team
-
-HEADS = ("gap", "native")
+from pokecam.networks.families import BACKBONES
+from pokecam.networks.settings import HEADS
 
 # Images in a batch, by type of device. Larger batches are no faster on a CPU; smaller ones are
 # slower on other devices.
@@ -55,7 +55,7 @@ class Classifier(nn.Module):
             (N, T, K), in all other networks A itself. They are a tensor that no later operation
             overwrites, so they can be stored, differentiated, and passed to `head` again.
         head: features → logits (N, C).
-        backbone: the network of torchvision, a name in `backbones.BACKBONES`.
+        backbone: the network of torchvision, a name in `families.BACKBONES`.
         head_kind: an entry of `HEADS`, as in `build_classifier`.
         classes: the names of the C classes, in the order of the logits.
         image_size: side S in px of the images that the network is meant for.
@@ -169,7 +169,7 @@ def build_classifier(
         classifier = build_classifier("resnet18", "gap", ["Ant", "Bee"], image_size=224)
 
     Args:
-        backbone: a name in `backbones.BACKBONES`.
+        backbone: a name in `families.BACKBONES`.
         head: `gap` is global average pooling and one linear layer (Zhou et al. 2015,
             arXiv 1512.04150), the head that CAM needs. `native` is the head of torchvision, with
             a last layer for these classes.

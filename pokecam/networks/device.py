@@ -5,16 +5,12 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pokecam.common.errors import InputError
-from pokecam.common.params import Settings, one_of
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 # Training images stay on the GPU if they take at most this fraction of its free memory.
 RESIDENT = 0.25
@@ -24,12 +20,6 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 
 
-class DeviceSettings(Settings):
-    """The parameter that all stages read that run a network."""
-
-    device: Annotated[str, one_of(DEVICES)]
-
-
 def pick_device(name: str) -> torch.device:
     """Return a device, and set up PyTorch for it.
 
@@ -37,8 +27,8 @@ def pick_device(name: str) -> torch.device:
     for reuse.
 
     Args:
-        name: an entry of `DEVICES`. `auto` is the first of cuda, mps and cpu that this machine
-            has.
+        name: an entry of `settings.DEVICES`. `auto` is the first of cuda, mps and cpu that this
+            machine has.
 
     Raises:
         InputError: this machine has no such device.

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from pokecam.common.errors import InputError
-from pokecam.networks.backbones import BACKBONES
 from pokecam.networks.dry_run import run_without_content
+from pokecam.networks.families import BACKBONES
 
 _PROBE_PX = 256
 
@@ -31,7 +31,7 @@ def refine(body: nn.Module, backbone: str) -> None:
     Args:
         body: the network without its head. It is not changed if its activations have a 16th of
             the image already (VGG, AlexNet, SqueezeNet).
-        backbone: a name in `backbones.BACKBONES`.
+        backbone: a name in `families.BACKBONES`.
 
     Raises:
         InputError: the network cannot be changed in this way.

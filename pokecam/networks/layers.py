@@ -5,9 +5,10 @@ import itertools
 from torch import Tensor, nn
 
 from pokecam.common.errors import InputError, did_you_mean
-from pokecam.networks.backbones import BACKBONES, steps
+from pokecam.networks.backbones import steps
 from pokecam.networks.classifier import Classifier
 from pokecam.networks.dry_run import run_without_content
+from pokecam.networks.families import BACKBONES
 
 
 def cut_at(classifier: Classifier, layer: str | None) -> Classifier:

@@ -10,21 +10,25 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from urllib.error import URLError
 
 import torch
 from torch import Tensor
 
-from pokecam.common.errors import InputError, did_you_mean
-from pokecam.common.params import Settings, one_of
+from pokecam.common.errors import InputError
 from pokecam.networks import backbones, quantised, safetensors_file
-from pokecam.networks.backbones import BACKBONES
 from pokecam.networks.classifier import Classifier
+from pokecam.networks.families import BACKBONES
+from pokecam.networks.settings import (
+    SHIPPED_FOLDER,
+    WEIGHTS,
+    check_weights_exist,
+    shipped_file,
+)
 
 State = dict[str, Tensor]
 
-SHIPPED_FOLDER = Path("pretrained")
 _MAX_NAMES = 4  # of tensors, that a message lists
 _OLD_MAGIC = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
 _ADVICE = (
@@ -32,13 +36,6 @@ _ADVICE = (
 )
 
 log = logging.getLogger(__name__)
-
-
-class WeightsSettings(Settings):
-    """The backbone, and its pretrained weights as in `fetch_weights`."""
-
-    backbone: Annotated[str, one_of(BACKBONES)]
-    weights: str
 
 
 def fetch_weights(weights: str, backbone: str, folder: Path = SHIPPED_FOLDER) -> State:
@@ -60,6 +57,7 @@ def fetch_weights(weights: str, backbone: str, folder: Path = SHIPPED_FOLDER) ->
         InputError: the weights cannot be loaded, or do not fit the backbone. The message names
             tensors that are missing, superfluous or of another shape, and a backbone that fits.
     """
+    check_weights_exist(weights, backbone, folder)
     if weights == "none":
         return {}
     load = NAMED_WEIGHTS.get(weights)
@@ -138,7 +136,7 @@ def write_weights(path: Path, state: Mapping[str, Tensor], backbone: str, weight
         weights: where the weights come from, as in `fetch_weights`. The metadata keep the name of
             a file, without its folder.
     """
-    origin = weights if weights in (*NAMED_WEIGHTS, "none") else Path(weights).name
+    origin = weights if weights in WEIGHTS else Path(weights).name
     safetensors_file.write_safetensors(path, state, {"backbone": backbone, "weights": origin})
 
 
@@ -210,15 +208,7 @@ class Layout:
 
 
 def _load_drawn(backbone: str, folder: Path) -> State:
-    path = folder / f"{backbone}.safetensors"
-    if not path.is_file():
-        names = sorted(file.stem for file in folder.glob("*.safetensors"))
-        raise InputError(
-            f"weights: there are no drawn weights for {backbone}, but for "
-            f"{', '.join(names) or 'no backbone'}. Set backbone to one of these, or weights to "
-            f"imagenet, none or a file"
-        )
-    return quantised.load_quantised(path)
+    return quantised.load_quantised(shipped_file(backbone, folder))
 
 
 def _load_imagenet(backbone: str, folder: Path) -> State:
@@ -245,7 +235,7 @@ def _load_imagenet(backbone: str, folder: Path) -> State:
     return state
 
 
-# The values of `weights` that are names: (backbone, folder of the shipped weights) → state.
+# `settings.WEIGHTS` but none: (backbone, folder of the shipped weights) → state.
 NAMED_WEIGHTS: dict[str, Callable[[str, Path], State]] = {
     "drawn": _load_drawn,
     "imagenet": _load_imagenet,
@@ -253,12 +243,6 @@ NAMED_WEIGHTS: dict[str, Callable[[str, Path], State]] = {
 
 
 def _load_file(path: Path) -> State:
-    if not path.is_file():
-        names = (*NAMED_WEIGHTS, "none")
-        raise InputError(
-            f"weights: {path} is neither a file nor one of {', '.join(names)}."
-            f"{did_you_mean(str(path), names)}"
-        )
     if path.suffix == ".safetensors":
         return safetensors_file.read_safetensors(path)[0]
     if not _is_torch_file(path):

@@ -131,7 +131,7 @@ def build_gallery(inputs: Inputs) -> Gallery:
         pairs=list(
             dict.fromkeys(
                 (class_index[a], class_index[b])
-                for group in inputs.packed.lookalikes
+                for group in inputs.lookalikes
                 for a, b in combinations(sorted(group, key=classes.index), 2)
             )
         ),

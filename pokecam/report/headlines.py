@@ -63,7 +63,7 @@ def _of_predictions(inputs: Inputs) -> Iterator[Headline]:
     predictions, classes = inputs.predictions, inputs.packed.classes
     is_correct = (predictions["label"] == predictions["predicted"]).to_numpy()
     yield _share("Accuracy", is_correct, "test images")
-    lookalikes = {name for group in inputs.packed.lookalikes for name in group}
+    lookalikes = {name for group in inputs.lookalikes for name in group}
     is_lookalike = predictions["label"].isin(lookalikes)
     if is_lookalike.any():
         images = "test images of look-alike classes"

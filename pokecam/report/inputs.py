@@ -67,7 +67,7 @@ class Inputs:
     predictions: pd.DataFrame  # file, label, predicted, probability, p:<class> …
     per_class: pd.DataFrame  # label, precision, recall, f1, support
     confusion: pd.DataFrame  # label, predicted, count
-    lookalikes: pd.DataFrame  # group, n, accuracy, confused_within
+    lookalikes: list[list[str]]  # groups of classes that are easily confused
     metrics: dict[str, float | None]
     maps: dict[str, StoredMaps]  # by method
     titles: dict[str, str]  # method → its name in the papers
@@ -91,6 +91,7 @@ def read_inputs(
     *,
     images_folder: Path,
     split: Path,
+    lookalikes: Path,
     history: Path,
     evaluation: Path,
     cams: Path,
@@ -102,6 +103,7 @@ def read_inputs(
     Args:
         images_folder: the folder that `select` wrote.
         split: the table that `split` wrote.
+        lookalikes: the groups that `split` wrote.
         history: the table of epochs that `train` wrote.
         evaluation: the folder that `evaluate` wrote.
         cams: the folder that `cam` wrote.
@@ -119,7 +121,7 @@ def read_inputs(
         predictions=csv_tables.read_table(evaluation / "predictions.csv"),
         per_class=csv_tables.read_table(evaluation / "per_class.csv"),
         confusion=csv_tables.read_table(evaluation / "confusion.csv"),
-        lookalikes=csv_tables.read_table(evaluation / "lookalikes.csv"),
+        lookalikes=images.read_lookalikes(lookalikes),
         metrics=json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")),
         maps={method: StoredMaps.open(cams, method) for method in meta["methods"]},
         titles=meta["methods"],

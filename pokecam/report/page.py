@@ -12,7 +12,7 @@ import pandas as pd
 
 from pokecam.cam.display import is_constant
 from pokecam.cam.stored_maps import StoredMaps
-from pokecam.report import headlines, trust
+from pokecam.report import headlines, lookalikes, trust
 from pokecam.report.headlines import Headline
 from pokecam.report.inputs import Inputs
 from pokecam.report.trust import Trust
@@ -84,7 +84,12 @@ def build_page(inputs: Inputs) -> Page:
         headlines=headlines.build_headlines(inputs, tables),
         classes=_class_results(inputs),
         confusion=counts.loc[classes, classes].to_numpy().tolist(),
-        lookalikes=[Lookalike(**row) for row in _records(inputs.lookalikes, Lookalike)],
+        lookalikes=[
+            Lookalike(**row)
+            for row in lookalikes.inside_groups(inputs.predictions, inputs.lookalikes).to_dict(
+                "records"
+            )
+        ],
         subset_sizes=inputs.subset_sizes,
         n_duplicates=len(inputs.duplicates),
         n_duplicate_groups=inputs.duplicates["group"].nunique(),
@@ -105,6 +110,7 @@ def build_page(inputs: Inputs) -> Page:
 def metrics(inputs: Inputs) -> dict[str, float]:
     """Return the numbers for `dvc metrics` and `dvc exp show`, without undefined ones."""
     numbers = inputs.metrics | {
+        "lookalike_accuracy": lookalikes.accuracy(inputs.predictions, inputs.lookalikes),
         "val_accuracy": inputs.history["val_accuracy"].iloc[-1],
         "n_train": inputs.subset_sizes["train"],
         "n_val": inputs.subset_sizes["val"],

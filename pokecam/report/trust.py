@@ -168,6 +168,7 @@ class Trust:
         blocks: the steps of the randomisation, and the training on shuffled labels.
         randomised: the methods that were compared with randomised networks.
         n_randomised: the number of images behind that, at most.
+        was_judged: whether any image has a row in the scores.
     """
 
     columns: list[Column]
@@ -180,6 +181,7 @@ class Trust:
     blocks: list[str]
     randomised: list[RandomisedMethod]
     n_randomised: int
+    was_judged: bool
 
     @property
     def unchanged(self) -> list[str]:
@@ -215,6 +217,7 @@ def build_trust(judgement: Judgement) -> Trust:
             for method, rows in steps_by_method
         ],
         n_randomised=0 if steps is None else int(steps["n"].max()),
+        was_judged=not judgement.scores.empty,
     )
 
 

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pokecam.common.params import Settings, one_of
-from pokecam.networks.backbones import BACKBONES
-from pokecam.networks.classifier import HEADS
-from pokecam.networks.device import DeviceSettings
+from pokecam.networks.families import BACKBONES
+from pokecam.networks.settings import HEADS, DeviceSettings
 
 
 class TrainSettings(DeviceSettings):

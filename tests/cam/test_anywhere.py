@@ -16,8 +16,9 @@ from pokecam.cam.display import display
 from pokecam.cam.maps import compute_maps
 from pokecam.cam.methods import METHODS
 from pokecam.common.errors import InputError
-from pokecam.networks.backbones import BACKBONES
+from pokecam.networks.backbones import SPLITS
 from pokecam.networks.classifier import Classifier
+from pokecam.networks.families import BACKBONES
 
 CLASSES = 4
 
@@ -152,7 +153,7 @@ def test_torchvisions_networks_are_divided_as_the_table_says(name, layer, x):
             nn.init.normal_(network.heads.head.weight)  # torchvision's are 0
     x = F.interpolate(x, (64, 64)) - 0.5
     classifier = cut(network, x, layer)
-    body, head = BACKBONES[name].split(network)
+    body, head = SPLITS[BACKBONES[name].split](network)
     expected = Classifier(
         body, head, backbone=name, head_kind="native", classes="abcd", image_size=64
     )

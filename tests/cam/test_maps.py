@@ -12,8 +12,9 @@ from torch import nn
 
 from pokecam.cam import perturbation
 from pokecam.cam.capture import capture
+from pokecam.cam.fitting import check_methods
 from pokecam.cam.maps import compute_maps, finer_targets
-from pokecam.cam.methods import METHODS, check_methods
+from pokecam.cam.methods import METHODS
 from pokecam.common.errors import InputError
 from pokecam.networks.classifier import Classifier, build_classifier, prepare
 from tests.support.networks import SIZE_PX, backbone_and_head_parameters, size_px

@@ -7,7 +7,8 @@ import pytest
 import torch
 import yaml
 
-from pokecam.cam.methods import METHODS, CamSettings, check_methods
+from pokecam.cam.fitting import check_methods
+from pokecam.cam.methods import METHODS, CamSettings
 from pokecam.common.errors import InputError
 from pokecam.common.params import read_params
 from pokecam.networks.classifier import build_classifier

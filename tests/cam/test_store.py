@@ -38,8 +38,8 @@ def run_folder(tmp_path, monkeypatch):
     (tmp_path / "data" / "images").mkdir(parents=True)
     np.save(tmp_path / "data" / "images" / "pixels.npy", PIXELS)
     write_csv(tmp_path / "data" / "images" / "manifest.csv", table.assign(group=range(7)))
-    names = {"classes": CLASSES, "lookalikes": []}
-    write_json(tmp_path / "data" / "images" / "classes.json", names)
+    write_json(tmp_path / "data" / "images" / "classes.json", {"classes": CLASSES})
+    write_json(tmp_path / "data" / "lookalikes.json", {"groups": []})
     subsets = ["train", "test", "val", "train", "test", "val", "test"]
     write_csv(tmp_path / "data" / "split.csv", table.assign(subset=subsets))
     set_methods(tmp_path, ["grad_cam", "cam"])

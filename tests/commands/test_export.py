@@ -14,6 +14,7 @@ from pokecam.cam.maps import compute_maps
 from pokecam.commands import export
 from pokecam.common.errors import InputError
 from pokecam.networks import classifier
+from pokecam.networks.settings import HEADS
 from tests.support.networks import CHOSEN, size_px
 
 CLASSES = ["Ant", "Bee", "Mr. Mime"]
@@ -63,7 +64,7 @@ def assert_same(path, model):
             np.testing.assert_allclose(values, reference, atol=1e-4 * max(1, largest))
 
 
-@pytest.mark.parametrize("head", classifier.HEADS)
+@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize(
     "backbone",
     [

@@ -41,11 +41,12 @@ def build_network():
     ).eval()
 
 
-def build_case(maps=None, **packed_fields):
+def build_case(maps=None, lookalikes=(), **packed_fields):
     """A case of N images.
 
     The red square is the object, and has a box. `cam` points at it, and `grad_cam` at the other
-    half. `maps` replaces these maps, and `packed_fields` replace fields of the packed images.
+    half. `maps` replaces these maps, `lookalikes` are groups of class indices, and `packed_fields`
+    replace fields of the packed images.
     """
     pixels = np.zeros((N + 2, SIZE_PX, SIZE_PX, 3), np.uint8)
     labels = np.arange(N + 2) % 2
@@ -59,7 +60,7 @@ def build_case(maps=None, **packed_fields):
     )
     columns = ["image", "label", "xmin", "ymin", "xmax", "ymax"]
     packed = Packed(
-        **{"pixels": pixels, "manifest": manifest, "classes": CLASSES, "lookalikes": []},
+        **{"pixels": pixels, "manifest": manifest, "classes": CLASSES},
         **{"masks": None, "parts": None, "scenes": None},
         boxes=pd.DataFrame(boxes, columns=columns),
     )
@@ -69,7 +70,7 @@ def build_case(maps=None, **packed_fields):
     if maps is None:
         maps = {"cam": StoredMaps(values), "grad_cam": StoredMaps(values[..., ::-1].copy())}
     packed = replace(packed, **packed_fields)
-    return Case(build_network(), None, packed, rows, labels[rows], maps)
+    return Case(build_network(), None, packed, rows, labels[rows], maps, lookalikes)
 
 
 def settings(**changes):

@@ -6,7 +6,7 @@ import torch
 
 from pokecam.judging import tables
 from pokecam.judging.lookalikes import compare_lookalikes, margin_drops
-from tests.judging.halves import CLASSES, build_case
+from tests.judging.halves import build_case
 
 SIZE_PX = 20
 BRIGHT = np.zeros((SIZE_PX, SIZE_PX), np.float32)
@@ -54,7 +54,7 @@ def test_images_do_not_mix():
 def test_look_alikes_are_compared_on_the_difference_of_their_maps():
     """The difference points at the red square, without which the margin is 0. The other half of the
     image does not affect the margin."""
-    case = build_case(lookalikes=[CLASSES])
+    case = build_case(lookalikes=[[0, 1]])
     table = compare_lookalikes(case, np.arange(4), seed=1)
     assert len(table) == 4 * len(case.methods)
     assert set(zip(table.label, table.against, strict=True)) == {

@@ -27,7 +27,6 @@ def packed(folder):
         folder / "raw.zip",
         folder / "images",
         classes=["Pikachu", "Gengar"],
-        lookalikes=[],
         image_size=SIZE_PX,
         unfinished=folder / "unfinished",
     )

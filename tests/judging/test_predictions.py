@@ -26,7 +26,7 @@ FILES = [f"image{i}.png" for i in range(6)]
 
 @pytest.fixture
 def result():
-    return predictions.evaluate(FILES, LABELS, PROBABILITIES, CLASSES, [["Ant", "Bee"]])
+    return predictions.evaluate(FILES, LABELS, PROBABILITIES, CLASSES)
 
 
 def test_metrics_by_hand(result):
@@ -36,7 +36,6 @@ def test_metrics_by_hand(result):
     assert metrics["macro_f1"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
     true_class = [0.8, 0.6, 0.3, 0.7, 0.4, 0.2]
     assert metrics["log_loss"] == pytest.approx(-sum(map(math.log, true_class)) / 6)
-    assert metrics["lookalike_accuracy"] == pytest.approx(3 / 5)
     assert metrics["n_test"] == 6
 
 
@@ -61,23 +60,6 @@ def test_confusion_lists_every_pair_in_class_order(result):
     assert table["count"].tolist() == [2, 1, 0, 0, 1, 1, 1, 0, 0]
 
 
-def test_inside_groups_by_hand():
-    groups = [["Ant", "Bee"], ["Bee", "Cat"]]
-    table = predictions.inside_groups(LABELS, PREDICTED, CLASSES, groups)
-    assert table.group.tolist() == ["Ant / Bee", "Bee / Cat"]
-    assert table.n.tolist() == [5, 3]
-    assert table.accuracy.tolist() == pytest.approx([3 / 5, 1 / 3])
-    # An Ant is misclassified as Bee; within Bee and Cat, a Bee is misclassified as Cat.
-    assert table.confused_within.tolist() == [1, 1]
-
-
-def test_without_lookalikes_there_is_no_figure_for_them():
-    result = predictions.evaluate(FILES, LABELS, PROBABILITIES, CLASSES, [])
-    assert "lookalike_accuracy" not in result.metrics
-    assert len(result.lookalikes) == 0
-    assert list(result.lookalikes) == ["group", "n", "accuracy", "confused_within"]
-
-
 def test_calibration_by_hand():
     """Two bins: (0, 0.5] has confidences 0.5 0.5 0.5, none correct; (0.5, 1] has 0.8 0.6 0.7."""
     table = predictions.calibrate(LABELS, PROBABILITIES, bins=2)
@@ -100,7 +82,7 @@ def test_an_empty_bin_adds_nothing_to_the_calibration_error():
 
 def test_perfect_and_confident_predictions_have_no_error():
     labels = np.array([0, 1, 2])
-    metrics = predictions.evaluate("abc", labels, np.eye(3), CLASSES, []).metrics
+    metrics = predictions.evaluate("abc", labels, np.eye(3), CLASSES).metrics
     assert metrics["accuracy"] == metrics["macro_f1"] == 1
     assert metrics["ece"] == 0
     assert metrics["log_loss"] == pytest.approx(0, abs=1e-12)

@@ -39,7 +39,6 @@ def case(folder):
         folder / "raw.zip",
         folder / "images",
         classes=CLASSES,
-        lookalikes=[CLASSES],
         image_size=SIZE_PX,
         unfinished=folder / "unfinished",
     )
@@ -50,7 +49,7 @@ def case(folder):
         "cam": StoredMaps(np.random.default_rng(0).random((len(ROWS), 2, 6, 6), dtype=np.float32))
     }
     packed = images.load_packed(folder / "images")
-    return Case(network, None, packed, ROWS, np.array([0, 1, 0, 1]), maps)
+    return Case(network, None, packed, ROWS, np.array([0, 1, 0, 1]), maps, [[0, 1]])
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ def packed():
     pixels[labels == 0, ..., 2] = pixels[labels == 1, ..., 0] = 200
     manifest = pd.DataFrame({"file": range(N), "label": [CLASSES[label] for label in labels]})
     absent = dict.fromkeys(("masks", "parts", "boxes", "scenes"))
-    return Packed(pixels=pixels, manifest=manifest, classes=CLASSES, lookalikes=[], **absent)
+    return Packed(pixels=pixels, manifest=manifest, classes=CLASSES, **absent)
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,15 @@
 """The table of backbones, compared with torchvision."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import torchvision
 from torch import nn
 
 from pokecam.networks import backbones
-from pokecam.networks.backbones import BACKBONES
+from pokecam.networks.classifier import build_classifier
+from pokecam.networks.families import BACKBONES
 from tests.support.networks import CHOSEN, backbone_parameters, size_px
 
 N_CLASSES = 3
@@ -37,7 +40,7 @@ def test_every_classifier_of_torchvision_is_in_the_table():
 @torch.no_grad()
 def test_body_and_head_are_the_whole_network_bit_for_bit(network):
     name, original, x = network
-    body, head = BACKBONES[name].split(original)
+    body, head = backbones.SPLITS[BACKBONES[name].split](original)
     assert torch.equal(head(body(x)), original(x))
     names = [*body.state_dict(), *head.state_dict()]
     assert sorted(names) == sorted(original.state_dict())
@@ -46,7 +49,7 @@ def test_body_and_head_are_the_whole_network_bit_for_bit(network):
 @torch.no_grad()
 def test_the_head_does_not_change_the_activations(network):
     name, original, x = network
-    body, head = BACKBONES[name].split(original)
+    body, head = backbones.SPLITS[BACKBONES[name].split](original)
     A = body(x)
     before = A.clone()
     logits = head(A)
@@ -63,7 +66,7 @@ UNBOUNDED = ("convnext", "maxvit", "swin", "vit")
 def test_activations_come_after_the_activation_function(network):
     """ReLU has no negative values, hard-swish none below -3/8, SiLU none below -0.2785."""
     name, original, x = network
-    body, _ = BACKBONES[name].split(original)
+    body, _ = backbones.SPLITS[BACKBONES[name].split](original)
     with torch.no_grad():
         A = backbones.grid(name, body(x))
     assert A.ndim == 4
@@ -90,7 +93,7 @@ def test_the_grid_of_a_transformer_is_where_its_patches_are():
 def test_a_pooled_transformer_is_the_whole_encoder_of_torchvision():
     torch.manual_seed(0)
     network = torchvision.models.vit_b_32(num_classes=N_CLASSES).eval()
-    body = BACKBONES["vit_b_32"].pooled_body(network)
+    body = backbones.POOLED_BODIES["vit"](network)
     x = torch.randn(1, 3, 224, 224)
     tokens = torch.cat([network.class_token, network._process_input(x)], dim=1)
     assert torch.equal(body(x), network.encoder(tokens))
@@ -124,3 +127,16 @@ def test_every_backbone_has_official_weights_that_state_its_smallest_image():
     for name in BACKBONES:
         assert backbones.imagenet_weights(name).url
         assert 1 <= backbones.smallest_image_px(name) <= 256
+
+
+@pytest.mark.parametrize("name", backbone_parameters())
+def test_the_table_says_which_native_heads_plain_cam_can_use(name):
+    with nullcontext() if BACKBONES[name].computes_when_built else torch.device("meta"):
+        classifier = build_classifier(name, "native", ["a", "b"], size_px(name))
+    assert (classifier.linear is not None) == BACKBONES[name].linear_head
+
+
+def test_every_name_in_the_table_of_splits_is_used():
+    assert {family.split for family in BACKBONES.values()} == set(backbones.SPLITS)
+    bodies = {family.pooled_body for family in BACKBONES.values()} - {None}
+    assert bodies == set(backbones.POOLED_BODIES)

@@ -10,6 +10,7 @@ from torch import nn
 
 from pokecam.common.errors import InputError
 from pokecam.networks import classifier, safetensors_file
+from pokecam.networks.settings import HEADS
 from tests.support.networks import backbone_parameters, size_px
 
 CLASSES = ("Ant", "Bee", "Mr. Mime")
@@ -53,7 +54,7 @@ def test_linear_is_the_layer_of_a_head_of_pooling_and_one_linear_layer(backbone,
 
 
 @pytest.mark.parametrize("backbone", backbone_parameters())
-@pytest.mark.parametrize("head", classifier.HEADS)
+@pytest.mark.parametrize("head", HEADS)
 def test_the_last_layer_has_one_output_per_class(backbone, head):
     with torch.device("meta"):
         model = classifier.build_classifier(backbone, head, CLASSES, size_px(backbone))
@@ -101,7 +102,7 @@ def test_predict_in_batches_gives_the_logits_of_single_images_in_the_order_of_th
     assert torch.allclose(torch.cat(single), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("head", classifier.HEADS)
+@pytest.mark.parametrize("head", HEADS)
 def test_what_is_loaded_is_what_was_saved(tmp_path, head):
     model = build("resnet18", head)
     with torch.no_grad():

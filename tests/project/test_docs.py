@@ -30,9 +30,9 @@ from pokecam.data.sources.class_folders import Entry
 from pokecam.data.sources.registry import SOURCES, Source
 from pokecam.judging.measures import MEASURES, OF_ALL
 from pokecam.networks import backbones
-from pokecam.networks.backbones import BACKBONES, Family
 from pokecam.networks.classifier import build_classifier, save_classifier
 from pokecam.networks.dry_run import run_without_content
+from pokecam.networks.families import BACKBONES, Family
 from pokecam.report.trust import IN_METRICS
 from tests.conftest import PROJECT
 from tests.support.networks import CHOSEN
@@ -249,7 +249,7 @@ def test_the_fields_of_an_entry_are_listed(entry, heading):
     section = text.split(f"## {heading}\n")[1].split("\n## ")[0]
     fields = getattr(entry, "_fields", None) or [field.name for field in dataclasses.fields(entry)]
     told = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
-    in_words = {"title", "function"}  # of Method, which the example shows
+    in_words = {"title", "path"}  # of Method, which the example shows
     assert set(fields) - told <= in_words
 
 

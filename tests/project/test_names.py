@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from pokecam.data.packed.csv_tables import read_table
-from pokecam.data.packed.images import load_packed
+from pokecam.data.packed.images import load_packed, read_lookalikes
 from tests.support.images import image_bytes
 from tests.support.repository import clone_project
 
@@ -65,7 +65,8 @@ def test_data_have_the_names_as_they_are(finished):
     data = finished.path / "data"
     packed = load_packed(data / "images")
     assert packed.classes == CLASSES
-    assert packed.lookalikes == [[KNOWN_AS.get(name, name) for name in of] for of in LOOKALIKES]
+    groups = read_lookalikes(data / "lookalikes.json")
+    assert groups == [[KNOWN_AS.get(name, name) for name in of] for of in LOOKALIKES]
     assert packed.boxes is not None
     assert packed.boxes.empty
     files = [f"{label}/{number}.png" for label in sorted(CLASSES) for number in range(EACH)]

@@ -21,6 +21,7 @@ def test_nothing_changed_nothing_runs(repository):
         ({"backbone": "alexnet"}, "weights train evaluate cam judge report"),
         ({"cam_methods": ["grad_cam"]}, "cam judge report"),
         ({"judge_images": 2}, "judge report"),
+        ({"lookalikes": [["Ant", "Cat"]]}, "split cam judge report"),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (
@@ -44,7 +45,7 @@ def test_a_parameter_reruns_what_depends_on_it_and_back_only_the_report(
     }
     lock = repository.lock()
     repository.set(**change)
-    assert sorted(repository.repro()) == sorted(expected.split())
+    assert sorted(repository.repro()) == sorted(["check", *expected.split()])
     assert repository.lock() != lock
     repository.set(**before)
     assert repository.repro() == ["report"]
@@ -55,7 +56,8 @@ def test_a_parameter_reruns_what_depends_on_it_and_back_only_the_report(
 @pytest.mark.slow
 def test_experiments_there_and_back_run_only_the_report(repository):
     """A → B → A, as one types `dvc exp run -S`."""
-    assert set(repository.experiment("seed=7")) == {"train", "evaluate", "cam", "judge", "report"}
+    expected = {"check", "train", "evaluate", "cam", "judge", "report"}
+    assert set(repository.experiment("seed=7")) == expected
     assert repository.experiment("seed=1") == ["report"]
     assert repository.run("git", "status", "--porcelain", "reports", "dvc.lock") == ""
 
@@ -91,10 +93,10 @@ def test_a_new_method_reruns_the_maps_and_what_follows_but_not_the_training(repo
     with (cam / "gradient.py").open("a", encoding="utf-8") as file:
         file.write(NEW_METHOD)
     table = (cam / "methods.py").read_text(encoding="utf-8")
-    entry = 'METHODS = {\n    "abs_grad_cam": Method("|Grad-CAM|", gradient.abs_grad_cam),'
+    entry = 'METHODS = {\n    "abs_grad_cam": Method("|Grad-CAM|", "gradient.abs_grad_cam"),'
     (cam / "methods.py").write_text(table.replace("METHODS = {", entry), encoding="utf-8")
     repository.set(cam_methods=["cam", "abs_grad_cam"])
-    assert repository.repro() == ["cam", "judge", "report"]
+    assert repository.repro() == ["check", "cam", "judge", "report"]
     assert (repository.path / "data" / "cams" / "abs_grad_cam.npy").is_file()
 
 
@@ -113,9 +115,9 @@ def test_an_image_added_to_the_folder_is_noticed(repository, tmp_path):
     draw_images(images, COLOURS, 10)
     repository.set(source=str(images))
     # The same bytes from another place: the archive is equal, so nothing after it runs.
-    assert repository.repro() == ["download", "report"]
+    assert repository.repro() == ["check", "download", "report"]
     draw_images(images, {"Ant": COLOURS["Ant"]}, 11)
-    assert set(repository.repro()) == set(ALL) - {"weights"}
+    assert set(repository.repro()) == set(ALL) - {"check", "weights"}
     (images / "Ant" / "10.png").unlink()
     assert repository.repro() == ["report"]
 
@@ -145,7 +147,7 @@ def test_a_failed_change_loses_nothing(repository, change, expected):
         ({"backbone": "squeezenet"}, "Did you mean squeezenet1_1?"),
         ({"epochs": 0}, "epochs: 0 was given"),
         ({"epocs": 5}, "epocs is not a parameter. Did you mean epochs?"),
-        ({"source": "nowhere"}, "No such file or directory"),
+        ({"source": "nowhere"}, "source nowhere does not exist"),
         ({"classes": ["Ant"]}, "two"),
         ({"cam_methods": ["grad_cam", "gradcam"]}, "Did you mean grad_cam?"),
     ],
@@ -212,6 +214,7 @@ def test_two_clones_write_the_same_lock(finished, tmp_path):
 def test_a_copy_of_the_repository_runs_experiments_elsewhere(repository):
     """`--temp` runs in a copy without untracked files: everything needed must be in git."""
     assert set(executed_stages(repository.run("dvc", "exp", "run", "--temp", "-S", "seed=3"))) == {
+        "check",
         "train",
         "evaluate",
         "cam",

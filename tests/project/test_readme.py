@@ -88,6 +88,7 @@ def test_every_command_does_what_it_says(repository, tmp_path):
 
     assert "up to date" in reader.type("dvc repro")
     assert "Running stage 'train'" in reader.type("dvc exp run -S backbone")
+    assert "Running stage 'train'" in reader.type("dvc exp run -S epochs=4 -S judge_images=8")
     assert "log_loss" in reader.type("dvc metrics diff")
     assert "dvc_plots/index.html" in reader.type("dvc plots diff")
     table = reader.type("dvc exp show")

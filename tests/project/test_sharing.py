@@ -28,7 +28,7 @@ def yours(finished, tmp_path_factory) -> Repository:
     repository = Repository(base / "repository")
     repository.run("git", "init", "-q", "--bare", str(base / "origin.git"))
     repository.run("git", "remote", "add", "origin", str(base / "origin.git"))
-    assert repository.experiment(ONE) == ["cam", "judge", "report"]
+    assert repository.experiment(ONE) == ["check", "cam", "judge", "report"]
     repository.commit("Grad-CAM alone")
     assert repository.experiment(BOTH) == ["report"]
     repository.commit("both again")

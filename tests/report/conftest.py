@@ -43,7 +43,8 @@ def run_folder(tmp_path_factory):
     boxes = pd.DataFrame({"image": first_test, "label": [HARMFUL] * 2, **edges})
     write_csv(data / "images" / "boxes.csv", boxes)
     lookalikes = [["Mr. Mime", "mr-mime"]]
-    write_json(data / "images" / "classes.json", {"classes": CLASSES, "lookalikes": lookalikes})
+    write_json(data / "images" / "classes.json", {"classes": CLASSES})
+    write_json(data / "lookalikes.json", {"groups": lookalikes})
     subsets = ["train", "val", "test", "test"] * len(CLASSES)
     write_csv(data / "split.csv", table.assign(subset=subsets))
 
@@ -52,8 +53,8 @@ def run_folder(tmp_path_factory):
     probabilities = np.repeat(np.eye(len(CLASSES)), 2, axis=0) * 0.8 + 0.05
     probabilities[1] = [0.2, 0.7, 0.05, 0.05]
     label_indices = np.repeat(range(len(CLASSES)), 2)
-    result = evaluate(test.file.tolist(), label_indices, probabilities, CLASSES, lookalikes)
-    for name in ("predictions", "per_class", "confusion", "lookalikes", "calibration"):
+    result = evaluate(test.file.tolist(), label_indices, probabilities, CLASSES)
+    for name in ("predictions", "per_class", "confusion", "calibration"):
         write_csv(data / "evaluation" / f"{name}.csv", getattr(result, name))
     write_json(data / "evaluation" / "metrics.json", result.metrics)
 
@@ -180,6 +181,7 @@ def inputs(run_folder):
     return read_inputs(
         images_folder=data / "images",
         split=data / "split.csv",
+        lookalikes=data / "lookalikes.json",
         history=run_folder / "models" / "history.csv",
         evaluation=data / "evaluation",
         cams=data / "cams",

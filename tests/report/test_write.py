@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html import unescape
@@ -12,6 +13,9 @@ from urllib.parse import parse_qs, quote
 import pandas as pd
 import pytest
 
+from pokecam.common.files import write_csv
+from pokecam.judging.tables import empty_tables
+from pokecam.report.inputs import read_inputs
 from pokecam.report.jinja import environment
 from pokecam.report.write import write_report
 from tests.conftest import PROJECT
@@ -154,3 +158,34 @@ def test_markdown_and_html_in_a_name_are_only_text():
 def test_file_names_have_only_safe_characters(out):
     names = {path.name for path in Path(out).rglob("*")} - {"README.md"}
     assert all(re.fullmatch(r"[a-z0-9_.-]+", name) for name in names)
+
+
+@pytest.mark.parametrize("with_columns", [["deletion"], []])
+def test_where_nothing_was_judged_the_report_says_so(run_folder, tmp_path, with_columns):
+    """The tables of a judgement without rows, as `judge` writes them."""
+    data = tmp_path / "data"
+    shutil.copytree(run_folder / "data", data)
+    about = (data / "judgement" / "about.json").read_bytes()
+    shutil.rmtree(data / "judgement")
+    for name, table in empty_tables().items():
+        columns = [*table.columns, *(with_columns if name == "scores" else [])]
+        write_csv(data / "judgement" / f"{name}.csv", pd.DataFrame(columns=columns))
+    (data / "judgement" / "about.json").write_bytes(about)
+    inputs = read_inputs(
+        images_folder=data / "images",
+        split=data / "split.csv",
+        lookalikes=data / "lookalikes.json",
+        history=run_folder / "models" / "history.csv",
+        evaluation=data / "evaluation",
+        cams=data / "cams",
+        judgement=data / "judgement",
+        settings=run_folder / "params.yaml",
+    )
+    write_report(inputs, tmp_path / "reports")
+    page = Elements((tmp_path / "reports" / "index.html").read_text(encoding="utf-8"))
+    assert "Nothing was judged" in page.text
+    summary = (tmp_path / "reports" / "README.md").read_text(encoding="utf-8")
+    assert "measures.svg" not in summary
+    metrics = json.loads((tmp_path / "reports" / "metrics.json").read_text())
+    assert [name for name in metrics if name.startswith("map_")] == []
+    assert metrics["accuracy"] == 0.875

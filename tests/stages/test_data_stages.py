@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pokecam.data.packed.csv_tables import read_table
-from pokecam.data.packed.images import load_packed
+from pokecam.data.packed.images import load_packed, read_lookalikes
 from stages import download, select, split
 from tests.conftest import PROJECT
 from tests.support.images import image_bytes, write_tree
@@ -19,7 +19,7 @@ PARAMETERS = {
     "images_per_class": 1,
     "draw_seed": 1,
     "classes": ["Bee", "Ant"],
-    "lookalikes": [["Ant", "Bee"], ["Pikachu", "Raichu"]],
+    "lookalikes": [["Ant", "Bee"]],
     "image_size": 64,
     "val_fraction": 0.2,
     "test_fraction": 0.2,
@@ -48,7 +48,7 @@ def test_from_a_folder_to_a_split(workplace):
     packed = load_packed(workplace / "data" / "images")
     assert packed.pixels.shape == (20, 64, 64, 3)
     assert packed.classes == ["Bee", "Ant"]
-    assert packed.lookalikes == [["Ant", "Bee"]]
+    assert read_lookalikes(workplace / "data" / "lookalikes.json") == [["Ant", "Bee"]]
     divided = read_table(workplace / "data" / "split.csv")
     assert divided.file.tolist() == packed.manifest.file.tolist()
     assert pd.crosstab(divided.label, divided.subset).loc["Ant"].to_dict() == {
@@ -61,7 +61,7 @@ def test_from_a_folder_to_a_split(workplace):
     outputs = {
         path.relative_to(workplace / "data").parts[0] for path in workplace.rglob("data/**/*")
     }
-    assert outputs == {"raw.zip", "images", "split.csv"}
+    assert outputs == {"raw.zip", "images", "source_classes.json", "split.csv", "lookalikes.json"}
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,8 @@ def test_from_a_folder_to_a_split(workplace):
     [
         ("download", {"source": "images/Ant"}, "holds no images in class folders"),
         ("select", {"classes": ["Antt", "Bee"]}, "Did you mean Ant?"),
+        ("select", {"classes": ["Owl", "Fox"]}, "-S classes=all"),
+        ("split", {"lookalikes": [["Ant", "Bea"]]}, "Did you mean Bee?"),
         ("split", {"val_fraction": 0.6, "test_fraction": 0.6}, "less than 1"),
     ],
 )

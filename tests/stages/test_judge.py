@@ -67,6 +67,15 @@ def test_only_the_selected_measures_are_computed(workplace):
     assert not (judgement_folder(workplace) / "sanity.csv").exists()
 
 
+def test_nothing_is_judged_where_no_measure_is_selected(workplace):
+    workplace.set(**workplace.parameters | {"judge_measures": []})
+    workplace.run("judge")
+    names = {path.name for path in judgement_folder(workplace).iterdir()}
+    assert names == {"about.json", "measures.csv", "scores.csv", "tests.csv"}
+    for name in ("measures", "scores", "tests"):
+        assert pd.read_csv(judgement_folder(workplace) / f"{name}.csv").empty
+
+
 def test_a_network_trained_on_shuffled_labels_is_compared_if_selected(workplace):
     workplace.set(**workplace.parameters | {"judge_measures": ["shuffled_labels"]})
     workplace.run("judge")

@@ -71,7 +71,8 @@ class Workplace:
         folder.mkdir(parents=True)
         np.save(folder / "pixels.npy", pixels.clip(0, 255).astype(np.uint8))
         write_csv(folder / "manifest.csv", table.assign(group=range(n)))
-        write_json(folder / "classes.json", {"classes": CLASSES, "lookalikes": [CLASSES[:2]]})
+        write_json(folder / "classes.json", {"classes": CLASSES})
+        write_json(path / "data" / "lookalikes.json", {"groups": [CLASSES[:2]]})
         subsets = np.array(["train", "val", "train", "test", "train"])[np.arange(n) // 3 % 5]
         write_csv(path / "data" / "split.csv", table.assign(subset=subsets))
         (path / "pretrained").symlink_to(PROJECT / "pretrained")

@@ -3,7 +3,7 @@
 import pytest
 
 from pokecam.networks import backbones
-from pokecam.networks.backbones import BACKBONES
+from pokecam.networks.families import BACKBONES
 
 SIZE_PX = 64
 

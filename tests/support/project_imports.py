@@ -16,14 +16,14 @@ LAYERS = (
     ("pokecam.data.packing",),
     ("pokecam.cam", "pokecam.training"),
     ("pokecam.judging",),
-    ("pokecam.report",),
+    ("pokecam.parameters", "pokecam.report"),
     ("pokecam.commands", "stages"),
     ("pokecam.__main__",),
 )
 
-# `train` calls `cam.methods.check`, so that a method that does not fit the network is an error
-# before the training. That changes no byte of the result: a new method in `pokecam/cam` must not
-# retrain the network.
+# `train` calls `cam.fitting.check_methods`, so that a method that does not fit the network is an
+# error before the training. That changes no byte of the result: a new method in `pokecam/cam` must
+# not retrain the network.
 NOT_DECLARED = {"train": ("pokecam/cam",)}
 
 

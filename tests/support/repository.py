@@ -19,7 +19,10 @@ from PIL import Image
 
 PROJECT = Path(__file__).resolve().parents[2]
 COLOURS = {"Ant": (200, 40, 40), "Bee": (40, 200, 40), "Cat": (40, 40, 200), "Dog": (200, 200, 40)}
-ALL = ["download", "select", "split", "weights", "train", "evaluate", "cam", "judge", "report"]
+ALL = [
+    *("check", "download", "select", "split", "weights"),
+    *("train", "evaluate", "cam", "judge", "report"),
+]
 TINY = {
     "classes": ["Ant", "Bee", "Cat"],
     "lookalikes": [["Ant", "Bee"]],

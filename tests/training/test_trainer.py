@@ -11,6 +11,7 @@ from torch import nn
 from pokecam.common.errors import InputError
 from pokecam.networks import classifier
 from pokecam.networks.classifier import prepare
+from pokecam.networks.settings import HEADS
 from pokecam.training import augmentation, trainer
 from pokecam.training.trainer import LabelledImages
 from tests.training.tiny import (
@@ -77,7 +78,7 @@ def test_a_fitted_last_layer_has_a_low_loss_from_the_first_epoch_on():
     assert fitted.train_loss[0] < 0.5 * random.train_loss[0]
 
 
-@pytest.mark.parametrize("head", classifier.HEADS)
+@pytest.mark.parametrize("head", HEADS)
 def test_fitting_the_last_layer_changes_nothing_else_and_leaves_no_hook(head):
     model = classifier.build_classifier("mobilenet_v3_small", head, CLASSES, SIZE_PX)
     body = [weight.clone() for weight in model.body.parameters()]

@@ -22,7 +22,6 @@ class Packed:
         manifest: one row for each image: file, label, group, width and height of the original,
             left, top, scale. Near-duplicates have the same group.
         classes: the names of the classes, in the order of the class indices.
-        lookalikes: groups of classes that are easily confused.
         masks: (N, S, S) uint8, memory-mapped: 0 or the number of the body part. None if the source
             has no masks.
         parts: label, index, part: the names of the body parts that the numbers in the masks stand
@@ -34,7 +33,6 @@ class Packed:
     pixels: np.ndarray
     manifest: pd.DataFrame
     classes: list[str]
-    lookalikes: list[list[str]]
     masks: np.ndarray | None
     parts: pd.DataFrame | None
     boxes: pd.DataFrame | None
@@ -49,12 +47,16 @@ def load_packed(folder: Path) -> Packed:
         pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
         manifest=read_table(folder / "manifest.csv"),
         classes=names["classes"],
-        lookalikes=names["lookalikes"],
         masks=np.load(masks, mmap_mode="r") if masks.exists() else None,
         parts=_read_table_if_exists(folder / "parts.csv"),
         boxes=_read_table_if_exists(folder / "boxes.csv"),
         scenes=_read_table_if_exists(folder / "scenes.csv"),
     )
+
+
+def read_lookalikes(path: Path) -> list[list[str]]:
+    """Read groups of classes that are easily confused, as `split` writes them."""
+    return json.loads(path.read_text(encoding="utf-8"))["groups"]
 
 
 def _read_table_if_exists(path: Path) -> pd.DataFrame | None:

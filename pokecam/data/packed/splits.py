@@ -68,11 +68,7 @@ def make_split(
         InputError: the fractions leave no training images, or a class has too few groups to be in
             every subset.
     """
-    if val_fraction + test_fraction >= 1:
-        raise InputError(
-            f"val_fraction {val_fraction} and test_fraction {test_fraction} leave nothing to train "
-            "on: together they must be less than 1"
-        )
+    check_fractions(val_fraction, test_fraction)
     groups = [
         _Group(sorted(members.file), Counter(members.label))
         for _, members in manifest.groupby("group")
@@ -92,6 +88,19 @@ def make_split(
             f"take {label} out of `classes`"
         )
     return pd.DataFrame({"file": manifest.file, "label": manifest.label, "subset": subsets})
+
+
+def check_fractions(val_fraction: float, test_fraction: float) -> None:
+    """Check that the fractions of the validation and the test set leave images to train on.
+
+    Raises:
+        InputError: they do not.
+    """
+    if val_fraction + test_fraction >= 1:
+        raise InputError(
+            f"val_fraction {val_fraction} and test_fraction {test_fraction} leave nothing to train "
+            "on: together they must be less than 1"
+        )
 
 
 def read_split(path: Path, manifest: pd.DataFrame) -> pd.DataFrame:

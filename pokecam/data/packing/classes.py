@@ -1,14 +1,50 @@
 """Which classes are used, and which of them are look-alikes."""
 
+import logging
+import shlex
 from collections.abc import Iterable, Sequence
-from difflib import SequenceMatcher
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
 
 from pokecam.common.errors import InputError, did_you_mean
+from pokecam.common.params import Settings
 from pokecam.data.sources.names import normalise_name
 
-# Names that are at least so similar differ by a typing error ("Pikachuu": 0.93, "Gengr": 0.91).
-# The names of different species are less similar (Charmander and Charmeleon: 0.7).
-_TYPO_SIMILARITY = 0.9
+Groups = Iterable[Sequence[str]]
+
+log = logging.getLogger(__name__)
+
+
+def _check_names_or_all(value: object) -> object:
+    if isinstance(value, str) and value != "all":
+        raise ValueError("is neither a list of class names nor `all`")
+    return value
+
+
+class SelectSettings(Settings):
+    """The parameters of the select stage; params.yaml explains each."""
+
+    classes: Annotated[list[str] | Literal["all"], BeforeValidator(_check_names_or_all)]
+    image_size: Annotated[int, Field(ge=64, le=1024)]
+
+
+class LookalikeSettings(Settings):
+    """Groups of classes that are easily confused, as in `select_lookalikes`."""
+
+    lookalikes: list[list[str]]
+
+
+class OtherSourceError(InputError):
+    """A chosen class is not in the source, and no class of the source has a similar name.
+
+    Attributes:
+        available: the classes of the source.
+    """
+
+    def __init__(self, message: str, available: Sequence[str]) -> None:
+        super().__init__(message)
+        self.available = available
 
 
 def choose(classes: Sequence[str] | str, available: Iterable[str]) -> list[str]:
@@ -24,7 +60,7 @@ def choose(classes: Sequence[str] | str, available: Iterable[str]) -> list[str]:
 
     Raises:
         InputError: the source does not have a class, a class is listed twice, or there are fewer
-            than two classes.
+            than two classes. It is an `OtherSourceError` if no class has a similar name.
     """
     class_names = sorted(available)
     selected = (
@@ -38,10 +74,9 @@ def choose(classes: Sequence[str] | str, available: Iterable[str]) -> list[str]:
                 f"{name.rpartition('/')[2] or name}"
             )
         if name not in class_names:
-            raise InputError(
-                f"classes: the source has no {name}.{did_you_mean(name, class_names)} "
-                f"It has: {', '.join(class_names)}"
-            )
+            hint = did_you_mean(name, class_names)
+            message = f"classes: the source has no {name}.{hint} It has: {', '.join(class_names)}"
+            raise InputError(message) if hint else OtherSourceError(message, class_names)
         if selected.count(name) > 1:
             raise InputError(
                 f"classes: {name} is listed {selected.count(name)} times: list each class once"
@@ -55,12 +90,9 @@ def choose(classes: Sequence[str] | str, available: Iterable[str]) -> list[str]:
 
 
 def select_lookalikes(
-    lookalikes: Iterable[Sequence[str]], selected: Sequence[str], available: Iterable[str]
+    lookalikes: Groups, selected: Sequence[str], available: Iterable[str]
 ) -> list[list[str]]:
-    """Reduce groups of look-alikes to the selected classes.
-
-    Names that the source does not have are ignored: the default groups do no harm where users
-    have their own images.
+    """Reduce groups of look-alikes to the selected classes, and name the classes left out.
 
     Args:
         lookalikes: groups of classes.
@@ -71,24 +103,39 @@ def select_lookalikes(
         The selected classes of each group; groups with fewer than two of them are left out.
 
     Raises:
-        InputError: a name differs from that of a class of the source by a typing error.
+        InputError: the source does not have a class.
     """
     class_names = sorted(available)
-    groups = []
-    for group in lookalikes:
-        names = [normalise_name(name) for name in group]
-        for name in set(names).difference(class_names):
-            for similar in class_names:
-                if _is_typo(name, similar):
-                    raise InputError(
-                        f"lookalikes: the source has no {name}. Did you mean {similar}?"
-                    )
-        members = [name for name in dict.fromkeys(names) if name in selected]
-        if len(members) > 1:
-            groups.append(members)
-    return groups
+    if missing := unknown_lookalikes(lookalikes, class_names):
+        raise InputError(
+            f"lookalikes: the source has no {missing[0]}.{did_you_mean(missing[0], class_names)} "
+            f"Name classes of the source, or none: dvc exp run -S 'lookalikes=[]'. "
+            f"It has: {', '.join(class_names)}"
+        )
+    groups = [list(dict.fromkeys(map(normalise_name, group))) for group in lookalikes]
+    unselected = {name: None for group in groups for name in group if name not in selected}
+    if unselected:
+        log.warning("lookalikes: left out, since not in `classes`: %s", ", ".join(unselected))
+    members = [[name for name in group if name in selected] for group in groups]
+    return [group for group in members if len(group) > 1]
 
 
-def _is_typo(name: str, class_name: str) -> bool:
-    a, b = name.casefold(), class_name.casefold()
-    return SequenceMatcher(None, a, b).ratio() >= _TYPO_SIMILARITY
+def unknown_lookalikes(lookalikes: Groups, available: Iterable[str]) -> list[str]:
+    """Return the look-alikes that are no classes of the source."""
+    names = dict.fromkeys(normalise_name(name) for group in lookalikes for name in group)
+    return [name for name in names if name not in set(available)]
+
+
+def command_for_all(source: str, lookalikes: Groups, available: Iterable[str]) -> str:
+    """Return the command that uses all classes of a source.
+
+    Args:
+        source: as in params.yaml.
+        lookalikes: as in params.yaml. The command sets them to none if the source does not have
+            them.
+        available: the classes of the source.
+    """
+    changes = [f"source={source}", "classes=all"]
+    if unknown_lookalikes(lookalikes, available):
+        changes.append("lookalikes=[]")
+    return " ".join(["dvc exp run", *(f"-S {shlex.quote(change)}" for change in changes)])

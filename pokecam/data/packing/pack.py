@@ -5,26 +5,23 @@ import shutil
 import sys
 import warnings
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
 from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
 import PIL
 from PIL import Image
-from pydantic import BeforeValidator, Field
 
 from pokecam.common import checkpoint_key, running
 from pokecam.common.errors import InputError
 from pokecam.common.files import whole_folder, write_csv, write_json
-from pokecam.common.params import Settings
 from pokecam.common.progress import counting
 from pokecam.data.packed.letterbox import fit, letterbox, letterbox_mask
 from pokecam.data.packing import tables
-from pokecam.data.packing.classes import choose, select_lookalikes
+from pokecam.data.packing.classes import choose
 from pokecam.data.packing.decode import UnusableError, decode, decode_mask
 from pokecam.data.packing.duplicates import fingerprint, groups, near_pairs, same_image
 from pokecam.data.packing.journal import RejectedFile, UnfinishedWork, UsableImage
@@ -39,30 +36,15 @@ _BYTES_AHEAD = 128 * 2**20
 log = logging.getLogger(__name__)
 
 
-def _check_names_or_all(value: object) -> object:
-    if isinstance(value, str) and value != "all":
-        raise ValueError("is neither a list of class names nor `all`")
-    return value
-
-
-class SelectSettings(Settings):
-    """The parameters of the select stage; params.yaml explains each."""
-
-    classes: Annotated[list[str] | Literal["all"], BeforeValidator(_check_names_or_all)]
-    lookalikes: list[list[str]]
-    image_size: Annotated[int, Field(ge=64, le=1024)]
-
-
 def pack(
     archive: Path,
     out: Path,
     *,
     classes: Sequence[str] | str,
-    lookalikes: Iterable[Sequence[str]],
     image_size: int,
     unfinished: Path,
     workers: int | None = None,
-) -> None:
+) -> list[str]:
     """Decode the images of the selected classes once and write them to a folder.
 
     The folder gets pixels.npy, manifest.csv, quarantine.csv, duplicates.csv and classes.json.
@@ -76,12 +58,14 @@ def pack(
         archive: raw.zip.
         out: the folder to write.
         classes: names of classes, or "all".
-        lookalikes: groups of classes that are easily confused.
         image_size: side S in px of the packed images.
         unfinished: the folder for the work of a run that is interrupted. The next run continues
             from there.
         workers: threads that decode; None: one for each core. The number changes the time and
             nothing else.
+
+    Returns:
+        All classes of the source, selected or not, sorted.
 
     Raises:
         InputError: the classes do not fit the source, a class has fewer than `MIN_IMAGES` usable
@@ -91,7 +75,6 @@ def pack(
     with ZipFile(archive) as raw:
         files_by_class = _files_by_class(raw)
         selected = choose(classes, files_by_class)
-        lookalike_groups = select_lookalikes(lookalikes, selected, files_by_class)
         files = [file for label in sorted(selected) for file in files_by_class[label]]
         masks = {name for name in raw.namelist() if name.startswith("masks/")}
         work_folder = _choose_work_folder(unfinished, raw, files, image_size)
@@ -117,12 +100,11 @@ def pack(
             usable = [number for number, row in enumerate(rows) if row.file not in rejected_names]
             usable_rows = [rows[number] for number in usable]
             _check_class_sizes(selected, usable_rows, rejected)
-            write_json(
-                folder / "classes.json", {"classes": selected, "lookalikes": lookalike_groups}
-            )
+            write_json(folder / "classes.json", {"classes": selected})
             _write_tables(folder, usable_rows, _renumber(pairs, usable), rejected)
             _copy_source_tables(folder, raw, usable_rows, selected, files_by_class)
             work.move(usable, folder)
+    return list(files_by_class)
 
 
 def _choose_work_folder(parent: Path, raw: ZipFile, files: list[str], size_px: int) -> Path:

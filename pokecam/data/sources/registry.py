@@ -5,6 +5,7 @@ images are drawn; if it has the key `dataset`, they come from Kaggle.
 """
 
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -80,8 +81,7 @@ def members(source: str, *, images_per_class: int, draw_seed: int) -> Members:
     """Return the members of a source.
 
     Args:
-        source: the path of a .yaml file of `datasets/`, or of a folder, .zip, .tar or .tar.gz of
-            class folders.
+        source: as in `find_source`.
         images_per_class: the number of drawn images of each class; other sources ignore it.
         draw_seed: the seed of drawn images; other sources ignore it.
 
@@ -89,14 +89,26 @@ def members(source: str, *, images_per_class: int, draw_seed: int) -> Members:
         An iterator over (name in raw.zip, bytes).
 
     Raises:
-        InputError: the source does not exist or is none of the above, or the source itself raises
-            the error.
+        InputError: as in `find_source`, or the source itself raises the error.
+    """
+    return find_source(source).members(Path(source), images_per_class, draw_seed)
+
+
+def find_source(source: str) -> Source:
+    """Return the entry of `SOURCES` that fits a source.
+
+    Args:
+        source: the path of a .yaml file of `datasets/`, or of a folder, .zip, .tar or .tar.gz of
+            class folders.
+
+    Raises:
+        InputError: the source does not exist or is none of the above.
     """
     path = Path(source)
     _check_exists(path)
     for entry in SOURCES.values():
         if entry.fits(path):
-            return entry.members(path, images_per_class, draw_seed)
+            return entry
     raise InputError(
         f"source {source} is neither a folder, nor a .zip, .tar or .tar.gz archive, nor a .yaml "
         "file with a line `catalogue: …` or `dataset: …`: unpack it and give the folder"
@@ -107,16 +119,18 @@ def _check_exists(path: Path) -> None:
     """Check that a source exists.
 
     Raises:
-        InputError: it does not exist. If it is the name of a file of `datasets/`, such as `kaggle`,
-            the message says what to write.
+        InputError: it does not exist. If its name is similar to that of a file of `datasets/`, the
+            message says what to write.
     """
     if path.exists():
         return
-    description = DATASETS / f"{path.name}.yaml"
-    if description.exists():
-        raise InputError(f"source {path} does not exist: write -S source={description.as_posix()}")
-    available = ", ".join(file.as_posix() for file in sorted(DATASETS.glob("*.yaml")))
+    descriptions = {file.stem: file.as_posix() for file in sorted(DATASETS.glob("*.yaml"))}
+    if path.stem in descriptions:
+        raise InputError(f"source {path} does not exist: write -S source={descriptions[path.stem]}")
+    similar = get_close_matches(path.stem.casefold(), descriptions, n=1)
+    hint = f" Did you mean {descriptions[similar[0]]}?" if similar else ""
+    available = ", ".join(descriptions.values()) or "a file of datasets/"
     raise InputError(
-        f"source {path} does not exist: give {available or 'a file of datasets/'}, or the absolute "
-        "path of a folder or archive of class folders"
+        f"source {path} does not exist.{hint} Give {available}, or the absolute path of a folder "
+        "or archive of class folders"
     )

@@ -62,7 +62,7 @@ def packed():
     rng = np.random.default_rng(0)
     manifest = pd.DataFrame({"file": FILES, "label": np.repeat(CLASSES, 6)})
     pixels = rng.integers(0, 256, (12, 48, 48, 3), dtype=np.uint8)
-    return {"def": Packed(pixels, manifest, CLASSES, [], None, None, None, None)}
+    return {"def": Packed(pixels, manifest, CLASSES, None, None, None, None)}
 
 
 def test_figures_are_of_the_same_images_and_differences_of_pairs():

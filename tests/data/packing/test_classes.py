@@ -4,8 +4,14 @@ import pytest
 
 from pokecam.common.errors import InputError
 from pokecam.common.params import read_params
-from pokecam.data.packing.classes import choose, select_lookalikes
-from pokecam.data.packing.pack import SelectSettings
+from pokecam.data.packing.classes import (
+    LookalikeSettings,
+    OtherSourceError,
+    SelectSettings,
+    choose,
+    command_for_all,
+    select_lookalikes,
+)
 
 AVAILABLE = ["Raichu", "Pikachu", "Gengar", "Mr. Mime", "Flab\u00e9b\u00e9"]
 
@@ -51,16 +57,48 @@ def test_lookalikes_are_reduced_to_the_selected_classes():
     assert select_lookalikes(groups, ["Pikachu", "Raichu"], AVAILABLE) == [["Raichu", "Pikachu"]]
 
 
-def test_lookalikes_of_another_source_are_ignored():
-    """The default groups, for a user's own images."""
-    groups = [["Charmander", "Charmeleon"], ["Squirtle", "Wartortle"]]
-    assert select_lookalikes(groups, ["cat", "dog"], ["cat", "dog", "Charmander"]) == []
+def test_lookalikes_that_are_not_chosen_are_named_in_one_line(caplog):
+    groups = [["Raichu", "Pikachu"], ["Gengar", "Mr. Mime"], ["Gengar", "Raichu"]]
+    assert select_lookalikes(groups, ["Pikachu", "Raichu"], AVAILABLE) == [["Raichu", "Pikachu"]]
+    (line,) = caplog.messages
+    assert line == "lookalikes: left out, since not in `classes`: Gengar, Mr. Mime"
 
 
-@pytest.mark.parametrize("name", ["Pikachuu", "pikachu", "Gengr"])
-def test_a_misspelt_lookalike_is_an_error(name):
-    with pytest.raises(InputError, match=f"no {name}. Did you mean (Pikachu|Gengar)?"):
-        select_lookalikes([[name, "Raichu"]], ["Pikachu", "Raichu"], AVAILABLE)
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Pikachuu", "no Pikachuu. Did you mean Pikachu?"),
+        ("pikachu", "no pikachu. Did you mean Pikachu?"),
+        ("Gengr", "no Gengr. Did you mean Gengar?"),
+        ("Charmander", "no Charmander. Name classes of the source, or none: dvc exp run -S"),
+    ],
+)
+def test_a_lookalike_that_the_source_does_not_have_is_an_error(name, expected):
+    with pytest.raises(InputError) as error:
+        select_lookalikes([["Mr. Mime", "Raichu"], [name, "Raichu"]], ["Raichu"], AVAILABLE)
+    assert expected in str(error.value)
+
+
+def test_a_class_of_another_source_is_told_apart_from_a_misspelt_one():
+    with pytest.raises(OtherSourceError) as error:
+        choose(["Zubat", "Raichu"], AVAILABLE)
+    assert error.value.available == sorted(AVAILABLE)
+    with pytest.raises(InputError) as misspelt:
+        choose(["Pikachuu", "Raichu"], AVAILABLE)
+    assert not isinstance(misspelt.value, OtherSourceError)
+
+
+@pytest.mark.parametrize(
+    ("lookalikes", "end"),
+    [
+        ([["Pikachu", "Zubat"]], " -S classes=all -S 'lookalikes=[]'"),
+        ([["Pikachu", "Raichu"]], " -S classes=all"),
+        ([], " -S classes=all"),
+    ],
+)
+def test_the_command_for_all_classes_drops_lookalikes_only_where_they_would_fail(lookalikes, end):
+    command = command_for_all("/my images/a.zip", lookalikes, AVAILABLE)
+    assert command == f"dvc exp run -S 'source=/my images/a.zip'{end}"
 
 
 @pytest.mark.parametrize(
@@ -81,8 +119,9 @@ def test_settings_are_checked(tmp_path, line, expected):
     key, _, value = line.partition(":")
     lines = [f"{k}: {v}" for k, v in (good | {key: value}).items()]
     (tmp_path / "params.yaml").write_text("\n".join(lines))
+    settings = LookalikeSettings if key == "lookalikes" else SelectSettings
     with pytest.raises(InputError) as error:
-        read_params(SelectSettings, tmp_path / "params.yaml", tmp_path / "dvc.yaml")
+        read_params(settings, tmp_path / "params.yaml", tmp_path / "dvc.yaml")
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -91,6 +130,6 @@ def test_good_settings(tmp_path):
     (tmp_path / "params.yaml").write_text(
         "classes:\n- 'No'\n- Mr. Mime\nlookalikes:\n- - 'No'\n  - Mr. Mime\nimage_size: 96\n"
     )
-    settings = read_params(SelectSettings, tmp_path / "params.yaml", tmp_path / "dvc.yaml")
-    assert settings.classes == ["No", "Mr. Mime"]
-    assert settings.lookalikes == [["No", "Mr. Mime"]]
+    paths = tmp_path / "params.yaml", tmp_path / "dvc.yaml"
+    assert read_params(SelectSettings, *paths).classes == ["No", "Mr. Mime"]
+    assert read_params(LookalikeSettings, *paths).lookalikes == [["No", "Mr. Mime"]]

@@ -134,7 +134,6 @@ def test_select_names_each_damaged_file_once(tmp_path, capfd):
         tmp_path / "raw.zip",
         out,
         classes="all",
-        lookalikes=(),
         image_size=64,
         unfinished=tmp_path / "unfinished",
     )

@@ -39,7 +39,6 @@ def run(archive, image_size=SIZE_PX, classes="all"):
         archive,
         out,
         classes=classes,
-        lookalikes=[],
         image_size=image_size,
         unfinished=archive.with_name("unfinished"),
         workers=1,

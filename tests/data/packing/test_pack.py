@@ -32,13 +32,12 @@ def members(**classes: int) -> dict[str, bytes]:
     }
 
 
-def packed(folder: Path, files: dict[str, bytes], classes="all", lookalikes=(), **options):
+def packed(folder: Path, files: dict[str, bytes], classes="all", **options):
     raw_zip.write_raw_zip(iter(files.items()), folder / "raw.zip")
     pack(
         folder / "raw.zip",
         folder / "images",
         classes=classes,
-        lookalikes=lookalikes,
         image_size=SIZE_PX,
         unfinished=folder / "unfinished",
         **options,
@@ -186,11 +185,18 @@ def test_names_that_look_like_something_else_stay_text(tmp_path):
     assert images.manifest.file[0] == "007/0.png"
 
 
-def test_lookalikes_are_written(tmp_path):
-    files = members(Ant=3, Bee=3, Cat=3)
-    packed(tmp_path, files, ["Bee", "Ant"], [["Ant", "Bee", "Cat"], ["Cat", "Ant"], ["Elk", "Fly"]])
+def test_the_classes_of_the_source_are_returned_chosen_or_not(tmp_path):
+    raw_zip.write_raw_zip(iter(members(Cat=3, Ant=3, Bee=3).items()), tmp_path / "raw.zip")
+    available = pack(
+        tmp_path / "raw.zip",
+        tmp_path / "images",
+        classes=["Bee", "Ant"],
+        image_size=SIZE_PX,
+        unfinished=tmp_path / "unfinished",
+    )
+    assert available == ["Ant", "Bee", "Cat"]
     written = json.loads((tmp_path / "images" / "classes.json").read_text())
-    assert written == {"classes": ["Bee", "Ant"], "lookalikes": [["Ant", "Bee"]]}
+    assert written == {"classes": ["Bee", "Ant"]}
 
 
 def indexed(mask: np.ndarray) -> bytes:
@@ -326,7 +332,7 @@ def test_pixels_are_not_all_in_memory(tmp_path):
         "from pathlib import Path; from pokecam.data.packing.pack import pack\n"
         "from tests.support.memory import peak_bytes\n"
         "before = peak_bytes()\n"
-        "pack(Path('raw.zip'), Path('images'), classes='all', lookalikes=[], image_size=512,"
+        "pack(Path('raw.zip'), Path('images'), classes='all', image_size=512,"
         " unfinished=Path('work'), workers=2)\n"
         "print(peak_bytes() - before)\n"
     )

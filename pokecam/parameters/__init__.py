@@ -1,0 +1,1 @@
+"""All parameters of the pipeline together."""
