@@ -4,6 +4,7 @@ Nothing of the workspace is lost. A finished run that is no experiment yet becom
 outputs that the cache does not hold are moved aside.
 """
 
+import itertools
 import json
 import logging
 import os
@@ -29,7 +30,7 @@ from pokecam.common.errors import InputError
 from pokecam.common.params import load_yaml
 
 PARAMS, LOCK = "params.yaml", "dvc.lock"
-UNSAVED = Path("data", "unsaved")  # where outputs are moved that the cache does not hold
+UNSAVED = Path("unsaved")  # where outputs are moved that the cache does not hold
 
 
 def restore(project: Path) -> Iterator[str]:
@@ -111,10 +112,8 @@ def _running_dvc(project: Path) -> int | None:
     """Return the process of a DVC that runs a stage here, or None. DVC notes it in this file."""
     with suppress(FileNotFoundError, ValueError, psutil.Error):
         locks = json.loads((project / ".dvc" / "tmp" / "rwlock").read_bytes())
-        holders = [
-            *locks["write"].values(),
-            *(one for read in locks["read"].values() for one in read),
-        ]
+        readers = itertools.chain.from_iterable(locks.get("read", {}).values())
+        holders = [*locks.get("write", {}).values(), *readers]
         for number in {int(holder["pid"]) for holder in holders if holder}:
             # After a killed DVC another program may have its number.
             if psutil.pid_exists(number) and "dvc" in " ".join(psutil.Process(number).cmdline()):

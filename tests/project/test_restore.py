@@ -33,7 +33,7 @@ def results(repository: Repository) -> dict[str, bytes]:
     paths = [repository.path / name for name in ("data", "models", "reports")]
     files = {f"{path.name}/{name}": data for path in paths for name, data in contents(path).items()}
     named = {name: (repository.path / name).read_bytes() for name in ("params.yaml", "dvc.lock")}
-    return {name: data for name, data in (files | named).items() if "unsaved" not in name}
+    return files | named
 
 
 def kept_name(told: str) -> str:
