@@ -30,6 +30,7 @@ from pokecam.common.errors import InputError
 from pokecam.common.params import load_yaml
 
 PARAMS, LOCK = "params.yaml", "dvc.lock"
+BUSY = "DVC is running here: wait until it has ended, and try again"
 UNSAVED = Path("unsaved")  # where outputs are moved that the cache does not hold
 
 
@@ -66,7 +67,7 @@ def restore(project: Path) -> Iterator[str]:
             missing = [_path(out) for out in outputs if out.use_cache and not out.exists]
             changed_stages = list(repo.status())
     except LockError:
-        raise InputError("DVC is running here: wait until it has ended, and try again") from None
+        raise InputError(BUSY) from None
     except DvcException as error:
         raise InputError(f"DVC cannot read the pipeline: {error}: correct dvc.yaml") from error
     commit = _git(project, "log", "-1", "--format=%h %s").strip()
@@ -102,14 +103,12 @@ def _check_state(project: Path) -> None:
             "a merge is not finished: finish it, or give it up with `git merge --abort`, and try "
             "again"
         )
-    if process := _running_dvc(project):
-        raise InputError(
-            f"DVC is running here (process {process}): wait until it has ended, and try again"
-        )
+    if _dvc_is_running(project):
+        raise InputError(BUSY)
 
 
-def _running_dvc(project: Path) -> int | None:
-    """Return the process of a DVC that runs a stage here, or None. DVC notes it in this file."""
+def _dvc_is_running(project: Path) -> bool:
+    """Return whether a DVC runs a stage here. It notes its process in a file."""
     with suppress(FileNotFoundError, ValueError, psutil.Error):
         locks = json.loads((project / ".dvc" / "tmp" / "rwlock").read_bytes())
         readers = itertools.chain.from_iterable(locks.get("read", {}).values())
@@ -117,8 +116,8 @@ def _running_dvc(project: Path) -> int | None:
         for number in {int(holder["pid"]) for holder in holders if holder}:
             # After a killed DVC another program may have its number.
             if psutil.pid_exists(number) and "dvc" in " ".join(psutil.Process(number).cmdline()):
-                return number
-    return None
+                return True
+    return False
 
 
 def _attach_head(project: Path) -> Iterator[str]:
@@ -151,13 +150,17 @@ def _keep_run(project: Path) -> Iterator[str]:
     if not _git(project, "diff", "--name-only", "HEAD", "--", PARAMS, LOCK):
         return
     name = None
-    # DVC fails where dvc.lock is cut short or params.yaml is no YAML.
-    with suppress(DvcException), Repo(str(project)) as repo:
-        name = _same_experiment(repo, project)
-        # Saving computes hashes and writes them to dvc.lock. If stages had to run, that would
-        # declare old results to be those of the new parameters.
-        if name is None and not repo.status():
-            name = _save_experiment(repo, project)
+    try:
+        with Repo(str(project)) as repo:
+            name = _same_experiment(repo, project)
+            # Saving computes hashes and writes them to dvc.lock. If stages had to run, that would
+            # declare old results to be those of the new parameters.
+            if name is None and not repo.status():
+                name = _save_experiment(repo, project)
+    except LockError:
+        raise InputError(BUSY) from None
+    except DvcException:  # dvc.lock is cut short, or params.yaml is no YAML
+        pass
     if name:
         yield (
             f"the run in the workspace is the experiment {name}: `dvc exp apply {name}` brings it "
@@ -171,7 +174,7 @@ def _keep_run(project: Path) -> Iterator[str]:
         yield f"no finished run to keep; {PARAMS} is {error}, it is now {aside}"
         return
     again = f"; this starts it again: dvc exp run {changes}" if changes else ""
-    yield f"the workspace has no finished run to keep{again}"
+    yield f"the workspace has no finished run of its code and parameters to keep{again}"
 
 
 def _same_experiment(repo: Repo, project: Path) -> str | None:
@@ -198,6 +201,8 @@ def _changed_parameters(project: Path) -> str:
         InputError: params.yaml is not valid YAML.
     """
     committed = load_yaml(_git(project, "show", f"HEAD:./{PARAMS}"))
+    if not (project / PARAMS).is_file():
+        return ""
     current = load_yaml((project / PARAMS).read_text(encoding="utf-8", errors="replace"))
     if not isinstance(current, dict):
         raise InputError("not a list of lines `name: value`")
@@ -221,12 +226,12 @@ def _restore_from_git(project: Path, paths: Sequence[str]) -> None:
     The index is restored as well: a `dvc exp run` that was killed may leave its change there.
     """
     _refresh(project, paths)
-    names = _tracked(project, paths)
-    _git(
-        *(project, "restore", "--source=HEAD", "--staged", "--worktree"),
-        *("--pathspec-from-file=-", "--pathspec-file-nul"),
-        stdin="\0".join(names),
-    )
+    if names := _tracked(project, paths):
+        _git(
+            *(project, "restore", "--source=HEAD", "--staged", "--worktree"),
+            *("--pathspec-from-file=-", "--pathspec-file-nul"),
+            stdin="\0".join(names),
+        )
     _git(project, "clean", "-f", "-d", "-x", "-q", "--", *paths)
 
 

@@ -18,7 +18,7 @@ from tests.project.test_faults import program_of, started, wait_for
 from tests.support.repository import Repository, draw_images
 
 NEVER_COMPUTED = "its run was never computed in this clone: `dvc repro` computes"
-NOT_KEPT = "the workspace has no finished run to keep"
+NOT_KEPT = "the workspace has no finished run of its code and parameters to keep"
 OWN = {"cat": (90, 60, 30), "lynx": (30, 60, 90)}
 
 
