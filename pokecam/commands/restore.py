@@ -57,7 +57,7 @@ def restore(project: Path) -> Iterator[str]:
     _restore_from_git(project, [PARAMS, LOCK])
     try:
         with Repo(str(project)) as repo:
-            outputs = repo.index.outs
+            outputs = list(repo.index.outs)
             _restore_from_git(project, [_path(out) for out in outputs if not out.use_cache])
             for out in outputs:
                 if out.use_cache and out.exists and not _is_in_cache(out):
