@@ -45,6 +45,11 @@ example:
 docs/model-file.md describes the inputs and outputs of the file. Needs onnx and onnxscript.
 """
 
+RESTORE_EXAMPLE = """\
+example:
+  python -m pokecam restore
+"""
+
 DOCTOR_EXAMPLE = """\
 example:
   python -m pokecam doctor
@@ -80,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_explain(commands)
     _add_compare(commands)
+    _add_restore(commands)
     _add_export(commands)
     _add_doctor(commands)
     _add_pretrain(commands)
@@ -153,6 +159,18 @@ def _add_compare(commands: Commands) -> None:
         "map than the first of its cam_methods",
     )
     compare.add_argument("--out", type=Path, default=Path("compared"), help="default: %(default)s")
+
+
+def _add_restore(commands: Commands) -> None:
+    _add_command(
+        commands,
+        _restore,
+        help="go back to the last commit: parameters, report, data and models",
+        description="Restore params.yaml, dvc.lock and the report of the last commit, and its data "
+        "and models from DVC's cache. A finished run that is no experiment yet is saved as one "
+        "first. Code and other files stay as they are.",
+        epilog=RESTORE_EXAMPLE,
+    )
 
 
 def _add_export(commands: Commands) -> None:
@@ -342,6 +360,13 @@ def _compare(arguments: argparse.Namespace) -> None:
         }
         page.write_comparison(compared, packed, arguments.out)
     print(f"{arguments.out / 'index.html'}")
+
+
+def _restore(_: argparse.Namespace) -> None:
+    from pokecam.commands.restore import restore
+
+    for line in restore(Path()):
+        print(line)
 
 
 def _export(arguments: argparse.Namespace) -> None:

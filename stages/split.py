@@ -7,6 +7,7 @@ from pokecam.common.files import write_csv, write_json
 from pokecam.common.params import read_params
 from pokecam.common.running import run
 from pokecam.data.packed.csv_tables import read_table
+from pokecam.data.packed.split_file import read_split_file
 from pokecam.data.packed.splits import SplitSettings, make_split
 from pokecam.data.packing.classes import LookalikeSettings, select_lookalikes
 
@@ -23,11 +24,13 @@ def main(
         _classes(images / "classes.json"),
         _classes(source_classes),
     )
+    manifest = read_table(images / "manifest.csv")
     split = make_split(
-        read_table(images / "manifest.csv"),
+        manifest,
         val_fraction=settings.val_fraction,
         test_fraction=settings.test_fraction,
         seed=settings.split_seed,
+        fixed=read_split_file(Path(settings.split_file), manifest),
     )
     write_json(lookalikes_out, {"groups": lookalikes})
     write_csv(out, split)

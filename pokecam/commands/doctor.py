@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -131,10 +131,14 @@ def _cache(project: Path) -> Iterator[Finding]:
     yield from written_in_place(project)
     folder = _output(["dvc", "cache", "dir"], project)
     cache = Path(folder.strip()) if folder else project / ".dvc" / "cache"
-    link = _link(cache, project)
+    configured = _output(["dvc", "config", "cache.type"], project).strip() or "reflink,copy"
+    link = _link(cache, project, configured.split(","))
     advice = ""
-    if link == "copy":
-        advice = "every result is stored twice: move cache and project to one file system"
+    if link in ("hardlink", "symlink"):
+        advice = (
+            "do not write into files of data/ and models/: that would change the cache, too "
+            '(docs/experiments.md, "Links")'
+        )
     state = State.HINT if advice else State.FINE
     yield Finding("DVC's cache", state, f"{cache}, by {link}", advice)
     if _output(["git", "status", "--porcelain", "params.yaml", "dvc.lock"], project).strip():
@@ -176,21 +180,34 @@ def written_in_place(project: Path) -> Iterator[Finding]:
         yield Finding("DVC's locks", State.FAULT, f"{locks.name} cannot be read: {error}", advice)
 
 
-def _link(cache: Path, project: Path) -> str:
-    """Return how DVC brings a file from the cache into the project: by the first of the ways in
-    .dvc/config that works."""
+def _link(cache: Path, project: Path, configured: Sequence[str]) -> str:
+    """Return how DVC brings a file from the cache into the project: by the first of the configured
+    ways (`cache.type`) that works."""
     cache.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.NamedTemporaryFile(dir=cache) as file,
         tempfile.TemporaryDirectory(dir=project, suffix=".tmp") as folder,
     ):
-        if _succeeds(["cp", "--reflink=always", file.name, f"{folder}/reflink"]):
-            return "reflink"
-        try:
-            os.link(file.name, f"{folder}/hardlink")
-        except OSError:
-            return "copy"
-    return "hardlink"
+        tries: dict[str, Callable[[], bool]] = {
+            "reflink": lambda: _succeeds(
+                ["cp", "--reflink=always", file.name, f"{folder}/reflink"]
+            ),
+            "hardlink": lambda: _links(os.link, file.name, f"{folder}/hardlink"),
+            "symlink": lambda: _links(os.symlink, file.name, f"{folder}/symlink"),
+        }
+        for name in configured:
+            if name in tries and tries[name]():
+                return name
+    return "copy"
+
+
+def _links(link: Callable[[str, str], None], file: str, path: str) -> bool:
+    """Return whether a link can be made."""
+    try:
+        link(file, path)
+    except OSError:
+        return False
+    return True
 
 
 def _network(project: Path) -> Iterator[Finding]:

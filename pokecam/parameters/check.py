@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pokecam.cam.methods import CamSettings, check_heads
 from pokecam.common.params import read_params
+from pokecam.data.packed.split_file import check_split_file
 from pokecam.data.packed.splits import SplitSettings, check_fractions
 from pokecam.data.packing.classes import LookalikeSettings, SelectSettings
 from pokecam.data.sources.registry import DownloadSettings, find_source
@@ -36,6 +37,7 @@ def check_params(path: Path = Path("params.yaml")) -> None:
         read_params(settings, path)
     find_source(read_params(DownloadSettings, path).source)
     split = read_params(SplitSettings, path)
+    check_split_file(Path(split.split_file))
     check_fractions(split.val_fraction, split.test_fraction)
     weights = read_params(WeightsSettings, path)
     check_weights_exist(weights.weights, weights.backbone)

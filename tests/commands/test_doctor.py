@@ -105,9 +105,15 @@ def test_interrupted_trainings_and_a_folder_that_is_no_clone(project):
     assert last_findings(project)["DVC"].state is State.FAULT
 
 
-def test_links_are_tried_and_leave_nothing(project):
+LINKS = ["reflink", "hardlink", "copy"]
+
+
+def test_links_are_tried_in_the_configured_order_and_leave_nothing(project):
     cache = project / "cache"
-    assert doctor._link(cache, project) in ("reflink", "hardlink")
+    assert doctor._link(cache, project, LINKS) in ("reflink", "hardlink")
+    assert doctor._link(cache, project, ["hardlink", "reflink"]) == "hardlink"
+    assert doctor._link(cache, project, ["symlink"]) == "symlink"
+    assert doctor._link(cache, project, ["copy"]) == "copy"
     assert not any(cache.iterdir())
     assert not list(project.glob("*.tmp"))
 
@@ -118,7 +124,16 @@ def test_where_no_link_works_it_says_copy(project, monkeypatch):
 
     monkeypatch.setattr(doctor, "_succeeds", lambda _: False)
     monkeypatch.setattr(doctor.os, "link", refuse)
-    assert doctor._link(project / "cache", project) == "copy"
+    assert doctor._link(project / "cache", project, LINKS) == "copy"
+
+
+def test_hard_links_are_said_to_lead_into_the_cache(project):
+    config = "[core]\n    no_scm = true\n[cache]\n    type = hardlink\n"
+    (project / ".dvc" / "config").write_text(config)
+    finding = last_findings(project)["DVC's cache"]
+    assert finding.state is State.HINT
+    assert finding.result.endswith("by hardlink")
+    assert "do not write into files of data/ and models/" in finding.advice
 
 
 def test_the_command_looks_at_this_project():

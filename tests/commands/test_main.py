@@ -19,7 +19,7 @@ def command(monkeypatch, *words: str) -> None:
 
 
 COMMANDS = (
-    *("explain", "compare", "export", "doctor", "pretrain", "schema", "chimeras"),
+    *("explain", "compare", "restore", "export", "doctor", "pretrain", "schema", "chimeras"),
     "species_sheets",
 )
 

@@ -38,7 +38,7 @@ def commands_of(page: str, heading: str = "") -> list[str]:
         text = re.search(rf"^## {heading}\n.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)[0]
     lines = in_blocks(text)
     commands = [re.sub(r" {2,}#.*", "", line[4:]).strip() for line in lines]
-    return [line for line in commands if re.match(r"(make|\. |dvc |git |touch |python )", line)]
+    return [line for line in commands if re.match(r"(make|\. |cp |dvc |git |python )", line)]
 
 
 # Each once, though several pages name it.
@@ -86,6 +86,7 @@ def test_every_command_does_what_it_says(repository, tmp_path):
     repository.run("git", "push", "-q", "-u", "origin", "main")
     reader = Reader(repository, str(tmp_path / "own"), str(tmp_path / "store"))
 
+    reader.type("git diff --quiet HEAD || git commit")  # nothing differs
     assert "up to date" in reader.type("dvc repro")
     assert "Running stage 'train'" in reader.type("dvc exp run -S backbone")
     assert "Running stage 'train'" in reader.type("dvc exp run -S epochs=4 -S judge_images=8")
@@ -106,11 +107,20 @@ def test_every_command_does_what_it_says(repository, tmp_path):
     assert "seed: 6" in (repository.path / "params.yaml").read_text()
     repository.run("dvc", "exp", "run", "-S", "cam_methods=[cam,layer_cam]")
     reader.type("python -m pokecam compare main workspace:layer_cam")
-    reader.type("touch params.yaml && git checkout HEAD")
-    assert repository.run("git", "status", "--porcelain", "--untracked-files=no") == ""
+    told = reader.type("python -m pokecam restore")
+    assert repository.run("git", "status", "--porcelain") == ""
     assert repository.run("dvc", "status") == "Data and pipelines are up to date.\n"
+    reader.replacements["NAME"] = re.search("`dvc exp apply (.+?)`", told)[1]
+    reader.type("dvc exp apply NAME")
+    assert "layer_cam" in (repository.path / "params.yaml").read_text()
+    repository.pokecam("restore")
 
     assert "Running stage 'report'" in reader.type("dvc exp run -S source=/path")
+    reader.type("cp data/split.csv my-split.csv")
+    moved = (repository.path / "my-split.csv").read_text().replace(",train", ",test", 1)
+    (repository.path / "my-split.csv").write_text(moved)
+    assert "Running stage 'train'" in reader.type("dvc exp run -S split_file")
+    assert (repository.path / "data" / "split.csv").read_text() == moved
     model = repository.path / "models" / "classifier.safetensors"
     image = next((tmp_path / "own" / "lynx").iterdir()).read_bytes()
     (repository.path / "images").mkdir()
@@ -123,7 +133,7 @@ def test_every_command_does_what_it_says(repository, tmp_path):
     assert (repository.path / "model.onnx").stat().st_size > model.stat().st_size / 2
     assert "ok    Python" in reader.type("python -m pokecam doctor")
 
-    repository.run("git", "add", "params.yaml", "dvc.lock", "reports")
+    repository.run("git", "add", "params.yaml", "my-split.csv", "dvc.lock", "reports")
     repository.run("git", "commit", "-qm", "cats")
     reader.type("dvc remote add")
     reader.type("dvc remote modify")

@@ -28,7 +28,10 @@ CHECK = "check"
 WRITES = {"lookalikes": {"data/lookalikes.json"}}
 EARLIER = "back to any earlier value"
 TABLE_OF_CODE = rows("docs/extending.md", "What reruns when the code changes")
-SOURCE = "the file or folder that `source` names"
+OF_PARAMETERS = {
+    "the file or folder that `source` names": "${source}",
+    "the file that `split_file` names": "${split_file}",
+}
 OTHER_FILES = "all other files of "
 
 
@@ -117,8 +120,8 @@ def test_a_row_is_that_of_the_graph(changed, runs, cached):
 
 def paths_of(changed: str) -> list[str]:
     """The files that a row about code is about; of a folder, all that are not in another row."""
-    if changed == SOURCE:
-        return ["${source}"]
+    if changed in OF_PARAMETERS:
+        return [OF_PARAMETERS[changed]]
     rows_of_files = names_in([row[0] for row in TABLE_OF_CODE])
     paths = []
     for name in names_in([changed]):
@@ -144,7 +147,7 @@ def test_a_row_about_code_is_that_of_the_graph(changed, runs):
 def test_every_dependency_but_scripts_and_weights_stands_in_a_row_about_code():
     dependencies = {dep for spec in PIPELINE.values() for dep in names(spec["deps"])}
     outputs = {out for spec in PIPELINE.values() for out in names(spec["outs"])}
-    listed = ["${source}", *names_in([row[0] for row in TABLE_OF_CODE])]
+    listed = [*OF_PARAMETERS.values(), *names_in([row[0] for row in TABLE_OF_CODE])]
     missing = {
         dep
         for dep in dependencies - outputs

@@ -1,6 +1,7 @@
 """download, select and split as DVC runs them: parameters and files in, files out."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -21,6 +22,7 @@ PARAMETERS = {
     "classes": ["Bee", "Ant"],
     "lookalikes": [["Ant", "Bee"]],
     "image_size": 64,
+    "split_file": "split.csv",
     "val_fraction": 0.2,
     "test_fraction": 0.2,
     "split_seed": 1,
@@ -37,6 +39,7 @@ def workplace(tmp_path, monkeypatch):
     }
     write_tree(tmp_path / "images", files | {"Ant/notes.txt": b"", "Ant/bad.jpg": b""})
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMETERS))
+    shutil.copy(PROJECT / "datasets" / "split.csv", tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -64,6 +67,19 @@ def test_from_a_folder_to_a_split(workplace):
     assert outputs == {"raw.zip", "images", "source_classes.json", "split.csv", "lookalikes.json"}
 
 
+def test_a_split_of_the_user_is_taken(workplace, caplog):
+    download.main()
+    select.main()
+    (workplace / "split.csv").write_text(
+        "file,label,subset\nBee/0.png,Bee,val\nBee/1.png,Bee,val\n"
+    )
+    split.main()
+    subset = read_table(workplace / "data" / "split.csv").set_index("file").subset
+    assert subset[["Bee/0.png", "Bee/1.png"]].tolist() == ["val", "val"]
+    assert subset.value_counts().to_dict() == {"train": 12, "val": 4, "test": 4}
+    assert "split.csv lists 2 of 20 images; the fractions divide the other 18" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("stage", "change", "message"),
     [
@@ -72,6 +88,7 @@ def test_from_a_folder_to_a_split(workplace):
         ("select", {"classes": ["Owl", "Fox"]}, "-S classes=all"),
         ("split", {"lookalikes": [["Ant", "Bea"]]}, "Did you mean Bee?"),
         ("split", {"val_fraction": 0.6, "test_fraction": 0.6}, "less than 1"),
+        ("split", {"split_file": "absent.csv"}, "split_file absent.csv is not a file"),
     ],
 )
 def test_bad_input_is_one_line_and_a_failure(workplace, stage, change, message):

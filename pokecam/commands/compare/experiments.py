@@ -163,6 +163,17 @@ def _get(files: DVCFileSystem, revision: str, folder: Path, *paths: str) -> None
             files.get(f"{path}/", str(folder / path), recursive=True)
         except (FileNotFoundError, DataIndexDirError, DvcException) as error:
             raise InputError(
-                f"{revision}: {path} is neither in the cache nor in a remote. Run `dvc fetch`, or "
-                "`dvc repro` on that revision"
+                f"{revision}: its {path} is neither in DVC's cache nor in a remote, so its run was "
+                f"not computed in this clone. {_advice(revision)}"
             ) from error
+
+
+def _advice(revision: str) -> str:
+    """Return what to do about a run that is not there."""
+    if revision == WORKSPACE:
+        return "Run `dvc repro`"
+    return (
+        "Commit a run of yours (`dvc repro`, `git add -A`, `git commit`) and name that commit, "
+        f"compare with {WORKSPACE}, or compute this one: `git checkout {revision}` (of an "
+        f"experiment: `dvc exp apply {revision}`) and `dvc repro`"
+    )

@@ -1,6 +1,7 @@
 """Dividing the images into training, validation and test sets.
 
-Every class is divided, and near-duplicates stay in the same subset.
+Every class is divided, and near-duplicates stay in the same subset. `split_file` reads the file in
+which a user fixes the subset of some or all images.
 """
 
 import hashlib
@@ -8,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import numpy as np
@@ -18,8 +20,9 @@ from pokecam.common.errors import InputError, did_you_mean
 from pokecam.common.params import Settings
 from pokecam.data.packed.csv_tables import read_foreign
 
+COLUMNS = ("file", "label", "subset")  # of a split
 SUBSETS = ("train", "val", "test")
-# An image in no subset. `make_split` never writes this, but a user who edits split.csv may.
+# An image in no subset. `make_split` writes this only for an image that `split_file` leaves out.
 LEFT_OUT = "left out"
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -27,6 +30,7 @@ _Fraction = Annotated[float, Field(gt=0, lt=1)]
 class SplitSettings(Settings):
     """The parameters of `split`."""
 
+    split_file: Annotated[str, Field(min_length=1)]
     val_fraction: _Fraction
     test_fraction: _Fraction
     split_seed: Annotated[int, Field(ge=0)]
@@ -46,7 +50,12 @@ class _Group:
 
 
 def make_split(
-    manifest: pd.DataFrame, *, val_fraction: float, test_fraction: float, seed: int
+    manifest: pd.DataFrame,
+    *,
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+    fixed: Mapping[str, str] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Divide the images into subsets.
 
@@ -55,33 +64,47 @@ def make_split(
     files, and which files are grouped. It does not depend on the order of the rows or on the
     numbers of the groups. One image more or less moves few other images.
 
+    Fixed images keep their subset. Near-duplicates of a fixed image go to its subset, unless it is
+    left out. The remaining images fill the subsets of their class up to the fractions; if a subset
+    has more fixed images than its fraction, the others share the rest in proportion.
+
     Args:
         manifest: file, label, group.
         val_fraction: the fraction of each class for the validation set.
         test_fraction: the fraction of each class for the test set.
         seed: decides between groups of the same size.
+        fixed: file → train, val, test or "left out", of the images that are fixed.
 
     Returns:
-        file, label, subset (train, val or test), in the order of the manifest.
+        file, label, subset, in the order of the manifest. Only images that `fixed` leaves out are
+        "left out".
 
     Raises:
         InputError: the fractions leave no training images, or a class has too few groups to be in
             every subset.
     """
     check_fractions(val_fraction, test_fraction)
+    fixed = _with_near_duplicates(fixed, manifest)
+    placed = {subset: Counter[str]() for subset in SUBSETS}
+    for file, label in zip(manifest.file, manifest.label, strict=True):
+        if fixed.get(file) in SUBSETS:
+            placed[fixed[file]][label] += 1
+    remaining = manifest[~manifest.file.isin(fixed)]
     groups = [
         _Group(sorted(members.file), Counter(members.label))
-        for _, members in manifest.groupby("group")
+        for _, members in remaining.groupby("group")
     ]
-    _check_group_counts(groups)
+    _check_group_counts(groups, placed, manifest)
     # Large groups come first, while every subset still has room. The seed orders equal groups.
     groups.sort(
         key=lambda group: (-len(group.counts), -len(group.files), _sort_key(seed, group.files[0]))
     )
-    subset_of = _assign_subsets(groups, _target_counts(manifest, val_fraction, test_fraction))
+    n_used = Counter(manifest.label[manifest.file.map(fixed.get) != LEFT_OUT])
+    targets = _target_counts(n_used, val_fraction, test_fraction)
+    subset_of = dict(fixed) | _assign_subsets(groups, _lacking_counts(targets, placed), placed)
     subsets = [subset_of[file] for file in manifest.file]
     # Groups that span classes can, in contrived cases, leave a subset without a class.
-    if pair := _missing_pair(manifest.label, subsets):
+    if pair := missing_pair(manifest.label, subsets):
         label, subset = pair
         raise InputError(
             f"class {label} cannot be in {subset} without dividing near-duplicates: add images or "
@@ -104,7 +127,7 @@ def check_fractions(val_fraction: float, test_fraction: float) -> None:
 
 
 def read_split(path: Path, manifest: pd.DataFrame) -> pd.DataFrame:
-    """Read and check a split, which a user may have edited and committed (`dvc commit`).
+    """Read and check the split that the stage `split` wrote.
 
     Args:
         path: a csv with the columns file, label, subset, and its rows in any order.
@@ -114,15 +137,17 @@ def read_split(path: Path, manifest: pd.DataFrame) -> pd.DataFrame:
         file, label, subset, in the order of the manifest.
 
     Raises:
-        InputError: an image of the manifest is missing or occurs twice, has another label, or is in
-            none of train, val, test and "left out"; an image is not in the manifest; or a class is
-            missing from the training, the validation or the test set.
+        InputError: the file is damaged or was edited so that it does not fit: an image of the
+            manifest is missing or occurs twice, has another label, or is in none of train, val,
+            test and "left out"; an image is not in the manifest; or a class is missing from the
+            training, the validation or the test set.
     """
-    split = read_foreign(path.read_bytes(), str(path), ["file", "label", "subset"])
-    fault = _subset_fault(split) or _image_fault(split, manifest) or _class_fault(split)
+    split = read_foreign(path.read_bytes(), str(path), COLUMNS)
+    fault = row_fault(split, manifest) or _missing_fault(split, manifest) or _class_fault(split)
     if fault:
         raise InputError(
-            f"{path}: {fault}: correct the file, or write a new one with dvc repro -f split"
+            f"{path}: {fault}: this output of the stage split was edited or damaged: bring it back "
+            f"with `dvc checkout {path.as_posix()}`; your own split belongs into `split_file`"
         )
     subset_of = dict(zip(split.file, split.subset, strict=True))
     subsets = [subset_of[file] for file in manifest.file]
@@ -144,46 +169,70 @@ def subset_rows(split: pd.DataFrame, subset: str) -> np.ndarray:
     return np.flatnonzero(split.subset == subset)
 
 
-def _subset_fault(split: pd.DataFrame) -> str | None:
-    """Describe the first subset that does not exist, or return None."""
+def row_fault(split: pd.DataFrame, manifest: pd.DataFrame) -> str | None:
+    """Describe the first row of a split that cannot be right, or return None.
+
+    Args:
+        split: file, label, subset, of some or all images.
+        manifest: file, label.
+
+    Returns:
+        A sentence without its full stop: the subset does not exist, the image is not in the
+        manifest or occurs twice, or it has another label.
+    """
     allowed = (*SUBSETS, LEFT_OUT)
-    for file, subset in zip(split.file, split.subset, strict=True):
+    label_of = dict(zip(manifest.file, manifest.label, strict=True))
+    files = set()
+    for file, label, subset in split.itertuples(index=False):
         if subset not in allowed:
             return (
                 f"{file} is in subset {subset!r}, which is none of {', '.join(allowed)}."
                 f"{did_you_mean(subset, allowed)}"
-            )
-    return None
-
-
-def _image_fault(split: pd.DataFrame, manifest: pd.DataFrame) -> str | None:
-    """Describe the first image of the split that does not agree with the manifest, or return
-    None."""
-    label_of = dict(zip(manifest.file, manifest.label, strict=True))
-    files = set()
-    for file, label in zip(split.file, split.label, strict=True):
+            ).removesuffix(".")
         if file not in label_of:
-            return f"{file!r} is none of the images in data/images/manifest.csv"
+            return _unknown_file(file, label, manifest)
         if file in files:
             return f"{file} is there twice"
         if label != label_of[file]:
             return f"{file} has the label {label!r}, its class is {label_of[file]}"
         files.add(file)
-    for file in manifest.file:
-        if file not in files:
-            return f"{file} is missing"
     return None
+
+
+def _unknown_file(file: str, label: str, manifest: pd.DataFrame) -> str:
+    """Describe a file that is not in the manifest."""
+    classes = sorted(set(manifest.label))
+    if label not in classes:
+        return (
+            f"{file!r} is of class {label!r}, which is not among the chosen classes."
+            f"{did_you_mean(label, classes)}"
+        ).removesuffix(".")
+    return (
+        f"{file!r} is none of the images in data/images/manifest.csv (those that cannot be used "
+        f"are in data/images/quarantine.csv).{did_you_mean(file, manifest.file)}"
+    ).removesuffix(".")
+
+
+def _missing_fault(split: pd.DataFrame, manifest: pd.DataFrame) -> str | None:
+    """Describe the first image of the manifest that the split lacks, or return None."""
+    files = set(split.file)
+    return next((f"{file} is missing" for file in manifest.file if file not in files), None)
 
 
 def _class_fault(split: pd.DataFrame) -> str | None:
     """Describe the first class that is missing from a subset, or return None."""
-    if pair := _missing_pair(split.label, split.subset):
+    if pair := missing_pair(split.label, split.subset):
         return f"class {pair[0]} has no image in subset {pair[1]}"
     return None
 
 
-def _missing_pair(labels: pd.Series, subsets: Iterable[str]) -> tuple[str, str] | None:
-    """Return the first class and a subset without images of it, or None if there is no such."""
+def missing_pair(labels: pd.Series, subsets: Iterable[str]) -> tuple[str, str] | None:
+    """Return the first class and a subset without images of it, or None if there is no such.
+
+    Args:
+        labels: of N images.
+        subsets: of the N images.
+    """
     present = set(zip(labels, subsets, strict=True))
     for label in sorted(set(labels)):
         for subset in SUBSETS:
@@ -192,12 +241,29 @@ def _missing_pair(labels: pd.Series, subsets: Iterable[str]) -> tuple[str, str] 
     return None
 
 
+def _with_near_duplicates(fixed: Mapping[str, str], manifest: pd.DataFrame) -> dict[str, str]:
+    """Add the near-duplicates of images that are fixed in a training, validation or test set.
+
+    They go where most of their group are fixed. Near-duplicates of an image that is left out stay
+    free: leaving one copy out says nothing about the others.
+    """
+    completed = dict(fixed)
+    groups = set(manifest.group[manifest.file.isin(fixed)])
+    for _, files in manifest[manifest.group.isin(groups)].groupby("group").file:
+        counts = Counter(fixed[file] for file in files if fixed.get(file) in SUBSETS)
+        if counts:
+            subset = max(SUBSETS, key=lambda subset: counts[subset])
+            for file in files:
+                completed.setdefault(file, subset)
+    return completed
+
+
 def _target_counts(
-    manifest: pd.DataFrame, val_fraction: float, test_fraction: float
+    class_sizes: Mapping[str, int], val_fraction: float, test_fraction: float
 ) -> dict[str, Counter[str]]:
     """Return subset → class → how many images it should get, at least one."""
     targets: dict[str, Counter[str]] = {subset: Counter() for subset in SUBSETS}
-    for label, count in Counter(manifest.label).items():
+    for label, count in class_sizes.items():
         val = max(1, round(val_fraction * count))
         test = max(1, round(test_fraction * count))
         while val + test >= count:  # a tiny class and large fractions: keep one image for training
@@ -208,15 +274,44 @@ def _target_counts(
     return targets
 
 
-def _assign_subsets(groups: list[_Group], targets: dict[str, Counter[str]]) -> dict[str, str]:
+def _lacking_counts(
+    targets: Mapping[str, Counter[str]], placed: Mapping[str, Counter[str]]
+) -> dict[str, Counter[str]]:
+    """Return subset → class → how many of the remaining images it should get.
+
+    Where a subset has more fixed images than its target, the other two lack more than there is, and
+    get their share of it.
+    """
+    lacking: dict[str, Counter[str]] = {subset: Counter() for subset in SUBSETS}
+    for label in targets["train"]:
+        counts = [max(0, targets[subset][label] - placed[subset][label]) for subset in SUBSETS]
+        remaining = sum(targets[subset][label] - placed[subset][label] for subset in SUBSETS)
+        _, val, test = (round(count * remaining / max(1, sum(counts))) for count in counts)
+        lacking["train"][label] = remaining - val - test
+        lacking["val"][label] = val
+        lacking["test"][label] = test
+    return lacking
+
+
+def _assign_subsets(
+    groups: list[_Group],
+    lacking: dict[str, Counter[str]],
+    placed: Mapping[str, Counter[str]],
+) -> dict[str, str]:
     """Assign each group to the subset that lacks most images of its classes.
+
+    Args:
+        groups: the groups to assign, in this order.
+        lacking: subset → class → how many images it should get. It is changed.
+        placed: subset → class → how many images it has already.
 
     Returns:
         File → subset.
     """
-    lacking = {subset: Counter(counts) for subset, counts in targets.items()}
-    absent_from = {label: set(SUBSETS) for group in groups for label in group.counts}
     n_remaining = Counter(label for group in groups for label in group.counts)  # groups of a class
+    absent_from = {
+        label: {subset for subset in SUBSETS if not placed[subset][label]} for label in n_remaining
+    }
     subset_of: dict[str, str] = {}
     for group in groups:
         # A class that has no group to spare must go to a subset that lacks it completely.
@@ -243,14 +338,23 @@ def _sort_key(seed: int, file: str) -> bytes:
     return hashlib.sha256(f"{seed} {file}".encode()).digest()
 
 
-def _check_group_counts(groups: list[_Group]) -> None:
-    """Check that every class has at least one group for each subset."""
+def _check_group_counts(
+    groups: list[_Group], placed: Mapping[str, Counter[str]], manifest: pd.DataFrame
+) -> None:
+    """Check that every class has a group for each subset in which no image of it is fixed."""
     group_counts = Counter(label for group in groups for label in group.counts)
-    for label, count in sorted(group_counts.items()):
-        if count < len(SUBSETS):
+    for label in sorted(set(manifest.label)):
+        absent = [subset for subset in SUBSETS if not placed[subset][label]]
+        if group_counts[label] >= len(absent):
+            continue
+        if absent == list(SUBSETS) and group_counts[label]:
             n_images = sum(group.counts.get(label, 0) for group in groups)
             raise InputError(
-                f"class {label} has {n_images} usable images in {count} groups of "
+                f"class {label} has {n_images} usable images in {group_counts[label]} groups of "
                 f"near-duplicates, at least {len(SUBSETS)} groups are needed, one for each of the "
                 f"training, validation and test sets: add images or take {label} out of `classes`"
             )
+        raise InputError(
+            f"split_file leaves class {label} without images in subset {absent[0]}: list some of "
+            "them there, or remove rows of this class, which are then divided by the fractions"
+        )

@@ -179,10 +179,16 @@ def test_properties_of_any_division(all_sizes, val, test, seed, data):
         ("val_fraction: 0", "val_fraction: 0 was given"),
         ("test_fraction: 1.0", "test_fraction: 1.0 was given"),
         ("split_seed: x", "split_seed: 'x' was given"),
+        ("split_file: null", "split_file: None was given"),
     ],
 )
 def test_settings_are_checked(tmp_path, line, message):
-    good = {"val_fraction": 0.2, "test_fraction": 0.2, "split_seed": 1}
+    good = {
+        "split_file": "datasets/split.csv",
+        "val_fraction": 0.2,
+        "test_fraction": 0.2,
+        "split_seed": 1,
+    }
     key, value = line.split(": ")
     lines = [f"{k}: {v}" for k, v in (good | {key: value}).items()]
     (tmp_path / "params.yaml").write_text("\n".join(lines))
@@ -251,7 +257,8 @@ def without_last_line(text):
         (lambda text: text.splitlines()[0], "Ant/0000.png is missing"),
         (without_last_line, r"Bee, or so/0011.png is missing"),
         (lambda text: text + text.splitlines()[1], "Ant/0000.png is there twice"),
-        (lambda text: text + "Cat/1.png,Cat,train", "'Cat/1.png' is none of the images in"),
+        (lambda text: text + "Ant/1.png,Ant,train", "'Ant/1.png' is none of the images in"),
+        (lambda text: text + "Cat/1.png,Cat,train", "class 'Cat', which is not among the chosen"),
         (lambda text: text.replace(",Ant,", ",ant,", 1), "has the label 'ant', its class is Ant"),
         (lambda text: text.replace(",test", ",tset"), "in subset 'tset', .* Did you mean test"),
         (
@@ -261,10 +268,15 @@ def without_last_line(text):
         (lambda text: text.replace("Ant,test", "Ant,val"), "class Ant has no image in subset test"),
         (lambda text: text.replace("\n", ",1\n").replace(",1", "", 1), "line 2 has 4 fields"),
     ],
-    ids=range(11),
+    ids=range(12),
 )
-def test_an_edited_split_that_does_not_fit_is_told(edited, change, message):
+def test_a_damaged_split_is_told(edited, change, message):
     with pytest.raises(InputError, match=message) as error:
         edited(change)
     assert len(str(error.value).splitlines()) == 1
     assert "split.csv" in str(error.value)
+
+
+def test_a_damaged_split_says_how_it_comes_back(edited):
+    with pytest.raises(InputError, match=r"`dvc checkout .*split\.csv`; your own .* `split_file`"):
+        edited(without_last_line)
