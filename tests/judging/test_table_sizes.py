@@ -1,4 +1,4 @@
-"""Judgements with 0, 1 and more boxes, images, methods and look-alikes, as the report reads them."""
+"""Judgements with 0, 1 and more boxes, images, methods and look-alikes, read by the report."""
 
 from dataclasses import replace
 
@@ -54,9 +54,7 @@ def test_with_and_without_lookalikes(tmp_path, lookalikes):
 def test_one_test_image_in_all_or_one_of_each_class(tmp_path, n_images):
     case = build_case(lookalikes=[CLASSES])
     maps = {name: type(maps)(maps.values[:n_images]) for name, maps in case.maps.items()}
-    case = replace(
-        case, rows=case.rows[:n_images], predicted=case.predicted[:n_images], maps=maps
-    )
+    case = replace(case, rows=case.rows[:n_images], predicted=case.predicted[:n_images], maps=maps)
     judgement = judged(case, tmp_path)
     trust = build_trust(judgement)
     assert n_of(trust, "Pointing game") == n_images
