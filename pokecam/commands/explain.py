@@ -189,24 +189,37 @@ def draw(explanation: Explanation) -> Image.Image:
         share = percent(explanation.n_nearer / explanation.n_validation)
         text = shorten(f"farther than {share} of validation", font(12), side)
         pen.text((MARGIN_PX, CAPTION_PX + 8), text, FAINT, font(12))
-    for row, (name, end, panels) in enumerate(rows):
-        top = CAPTION_PX + row * down
-        width = across * len(methods) - MARGIN_PX - font(16).getlength(end)
-        caption = shorten(name, font(16), width) + end
+    for position, row in enumerate(rows):
+        top = CAPTION_PX + position * down
+        width = across * len(methods) - MARGIN_PX - font(16).getlength(row.end)
+        caption = shorten(row.name, font(16), width) + row.end
         pen.text((MARGIN_PX + across, top + 6), caption, INK, font(16))
+        for line, text in enumerate(row.legend):
+            place = (MARGIN_PX, top + CAPTION_PX + 20 * line)
+            pen.text(place, shorten(text, font(12), side), FAINT, font(12))
         for column, method in enumerate(methods, start=1):
-            if method not in panels:
+            if method not in row.panels:
                 continue
             x, y = MARGIN_PX + column * across, top + CAPTION_PX
-            image.paste(Image.fromarray(panels[method]), (x, y))
-            if (name, method) in explanation.empty:
+            image.paste(Image.fromarray(row.panels[method]), (x, y))
+            if (row.name, method) in explanation.empty:
                 pen.text((x + 8, y + 8), "empty map", PAPER, font(14))
     return image
 
 
-def _rows(explanation: Explanation) -> list[tuple[str, str, dict[str, np.ndarray]]]:
-    """Return for each row of the drawing its name, the end of its caption, which is never cut, and
-    method → the painted image."""
+@dataclass(frozen=True)
+class _Row:
+    """A row of the drawing: its caption, of which `end` is never cut, method → the painted image,
+    and lines in the column of the image."""
+
+    name: str
+    end: str
+    panels: dict[str, np.ndarray]
+    legend: tuple[str, ...] = ()
+
+
+def _rows(explanation: Explanation) -> list[_Row]:
+    """Return a row for every class, then for every pair of classes that are compared."""
     pixels = explanation.pixels
     classes: dict[str, dict[str, np.ndarray]] = {}
     for (name, method), heatmap in explanation.heatmaps.items():
@@ -216,11 +229,13 @@ def _rows(explanation: Explanation) -> list[tuple[str, str, dict[str, np.ndarray
         pairs.setdefault((name, other), {})[method] = difference(pixels, values)
     return [
         *(
-            (name, f" {percent(explanation.probabilities[name])}", panels)
+            _Row(name, f" {percent(explanation.probabilities[name])}", panels)
             for name, panels in classes.items()
         ),
         *(
-            (f"{name} (orange), {other} (purple)", "", panels)
+            _Row(
+                f"{name}, not {other}", "", panels, (f"orange: for {name}", f"purple: for {other}")
+            )
             for (name, other), panels in pairs.items()
         ),
     ]

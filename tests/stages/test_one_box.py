@@ -1,32 +1,20 @@
 """All stages on a folder of images of which exactly one has a box."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import yaml
 
 from pokecam.data.packed.csv_tables import read_table
-from stages import download, select, split
+from pokecam.networks.classifier import load_classifier
+from stages import cam, download, evaluate, judge, report, select, split, train, weights
 from tests.conftest import PROJECT
 from tests.stages import test_data_stages, workplace
 from tests.support.images import image_bytes, write_tree
 
 CHANGES = {"classes": "all", "epochs": 1, "cam_methods": ["cam"], "judge_images": 2}
+MEASURES = {"judge_measures": ["localization", "lookalikes", "background"]}
 N_PER_CLASS = 8
-
-
-def run(stage):
-    result = subprocess.run(
-        [sys.executable, "-m", f"stages.{stage}"],
-        env=os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +27,7 @@ def folder(tmp_path_factory):
         for i in range(N_PER_CLASS)
     }
     write_tree(folder / "images", files)
-    parameters = workplace.PARAMETERS | test_data_stages.PARAMETERS | CHANGES
+    parameters = workplace.PARAMETERS | test_data_stages.PARAMETERS | CHANGES | MEASURES
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters))
     (folder / "pretrained").symlink_to(PROJECT / "pretrained")
     with pytest.MonkeyPatch.context() as patch:
@@ -50,10 +38,8 @@ def folder(tmp_path_factory):
         file = rows.file[rows.subset == "test"].iloc[0]
         box = f"{file},{file.split('/')[0]},1,1,9,9"
         (folder / "images" / "boxes.csv").write_text(f"image,label,xmin,ymin,xmax,ymax\n{box}\n")
-        for stage in (download, select, split):
+        for stage in (download, select, split, weights, train, evaluate, cam, judge, report):
             stage.main()
-        for name in ("weights", "train", "evaluate", "cam", "judge", "report"):
-            run(name)
     return folder
 
 
@@ -65,3 +51,10 @@ def test_the_report_measures_the_only_image_with_a_box(folder):
     assert "map_pointing" in json.loads((folder / "reports" / "metrics.json").read_text())
     scripts = [path.read_text() for path in (folder / "reports" / "images").glob("*.js")]
     assert sum('"boxes":[[[' in text for text in scripts) == 1
+
+
+def test_the_model_file_has_the_distances_of_the_validation_images(folder):
+    distances = load_classifier(folder / "models" / "classifier.safetensors").distances
+    n_val = (read_table(folder / "data" / "split.csv").subset == "val").sum()
+    assert distances.validation.shape == (n_val,)
+    assert distances.means.shape == (2, 576)
