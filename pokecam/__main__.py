@@ -127,7 +127,12 @@ def _add_explain(commands: Commands) -> None:
         "images", nargs="+", type=Path, metavar="image", help="images, or folders of images"
     )
     explain.add_argument(
-        "--classes", nargs="+", default=[], metavar="CLASS", help="default: the two most probable"
+        "--classes",
+        nargs="+",
+        default=[],
+        metavar="CLASS",
+        help="default: the two most probable. Of two or more, the first is also compared with each "
+        "other: a map of the evidence for it (orange) and for the other (purple)",
     )
     explain.add_argument(
         "--methods",
@@ -333,9 +338,11 @@ def _explain(arguments: argparse.Namespace) -> None:
             explain.draw(result).save(temporary, "PNG")
         most_probable = list(result.probabilities.items())[:3]
         answer = ", ".join(f"{name} {explain.percent(value)}" for name, value in most_probable)
-        print(f"{result.file}: {answer} → {path}")
+        parts = filter(None, (answer, explain.distance_text(result)))
+        print(f"{result.file}: {'; '.join(parts)} → {path}")
     if unusable == len(files):
         raise InputError("none of the files given can be used as an image: give other files")
+    print(explain.limits_text(model), file=sys.stderr)
 
 
 def _compare(arguments: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from pokecam.common.params import read_params
 from pokecam.data.packed import images, splits
 from pokecam.networks import classifier, distributed, layers, pretrained
 from pokecam.training import checkpoints
+from pokecam.training.distances import measure_distances
 from pokecam.training.fit import fit, start
 from pokecam.training.settings import Recipe, TrainSettings
 from pokecam.training.trainer import LabelledImages
@@ -45,6 +46,7 @@ def main(
     history = fit(
         model, train, val, recipe, pretrained=bool(state), team=team, checkpoint=checkpoint
     )
+    model.distances = measure_distances(model, train, val, team)
     if team.is_main:
         classifier.save_classifier(model, classifier_path, weights=origin)
         write_csv(history_path, history)

@@ -31,6 +31,26 @@ def display(maps: Floats, size_px: int | tuple[int, int]) -> Floats:
     return np.divide(large, highest, out=np.zeros_like(large), where=highest > 0)
 
 
+def display_difference(maps: Floats, other_maps: Floats, size_px: int) -> Floats:
+    """Turn the raw maps of two classes into the evidence for the first against the other.
+
+    It is the difference of the maps, upsampled as in `display` and divided by its largest
+    magnitude.
+
+    Args:
+        maps: (…, h, w), raw, of one class.
+        other_maps: (…, h, w), raw, of the class that it is compared with.
+        size_px: the side of a square.
+
+    Returns:
+        (…, size_px, size_px) float32 in [−1, 1]. Positive values are evidence for the first class,
+        negative ones for the other. Zero where the maps are equal.
+    """
+    large = upsample(np.asarray(maps, np.float32) - np.asarray(other_maps, np.float32), size_px)
+    largest = np.abs(large).max(axis=(-2, -1), keepdims=True)
+    return np.divide(large, largest, out=np.zeros_like(large), where=largest > 0)
+
+
 def upsample(maps: Floats, size_px: int | tuple[int, int]) -> Floats:
     """Enlarge maps (…, h, w) → (…, height, width), bilinearly with `align_corners=False`."""
     *_, h, w = maps.shape

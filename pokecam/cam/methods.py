@@ -53,6 +53,13 @@ class Method:
         `per_class` is false."""
         return resolve_name(f"pokecam.cam.{self.path}")
 
+    @property
+    def has_difference(self) -> bool:
+        """Whether the difference of the maps of two classes is the evidence for one against the
+        other: not where the method compares classes anyway, has one map for all of them, or shows
+        the evidence against a class."""
+        return self.per_class and not self.finer and not self.against
+
 
 METHODS = {
     "cam": Method("CAM", "activation.cam", linear_head=True),

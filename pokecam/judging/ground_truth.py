@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from pokecam.data.packed.images import Packed
 from pokecam.judging import localization
 
-CORNERS = ["xmin", "ymin", "xmax", "ymax"]
-
 
 @dataclass(frozen=True)
 class GroundTruth:
@@ -17,7 +15,7 @@ class GroundTruth:
 
     Attributes:
         masks: bool (n, S, S), False everywhere in an image whose object is not known.
-        boxes: n arrays (k, 4) of `CORNERS` in packed pixels, k = 0 where it is not known.
+        boxes: n arrays (k, 4) of `images.CORNERS` in packed pixels, k = 0 where it is not known.
     """
 
     masks: NDArray[np.bool_]
@@ -40,7 +38,7 @@ def find_ground_truth(packed: Packed, rows: NDArray[np.intp]) -> GroundTruth | N
     if packed.masks is None and packed.boxes is None:
         return None
     files = packed.manifest.file.iloc[rows].to_list()
-    boxes = _boxes(packed, files)
+    boxes = packed.boxes_of(files)
     masks = localization.masks_of_boxes(boxes, packed.pixels.shape[1])
     if packed.masks is not None:
         source_masks = packed.masks[rows] > 0
@@ -50,13 +48,3 @@ def find_ground_truth(packed: Packed, rows: NDArray[np.intp]) -> GroundTruth | N
     for i, box in zip(without_box, localization.boxes_of_masks(masks[without_box]), strict=True):
         boxes[i] = box
     return GroundTruth(masks, boxes)
-
-
-def _boxes(packed: Packed, files: list[str]) -> list[NDArray[np.float64]]:
-    """Return the boxes (k, 4) of each file."""
-    if packed.boxes is None:
-        return [np.zeros((0, 4)) for _ in files]
-    table = packed.boxes[packed.boxes.image.isin(files)]
-    corners = table[CORNERS].to_numpy(float)
-    images = table.image.to_numpy()
-    return [corners[images == file] for file in files]

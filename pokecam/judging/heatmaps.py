@@ -52,7 +52,7 @@ def heatmaps_of_difference(
 
     def raw_maps(method: str) -> Floats:
         maps = case.maps[method].of(indices, classes)
-        if METHODS[method].finer or not METHODS[method].per_class:
+        if not METHODS[method].has_difference:
             return maps
         return maps - case.maps[method].of(indices, references)
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from pokecam.common.errors import InputError
 from pokecam.networks import backbones, dilation, safetensors_file
 from pokecam.networks.backbones import Apply, GlobalAverage
+from pokecam.networks.class_distances import ClassDistances
 from pokecam.networks.device import is_out_of_memory
 from pokecam.networks.distributed import SINGLE_PROCESS, Team
 from pokecam.networks.families import BACKBONES
@@ -40,6 +41,9 @@ STD = (0.229, 0.224, 0.225)
 # The keys without which a model file is refused. Every version of PokeCAM has written them; the
 # other keys of `description` are missing in old files.
 _REQUIRED_KEYS = ("backbone", "head", "classes", "image_size", "feature_stride")
+
+# The tensors of a model file that hold a `ClassDistances`.
+_MEANS, _VALIDATION = "distances.means", "distances.validation"
 
 T = TypeVar("T")
 
@@ -60,6 +64,8 @@ class Classifier(nn.Module):
         classes: the names of the C classes, in the order of the logits.
         image_size: side S in px of the images that the network is meant for.
         feature_stride: 32, or 16 for A of twice the resolution, as in `build_classifier`.
+        distances: how far validation images are from the classes. None before the end of the
+            training, and in a file of an older version.
     """
 
     def __init__(
@@ -81,10 +87,11 @@ class Classifier(nn.Module):
         self.classes = tuple(classes)
         self.image_size = image_size
         self.feature_stride = feature_stride
+        self.distances: ClassDistances | None = None
 
     def with_halves(self, body: nn.Module, head: nn.Module) -> "Classifier":
         """Return a classifier of another body and head that is the same in all other respects."""
-        return Classifier(
+        classifier = Classifier(
             body,
             head,
             backbone=self.backbone,
@@ -93,6 +100,8 @@ class Classifier(nn.Module):
             image_size=self.image_size,
             feature_stride=self.feature_stride,
         )
+        classifier.distances = self.distances
+        return classifier
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the logits.
@@ -104,6 +113,24 @@ class Classifier(nn.Module):
             (N, C).
         """
         return self.head(self.body(x))
+
+    def last_inputs(self, x: Tensor) -> Tensor:
+        """Compute the inputs of the last layer: with `head: gap` the pooled features.
+
+        Args:
+            x: (N, 3, S, S), as `prepare` gives it.
+
+        Returns:
+            (N, K). Where the last layer is a convolution (the native head of SqueezeNet), its
+            inputs are averaged over the image.
+        """
+        inputs: list[Tensor] = []
+        hook = self.last_layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+        try:
+            self(x)
+        finally:
+            hook.remove()
+        return inputs[0].flatten(2).mean(dim=2) if inputs[0].ndim > 2 else inputs[0]
 
     def grid(self, features: Tensor) -> Tensor:
         """Lay out features, or their gradient, as a grid.
@@ -345,6 +372,8 @@ def save_classifier(classifier: Classifier, path: Path, *, weights: str) -> None
     """
     metadata = description(classifier) | {"weights": weights}
     state = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
+    if classifier.distances is not None:
+        state |= {_MEANS: classifier.distances.means, _VALIDATION: classifier.distances.validation}
     safetensors_file.write_safetensors(path, state, metadata)
 
 
@@ -375,8 +404,11 @@ def load_classifier(path: Path) -> Classifier:
         raise InputError(
             f"{path} describes a network that this version of PokeCAM does not support: {error}"
         ) from None
+    classifier.distances = _take_distances(state)
     shapes = {name: tensor.shape for name, tensor in state.items()}
-    if shapes != {name: tensor.shape for name, tensor in classifier.state_dict().items()}:
+    expected = {name: tensor.shape for name, tensor in classifier.state_dict().items()}
+    distances = classifier.distances
+    if shapes != expected or (distances and len(distances.means) != len(classifier.classes)):
         raise InputError(
             f"{path}: the metadata describe a {classifier.backbone} with "
             f"{len(classifier.classes)} classes, but the tensors are of another network; "
@@ -384,6 +416,13 @@ def load_classifier(path: Path) -> Classifier:
         )
     classifier.load_state_dict(state, assign=True)
     return classifier.to(memory_format=torch.channels_last).eval()
+
+
+def _take_distances(state: dict[str, Tensor]) -> ClassDistances | None:
+    """Take the distances out of the tensors of a file; None if an older version wrote it."""
+    if _MEANS not in state or _VALIDATION not in state:
+        return None
+    return ClassDistances(state.pop(_MEANS), state.pop(_VALIDATION))
 
 
 def _build_without_weights(metadata: Mapping[str, str]) -> Classifier:

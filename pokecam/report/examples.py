@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from pokecam.cam.display import display, upsample
+from pokecam.cam.display import display, display_difference
 from pokecam.report import sheets
 from pokecam.report.gallery import Gallery, TestImage
 from pokecam.report.inputs import Inputs
@@ -100,13 +100,11 @@ def _pair_line(inputs: Inputs, gallery: Gallery, label: int, other: int) -> Line
     row = next(_typical_and_hardest(gallery, label))
     pixels = _pixels(inputs, row)
     maps = inputs.first_maps.of(row, np.array([label, other]))
-    between = upsample(maps[0] - maps[1], PANEL_PX)
-    most = np.abs(between).max()
     panels: list[Pixels | None] = [
         pixels,
         overlay(pixels, display(maps[0], PANEL_PX)),
         overlay(pixels, display(maps[1], PANEL_PX)),
-        difference(pixels, between / most if most > 0 else between),
+        difference(pixels, display_difference(maps[0], maps[1], PANEL_PX)),
     ]
     classes: Sequence[str] = inputs.packed.classes
     return Line(f"{classes[label]}, not {classes[other]}", panels)

@@ -317,16 +317,10 @@ def _masks(packed: Packed, rows: NDArray[np.intp]) -> str | None:
 def _boxes(packed: Packed, files: list[str]) -> list[list[list[float]]] | None:
     if packed.boxes is None:
         return None
-    edges = packed.boxes[["xmin", "ymin", "xmax", "ymax"]] / packed.pixels.shape[1]
-    by_file = edges.groupby(packed.boxes["image"])
+    side = packed.pixels.shape[1]
     return [
-        [
-            [_four_digits(edge) for edge in box]
-            for box in by_file.get_group(file).to_numpy().tolist()
-        ]
-        if file in by_file.groups
-        else []
-        for file in files
+        [[_four_digits(edge) for edge in box] for box in (boxes / side).tolist()]
+        for boxes in packed.boxes_of(files)
     ]
 
 

@@ -126,7 +126,7 @@ def read_inputs(
         maps={method: StoredMaps.open(cams, method) for method in meta["methods"]},
         titles=meta["methods"],
         layer=meta["layer"],
-        judgement=_read_judgement(judgement),
+        judgement=read_judgement(judgement),
         params=params.read_all_params(settings),
     )
 
@@ -144,7 +144,7 @@ def label_probabilities(predictions: pd.DataFrame) -> np.ndarray:
     return np.array(probabilities, dtype=float)
 
 
-def _read_judgement(folder: Path) -> Judgement:
+def read_judgement(folder: Path) -> Judgement:
     return Judgement(
         measures=_read_numbers(folder / "measures.csv"),
         tests=_read_numbers(folder / "tests.csv"),

@@ -216,7 +216,7 @@ def build_trust(judgement: Judgement) -> Trust:
             )
             for method, rows in steps_by_method
         ],
-        n_randomised=0 if steps is None else int(steps["n"].max()),
+        n_randomised=0 if steps is None or steps.empty else int(steps["n"].max()),
         was_judged=not judgement.scores.empty,
     )
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pokecam.cam.display import display, is_constant
+from pokecam.cam.display import display, display_difference, is_constant
 
 
 def test_two_pixels_by_hand():
@@ -47,3 +47,15 @@ def test_the_input_is_not_changed():
     raw.flags.writeable = False  # as a memory map opened for reading
     display(raw, 5)
     np.testing.assert_array_equal(raw, before)
+
+
+def test_the_difference_of_two_maps_by_hand():
+    """3 − 1 = 2 is the largest magnitude; 0 − 1 = −1 is half of it, for the other class."""
+    maps, others = np.array([[3.0, 0]]), np.array([[1.0, 1]])
+    assert display_difference(maps, others, 2)[0].tolist() == [1, -0.5]
+    assert display_difference(others, maps, 2)[0].tolist() == [-1, 0.5]
+
+
+def test_equal_maps_have_no_difference():
+    maps = np.full((2, 3, 3), -4.0)
+    assert not display_difference(maps, maps, 8).any()

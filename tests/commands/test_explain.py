@@ -9,9 +9,14 @@ import torch
 from PIL import Image
 
 from pokecam import __main__
+from pokecam.cam.capture import capture
+from pokecam.cam.display import display_difference
+from pokecam.cam.maps import compute_maps
 from pokecam.commands import explain
 from pokecam.common.errors import InputError
-from pokecam.networks.classifier import build_classifier, save_classifier
+from pokecam.networks.class_distances import ClassDistances
+from pokecam.networks.classifier import build_classifier, prepare, save_classifier
+from pokecam.report.overlay import difference
 from tests.conftest import PROJECT
 
 CLASSES = ["Ant", "Bee", "Cat"]
@@ -104,6 +109,101 @@ def test_an_empty_map_is_marked(trained):
     (explanation,) = explain.explain([trained / "images" / "a.png"], model, methods=["cam"])
     assert explanation.empty == set(explanation.heatmaps)
     assert all(not heatmap.any() for heatmap in explanation.heatmaps.values())
+
+
+def network(distances=None):
+    torch.manual_seed(0)
+    model = build_classifier("squeezenet1_1", "gap", CLASSES, 64)
+    model.distances = distances
+    return model
+
+
+def test_two_classes_are_compared_in_a_row_of_their_own(trained, monkeypatch):
+    """The third row has the very pixels of the difference; a Finer-CAM has none."""
+    words = ("--classes", "Bee", "Ant", "--methods", "cam", "finer_cam", "edges")
+    command(monkeypatch, "images/a.png", *words)
+    image = np.asarray(Image.open(trained / "explained" / "a.png"))
+    assert image.shape == (30 + 3 * (64 + 30 + 16), 16 + 4 * (64 + 16), 3)
+    (explanation,) = explain.explain(
+        [trained / "images" / "a.png"], network(), classes=["Bee", "Ant"], methods=["cam"]
+    )
+    maps = compute_maps(
+        capture(network().eval(), prepare(torch.from_numpy(explanation.pixels)[None])), "cam"
+    )[0].numpy()
+    values = display_difference(maps[1], maps[0], 64)
+    np.testing.assert_allclose(explanation.differences["Bee", "Ant", "cam"], values, atol=1e-4)
+    top = 30 + 2 * (64 + 30 + 16) + 30
+    panel = image[top : top + 64, 96 : 96 + 64].astype(int)
+    expected = difference(explanation.pixels, explanation.differences["Bee", "Ant", "cam"])
+    assert np.abs(panel - expected).max() <= 1
+    assert (image[top : top + 64, 96 + 80 :] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("classes", "pairs"),
+    [
+        ([], []),
+        (["Bee"], []),
+        (["Bee", "Bee"], []),
+        (["Cat", "Ant"], [("Cat", "Ant")]),
+        (["Cat", "Ant", "Bee"], [("Cat", "Ant"), ("Cat", "Bee")]),
+    ],
+)
+def test_the_first_class_is_compared_with_each_other(trained, classes, pairs):
+    (explanation,) = explain.explain(
+        [trained / "images" / "a.png"],
+        network(),
+        classes=classes,
+        methods=["cam", "counterfactual"],
+    )
+    assert list(explanation.differences) == [(*pair, "cam") for pair in pairs]
+    assert explain.draw(explanation).height == 30 + (64 + 30 + 16) * (
+        len(set(classes)) + len(pairs) or 2
+    )
+
+
+def distances_around(image, *, n_nearer):
+    """Distances of ten validation images, of which `n_nearer` are nearer than an image."""
+    model = network().eval()
+    (explanation,) = explain.explain([image], model, methods=["cam"])
+    with torch.no_grad():
+        inputs = model.last_inputs(prepare(torch.from_numpy(explanation.pixels)[None]))
+    means = torch.rand(3, 512)
+    own = ClassDistances(means, torch.zeros(1)).of(inputs)
+    nearer, farther = own * 0.9, own * 1.1
+    return ClassDistances(means, torch.cat([nearer] * n_nearer + [farther] * (10 - n_nearer)))
+
+
+@pytest.mark.parametrize(
+    ("n_nearer", "text", "is_unlike"),
+    [
+        (0, "farther from the classes than 0 of 10 validation images", False),
+        (9, "farther from the classes than 9 of 10 validation images (90 %)", False),
+        (10, "farther from the classes than all 10 validation images: may be none of them", True),
+    ],
+)
+def test_how_unlike_the_classes_an_image_is(
+    trained, monkeypatch, capsys, n_nearer, text, is_unlike
+):
+    image = trained / "images" / "a.png"
+    model = network(distances_around(image, n_nearer=n_nearer))
+    (explanation,) = explain.explain([image], model, methods=["cam"])
+    assert (explanation.n_nearer, explanation.n_validation) == (n_nearer, 10)
+    assert explanation.is_unlike == is_unlike
+    save_classifier(model, trained / "models" / "classifier.safetensors", weights="none")
+    command(monkeypatch, "images/a.png")
+    printed = capsys.readouterr()
+    assert f"; {text} → " in printed.out
+    assert "only the 3 classes of this network can be named" in printed.err
+    assert "older version" not in printed.err
+
+
+def test_an_old_model_file_says_that_it_has_no_distances(trained, monkeypatch, capsys):
+    command(monkeypatch, "images/a.png")
+    printed = capsys.readouterr()
+    assert "farther" not in printed.out
+    assert "only the 3 classes of this network can be named" in printed.err
+    assert "the model file is of an older version" in printed.err
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from pokecam.data.packed.images import CORNERS
 from pokecam.judging.background import classify_conditions
-from pokecam.judging.ground_truth import CORNERS, find_ground_truth
+from pokecam.judging.ground_truth import find_ground_truth
 from pokecam.judging.scores import score
 from tests.judging.halves import build_case, settings
 

@@ -38,7 +38,7 @@ def read_foreign(data: bytes, name: str, columns: Sequence[str]) -> pd.DataFrame
         columns: the columns to read.
 
     Returns:
-        These columns in this order, all values as text.
+        These columns in this order, all values as text. The index is the line in the file, from 1.
 
     Raises:
         InputError: the file is larger than `MAX_FOREIGN_MIB`, is not such a text or not a csv, a
@@ -55,7 +55,7 @@ def read_foreign(data: bytes, name: str, columns: Sequence[str]) -> pd.DataFrame
                 f"first line must name each of the columns {', '.join(columns)} once"
             )
     positions = [header.index(column) for column in columns]
-    rows = []
+    rows, numbers = [], []
     for number, fields in lines:
         if len(fields) != len(header):
             raise InputError(
@@ -63,7 +63,8 @@ def read_foreign(data: bytes, name: str, columns: Sequence[str]) -> pd.DataFrame
                 "lines need the same number; put quotes around a field that holds the separator"
             )
         rows.append([fields[position] for position in positions])
-    return pd.DataFrame(rows, columns=list(columns), dtype=str)
+        numbers.append(number)
+    return pd.DataFrame(rows, index=numbers, columns=list(columns), dtype=str)
 
 
 def _lines(data: bytes, name: str) -> Iterator[tuple[int, list[str]]]:

@@ -1,6 +1,7 @@
 """The packed images that `select` writes and later stages read."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from pokecam.data.packed.csv_tables import read_table
+
+CORNERS = ["xmin", "ymin", "xmax", "ymax"]  # of a box
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,21 @@ class Packed:
     parts: pd.DataFrame | None
     boxes: pd.DataFrame | None
     scenes: pd.DataFrame | None
+
+    def boxes_of(self, files: Sequence[str]) -> list[np.ndarray]:
+        """Return the boxes of each file.
+
+        Returns:
+            For each file an array (k, 4) of `CORNERS` in packed pixels; k is 0 where the source
+            has no box of it.
+        """
+        rows: dict[str, list[list[float]]] = {file: [] for file in files}
+        if self.boxes is not None:
+            table = self.boxes[self.boxes["image"].isin(rows)]
+            corners = table[CORNERS].to_numpy(float).tolist()
+            for file, box in zip(table["image"], corners, strict=True):
+                rows[file].append(box)
+        return [np.array(rows[file], dtype=float).reshape(-1, 4) for file in files]
 
 
 def load_packed(folder: Path) -> Packed:

@@ -9,11 +9,14 @@ import pandas as pd
 
 from pokecam.common.errors import InputError
 from pokecam.data.packed.csv_tables import read_foreign, read_table
+from pokecam.data.packed.images import CORNERS
 from pokecam.data.packed.letterbox import Fit
 from pokecam.data.packing.duplicates import Fingerprint
 from pokecam.data.sources.names import normalise_name
 
-_CORNERS = ["xmin", "ymin", "xmax", "ymax"]
+# A box may reach this far beyond its image, because programs round differently.
+ROUNDING_PX = 1.0
+_SIDES = ["width", "height", "width", "height"]  # what limits each of CORNERS
 _BOXES = "boxes.csv"  # the only table that sources other than `drawn` can have
 _BOXES_IN_MESSAGES = "boxes.csv of the source"
 
@@ -90,7 +93,7 @@ def read_source_table(raw: ZipFile, name: str) -> pd.DataFrame | None:
     if name not in raw.namelist():
         return None
     if name == _BOXES:
-        boxes = read_foreign(raw.read(name), _BOXES_IN_MESSAGES, ["image", "label", *_CORNERS])
+        boxes = read_foreign(raw.read(name), _BOXES_IN_MESSAGES, ["image", "label", *CORNERS])
         return boxes.assign(
             image=boxes.image.map(_normalise_file), label=boxes.label.map(normalise_name)
         )
@@ -107,10 +110,11 @@ def packed_boxes(
 ) -> pd.DataFrame:
     """Convert boxes from original to packed pixels.
 
-    A box is cut at the borders of its image. A box that is listed twice counts once.
+    A box that reaches beyond its image by up to `ROUNDING_PX` is cut at the border. A box that is
+    listed twice counts once.
 
     Args:
-        boxes: image, label, xmin, ymin, xmax, ymax, as text.
+        boxes: image, label, xmin, ymin, xmax, ymax, as text. The index is the line in the file.
         rows: the packed images.
         all_files: all files of the source, in the form "Class/name.ext".
 
@@ -120,9 +124,9 @@ def packed_boxes(
     Raises:
         InputError: the source does not have the image of a box, or has it in another class than
             the box; the corners of a box are not finite numbers with xmin < xmax and
-            ymin < ymax; or a box lies outside its image.
+            ymin < ymax; or a box of a packed image is in fractions of the image, or lies or
+            reaches outside it.
     """
-    boxes = _parse_boxes(boxes, all_files)
     placements = pd.DataFrame(
         {
             "image": [row.file for row in rows],
@@ -133,15 +137,12 @@ def packed_boxes(
             "top": [row.placement.top for row in rows],
         }
     )
-    joined = boxes.merge(placements, on="image").drop_duplicates()
-    for lower, upper, side in (("xmin", "xmax", "width"), ("ymin", "ymax", "height")):
-        is_outside = (joined[upper] <= 0) | (joined[lower] >= joined[side])
-        if is_outside.any():
-            raise InputError(_outside_message(joined[is_outside].iloc[0]))
-        for corner in (lower, upper):
-            offset = joined.left if side == "width" else joined.top
-            joined[corner] = joined[corner].clip(0, joined[side]) * joined.scale + offset
-    return joined[["image", "label", *_CORNERS]]
+    parsed = _parse_boxes(boxes, all_files).assign(line=boxes.index)
+    joined = parsed.merge(placements, on="image")
+    _check_limits(joined)
+    for corner, side, offset in zip(CORNERS, _SIDES, ("left", "top", "left", "top"), strict=True):
+        joined[corner] = joined[corner].clip(0, joined[side]) * joined.scale + joined[offset]
+    return joined[["image", "label", *CORNERS]].drop_duplicates()
 
 
 def _parse_boxes(boxes: pd.DataFrame, all_files: Collection[str]) -> pd.DataFrame:
@@ -149,31 +150,55 @@ def _parse_boxes(boxes: pd.DataFrame, all_files: Collection[str]) -> pd.DataFram
     unknown = boxes.image[~boxes.image.isin(all_files)]
     if len(unknown):
         raise InputError(
-            f"{_BOXES_IN_MESSAGES} has a box for {unknown.iloc[0]!r}, which is not an image of the "
-            "source: write images as CLASS/name.ext"
+            f"{_BOXES_IN_MESSAGES}, line {unknown.index[0]}: a box for {unknown.iloc[0]!r}, which "
+            "is not an image of the source: write images as CLASS/name.ext"
         )
     mismatches = boxes[boxes.image.str.split("/").str[0] != boxes.label]
     if len(mismatches):
         row = mismatches.iloc[0]
         raise InputError(
-            f"{_BOXES_IN_MESSAGES} has the label {row.label!r} for {row.image}: the label of a "
-            "box must be the class of its image; remove boxes of other objects"
+            f"{_BOXES_IN_MESSAGES}, line {row.name}: the label {row.label!r} for {row.image}: the "
+            "label of a box must be the class of its image; remove boxes of other objects"
         )
-    corners = boxes[_CORNERS].apply(pd.to_numeric, errors="coerce").astype(float)
+    corners = boxes[CORNERS].apply(pd.to_numeric, errors="coerce").astype(float)
     is_valid = (corners.xmin < corners.xmax) & (corners.ymin < corners.ymax)
     is_valid &= np.isfinite(corners).all(axis=1)
     if not is_valid.all():
         row = boxes[~is_valid].iloc[0]
         raise InputError(
-            f"{_BOXES_IN_MESSAGES}: the box of {row.image} is {', '.join(row[_CORNERS])}, not four "
-            "numbers xmin < xmax, ymin < ymax in pixels, with a point before decimals"
+            f"{_BOXES_IN_MESSAGES}, line {row.name}: the box of {row.image} is "
+            f"{', '.join(row[CORNERS])}, not four numbers xmin < xmax, ymin < ymax in pixels, with "
+            "a point before decimals"
         )
-    return boxes.assign(**{corner: corners[corner] for corner in _CORNERS})
+    return boxes.assign(**{corner: corners[corner] for corner in CORNERS})
 
 
-def _outside_message(row: pd.Series) -> str:
-    corners = ", ".join(f"{row[corner]:g}" for corner in _CORNERS)
-    return (
-        f"{_BOXES_IN_MESSAGES}: the box {corners} lies outside its image {row.image}, which has "
-        f"{row.width}×{row.height} pixels: write boxes in pixels of the upright original image"
-    )
+def _check_limits(boxes: pd.DataFrame) -> None:
+    """Check that boxes are in pixels, and within their images.
+
+    Args:
+        boxes: line, image, xmin, ymin, xmax, ymax, and width and height of the image.
+    """
+    corners = boxes[CORNERS].to_numpy(float)
+    fractions = boxes[((corners >= 0) & (corners <= 1)).all(axis=1)]
+    if len(fractions):
+        row = fractions.iloc[0]
+        values = ", ".join(f"{row[corner]:g}" for corner in CORNERS)
+        more = f" (and {len(fractions) - 1} more)" if len(fractions) > 1 else ""
+        raise InputError(
+            f"{_BOXES_IN_MESSAGES}, line {row.line}: the box {values}{more} of {row.image} looks "
+            f"like fractions of its {row.width}×{row.height} pixels: multiply xmin and xmax by its "
+            "width, ymin and ymax by its height"
+        )
+    sides = boxes[_SIDES].to_numpy(float)
+    is_outside = (corners < -ROUNDING_PX) | (corners > sides + ROUNDING_PX)
+    is_outside[:, :2] |= corners[:, :2] >= sides[:, :2]
+    is_outside[:, 2:] |= corners[:, 2:] <= 0
+    if is_outside.any():
+        position = int(np.flatnonzero(is_outside.any(axis=1))[0])
+        row, corner = boxes.iloc[position], CORNERS[int(is_outside[position].argmax())]
+        raise InputError(
+            f"{_BOXES_IN_MESSAGES}, line {row.line}: {corner} = {row[corner]:g} lies outside "
+            f"{row.image}, which has {row.width}×{row.height} pixels: write boxes in pixels of the "
+            "upright original image"
+        )

@@ -66,9 +66,10 @@ def test_names_with_commas_and_accents_of_either_form():
     assert packed(table) == [["Flabébé/a, b.png", "Flabébé", 0, 16, 64, 48]]
 
 
-def test_what_lies_beyond_the_image_is_cut_off():
-    table = f"{HEADER}\nAnt/0.png,Ant,-20,-1e9,1e300,8\n"
-    assert packed(table) == [["Ant/0.png", "Ant", 0, 16, 64, 20]]
+@pytest.mark.parametrize("corners", ["-1,-0.6,128.99,65", "-0.01,0,129,64.5", "0,0,128,64"])
+def test_up_to_one_pixel_beyond_the_image_is_rounding_and_cut_off(corners):
+    table = f"{HEADER}\nAnt/0.png,Ant,{corners}\n"
+    assert packed(table) == [["Ant/0.png", "Ant", 0, 16, 64, 48]]
 
 
 def line(corners: str, image="Ant/0.png", label="Ant") -> str:
@@ -85,7 +86,7 @@ def line(corners: str, image="Ant/0.png", label="Ant") -> str:
         (line("1,2,3"), "line 2 has 5 fields, the header 6"),
         (line("1,2,3,4,5"), "line 2 has 7 fields, the header 6"),
         (line("1,5,2,5,3,5,4,5"), "line 2 has 10 fields"),
-        (line("nan,2,3,4"), "the box of Ant/0.png is nan, 2, 3, 4, not four numbers"),
+        (line("nan,2,3,4"), "line 2: the box of Ant/0.png is nan, 2, 3, 4, not four numbers"),
         (line("1,2,inf,4"), "is 1, 2, inf, 4, not four numbers"),
         (line("-inf,2,3,4"), "not four numbers"),
         (line("1,2,1e999,4"), "not four numbers"),
@@ -95,11 +96,24 @@ def line(corners: str, image="Ant/0.png", label="Ant") -> str:
         (line("5,2,5,4"), "is 5, 2, 5, 4, not four numbers xmin < xmax"),
         (line("1,4,3,2"), "not four numbers"),
         (line('"1,5",2,3,4'), "with a point before decimals"),
-        (line("128,0,200,9"), "128, 0, 200, 9 lies outside its image Ant/0.png, which has 128×64"),
-        (line("-9,0,0,9"), "lies outside its image"),
-        (line("1,2,3,4", image="0.png"), "a box for '0.png', which is not an image of the source"),
+        (line("1,2,3,5000"), "line 2: ymax = 5000 lies outside Ant/0.png, which has 128×64 pixels"),
+        (line("1,2,3,65.1"), "ymax = 65.1 lies outside"),
+        (line("1,-1.1,3,4"), "ymin = -1.1 lies outside"),
+        (line("128,0,200,9"), "xmin = 128 lies outside"),
+        (line("128,0,129,9"), "xmin = 128 lies outside"),
+        (line("-9,0,0,9"), "xmin = -9 lies outside"),
+        (line("-1,0,0,9"), "xmax = 0 lies outside"),
+        (line("1,2,1e300,4"), "xmax = 1e+300 lies outside"),
+        (line("1,2,300,4"), "write boxes in pixels of the upright original image"),
+        (line("0.25,0.5,0.75,1"), "line 2: the box 0.25, 0.5, 0.75, 1 of Ant/0.png looks like"),
+        (line("0,0,1,1"), "fractions of its 128×64 pixels: multiply xmin and xmax by its width"),
+        (GOOD + "\nAnt/0.png,Ant,0,0,.5,.5\n" * 2, "line 4: the box 0, 0, 0.5, 0.5 (and 1 more)"),
+        (
+            line("1,2,3,4", image="0.png"),
+            "line 2: a box for '0.png', which is not an image of the source",
+        ),
         (line("1,2,3,4", image=""), "a box for '', which is not an image"),
-        (line("1,2,3,4", label="Bee"), "the label 'Bee' for Ant/0.png"),
+        (line("1,2,3,4", label="Bee"), "line 2: the label 'Bee' for Ant/0.png"),
         (GOOD + '"Ant/0.png', "not a readable csv: line 3"),
         (GOOD + '"Ant/0.png"x,Ant,1,2,3,4', "not a readable csv: line 3"),
         (GOOD.encode("utf-16-le"), "holds a NUL"),
@@ -108,7 +122,7 @@ def line(corners: str, image="Ant/0.png", label="Ant") -> str:
         (GOOD + '"' + "x" * 200_000 + '"', "not a readable csv: line 3"),
         (b"x" * (2**25 + 1), "has 32 MiB, 32 are read"),
     ],
-    ids=range(29),
+    ids=range(39),
 )
 def test_a_table_that_cannot_be_used_is_one_line(table, expected):
     with pytest.raises(InputError) as error:
