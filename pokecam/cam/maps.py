@@ -6,12 +6,15 @@ layer. Methods that read the image itself (edges, guided, refined) state their r
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pokecam.cam.capture import Capture, without_autocast
 from pokecam.cam.methods import METHODS, check_methods
+from pokecam.common.errors import InputError
 from pokecam.networks.dry_run import evaluating
 
 # Gradients of several targets are computed side by side up to this size. The remaining targets
@@ -26,26 +29,37 @@ REFERENCES = 3
 
 
 def compute_maps(
-    captured: Capture, method: str, lookalikes: Sequence[Sequence[int]] = ()
+    captured: Capture,
+    method: str,
+    lookalikes: Sequence[Sequence[int]] = (),
+    classes: Sequence[int] | None = None,
 ) -> Tensor:
-    """Compute the raw maps of every class.
+    """Compute the raw maps of every class, or of some classes.
 
     Args:
         captured: the forward pass of N images.
         method: a name in `methods.METHODS`.
         lookalikes: groups of classes that look alike, by index, for the Finer-CAMs.
+        classes: the M target classes, by index; None for all C. Maps of other classes are not
+            computed, so gradient methods take the time of M gradients.
 
     Returns:
-        (N, C, h, w) float32 without a graph; (N, 1, h, w) for a method that has one map for all
-        classes (`Method.per_class`).
+        (N, M, h, w) float32 without a graph, in the order of `classes`; (N, 1, h, w) for a method
+        that has one map for all classes (`Method.per_class`).
 
     Raises:
-        InputError: the method does not fit the network.
+        InputError: the method does not fit the network, or it has no such class.
     """
     check_methods([method], captured.classifier)
     entry = METHODS[method]
     logits = captured.logits.detach()
-    targets = finer_targets(logits, lookalikes) if entry.finer else class_targets(logits)
+    if classes is not None:
+        classes = class_indices(classes, logits.shape[1])
+    targets = (
+        finer_targets(logits, lookalikes, classes)
+        if entry.finer
+        else class_targets(logits, classes)
+    )
     if not entry.per_class:
         targets = targets[:1]
     n_at_once = len(targets)
@@ -62,20 +76,48 @@ def compute_maps(
         )
 
 
-def class_targets(logits: Tensor) -> Tensor:
+def class_indices(classes: Sequence[int] | Tensor, n_classes: int) -> list[int]:
+    """Return the indices of target classes as a list, if the network has these classes.
+
+    Args:
+        classes: integers, in a sequence or in a tensor or array (M,).
+        n_classes: C, the number of logits.
+
+    Raises:
+        InputError: there is none, or one is not an integer from 0 to C − 1.
+    """
+    values = classes.tolist() if isinstance(classes, Tensor | np.ndarray) else list(classes)
+    expected = f"numbers from 0 to {n_classes - 1} expected"
+    if not values:
+        raise InputError(f"classes: none given, {expected}; leave it out for all classes")
+    for c in values:
+        # A negative number, which indexing would take, is more often a mistake than meant.
+        is_number = isinstance(c, Integral) and not isinstance(c, bool)
+        if not is_number or not 0 <= c < n_classes:
+            raise InputError(f"classes: {c} given, {expected}; give the index of a logit")
+    return [int(c) for c in values]
+
+
+def class_targets(logits: Tensor, classes: Sequence[int] | None = None) -> Tensor:
     """Return the targets that explain the logit of each class alone.
 
     Args:
         logits: (N, C).
+        classes: the M target classes, by index; None for all C.
 
     Returns:
-        (C, N, C). The score of target m for image n is S = Σ_c targets[m, n, c] · logits[n, c].
+        (M, N, C). The score of target m for image n is S = Σ_c targets[m, n, c] · logits[n, c].
     """
     N, C = logits.shape
-    return torch.eye(C, dtype=logits.dtype, device=logits.device)[:, None].expand(C, N, C)
+    indices = torch.tensor(range(C) if classes is None else classes, device=logits.device)
+    one_hot = torch.zeros(len(indices), C, dtype=logits.dtype, device=logits.device)
+    one_hot.scatter_(1, indices[:, None], 1)
+    return one_hot[:, None].expand(len(indices), N, C)
 
 
-def finer_targets(logits: Tensor, lookalikes: Sequence[Sequence[int]]) -> Tensor:
+def finer_targets(
+    logits: Tensor, lookalikes: Sequence[Sequence[int]], classes: Sequence[int] | None = None
+) -> Tensor:
     """Return the targets that explain what tells each class from those that look like it,
 
         S = logit_c − γ · mean of logit_d over classes d
@@ -87,18 +129,20 @@ def finer_targets(logits: Tensor, lookalikes: Sequence[Sequence[int]]) -> Tensor
     Args:
         logits: (N, C).
         lookalikes: groups of class indices.
+        classes: the M target classes, by index; None for all C.
 
     Returns:
-        (C, N, C), as `class_targets` does.
+        (M, N, C), as `class_targets` does.
     """
-    targets = class_targets(logits).clone()
+    targets = class_targets(logits, classes).clone()
+    C = logits.shape[1]
     references = {c: [d for d in group if d != c] for group in lookalikes for c in group}
-    for c in range(len(targets)):
+    for target, c in zip(targets, range(C) if classes is None else classes, strict=True):
         if group := references.get(c):
-            targets[c, :, group] = -COMPARISON / len(group)
+            target[:, group] = -COMPARISON / len(group)
             continue
         other_logits = logits.clone()
         other_logits[:, c] = -torch.inf
-        nearest = other_logits.topk(min(REFERENCES, len(targets) - 1)).indices  # (N, references)
-        targets[c].scatter_(1, nearest, -COMPARISON / nearest.shape[1])
+        nearest = other_logits.topk(min(REFERENCES, C - 1)).indices  # (N, references)
+        target.scatter_(1, nearest, -COMPARISON / nearest.shape[1])
     return targets
