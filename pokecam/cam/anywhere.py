@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from pokecam.cam.capture import capture
 from pokecam.cam.display import Floats, display
 from pokecam.cam.maps import compute_maps
+from pokecam.cam.outputs import describe, find_logits
 from pokecam.common.errors import InputError, did_you_mean
 from pokecam.networks.backbones import Apply, GlobalAverage, square_of
 from pokecam.networks.classifier import Classifier
@@ -102,7 +103,7 @@ class _Head(nn.Module):
             return A.clone()  # the next layer may overwrite it
 
         with torch.no_grad(), _forward_hook(body.network, body.layer, replace):
-            return body.network(x)
+            return find_logits(body.network(x))
 
 
 class _CutClassifier(Classifier):
@@ -122,7 +123,7 @@ class _CutClassifier(Classifier):
         self._grid = grid
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.get_submodule("body.network")(x)
+        return find_logits(self.get_submodule("body.network")(x))
 
     def grid(self, features: Tensor) -> Tensor:
         return self._grid(features)
@@ -143,7 +144,8 @@ def cut(
     """Divide a network at a layer, for `heatmaps` and for all that takes a `Classifier`.
 
     Args:
-        network: images (N, 3, H, W) → logits (N, C). It is shared, not copied, and not changed.
+        network: images (N, 3, H, W) → logits (N, C), or an object that has them as its attribute
+            or key `logits`. It is shared, not copied, and not changed.
         x: (N, 3, H, W), at least one image as the network takes it, on its device. The division
             is tested on the first image.
         layer: its name in `network.named_modules()`. Its output is a map (N, K, h, w), or the
@@ -278,10 +280,10 @@ def _record_shapes(network: nn.Module, x: Tensor) -> tuple[Shapes, Tensor]:
     with ExitStack() as hooks:
         for name, module in network.named_modules():
             hooks.callback(module.register_forward_hook(partial(record, name)).remove)
-        logits = network(x)
+        logits = find_logits(network(x))
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise InputError(
-            f"network: gives {_describe(logits)}, not logits (N, C); wrap it in a module that does"
+            f"network: gives {describe(logits)}, not logits (N, C); wrap it in a module that does"
         )
     return shapes, logits
 
@@ -337,15 +339,10 @@ def _infer_grid(layer: str, A: Any) -> Grid:
             if math.isqrt(n_tokens) ** 2 == n_tokens:
                 return partial(square_of, n_class_tokens=n_class_tokens)
     raise InputError(
-        f"layer: {layer} gives {_describe(A)}, neither a map (N, K, h, w) nor the tokens (N, T, K) "
+        f"layer: {layer} gives {describe(A)}, neither a map (N, K, h, w) nor the tokens (N, T, K) "
         "of a square; take another layer, or describe its layout with `grid`"
     )
 
 
 def _identity(A: Tensor) -> Tensor:
     return A
-
-
-def _describe(output: Any) -> str:
-    """Return the shape of a tensor, or the type of anything else, for a message."""
-    return f"{tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"

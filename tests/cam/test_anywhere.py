@@ -2,6 +2,8 @@
 against the table of backbones for torchvision's networks."""
 
 import copy
+import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -209,9 +211,52 @@ def test_one_image_is_enough_and_gives_its_own_map(x):
     assert classifier.cam_layer == "last"
 
 
-class Dictionary(UserNetwork):
+class Wrapped(UserNetwork):
+    """A user's network whose output is something around the logits."""
+
+    def __init__(self, wrap):
+        super().__init__()
+        self.wrap = wrap
+
     def forward(self, x):
-        return {"logits": super().forward(x)}
+        return self.wrap(super().forward(x))
+
+
+def wrapped(wrap):
+    network = Wrapped(wrap)
+    network.load_state_dict(user_network().state_dict())
+    return network.eval()
+
+
+@dataclasses.dataclass
+class ImageClassifierOutput:
+    """As `transformers` returns it, among other things."""
+
+    loss: torch.Tensor | None
+    logits: torch.Tensor
+
+
+class InceptionOutputs(NamedTuple):
+    logits: torch.Tensor
+    aux_logits: torch.Tensor
+
+
+WRAPPINGS = {
+    "dataclass": lambda logits: ImageClassifierOutput(None, logits),
+    "named tuple": lambda logits: InceptionOutputs(logits, 2 - 3 * logits),
+    "mapping": lambda logits: {"features": 2 - 3 * logits, "logits": logits},
+    "tuple of one": lambda logits: (logits,),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPINGS.values(), ids=WRAPPINGS)
+def test_logits_are_taken_out_of_what_a_network_returns(wrap, x):
+    network = wrapped(wrap)
+    classifier, plain = cut(network, x, "last"), cut(user_network(), x, "last")
+    torch.testing.assert_close(classifier(x), user_network()(x))
+    for method in ("grad_cam", "layer_cam", "score_cam", "ablation_cam"):
+        actual, expected = (compute_maps(capture(c, x), method) for c in (classifier, plain))
+        torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +266,26 @@ class Dictionary(UserNetwork):
         (user_network(), "block", "no layer block that runs"),
         (user_network(), "block.b", "what follows block.b reads more than its output"),
         (user_network(), "out", r"out gives \(1, 4\), neither a map \(N, K, h, w\) nor the tokens"),
-        (Dictionary(), None, r"network: gives a dict, not logits \(N, C\); wrap it"),
+        (
+            wrapped(lambda logits: {"scores": logits}),
+            None,
+            r"network: gives a dict with the keys scores, not logits \(N, C\); wrap it",
+        ),
+        (  # which of the two are the logits?
+            wrapped(lambda logits: (torch.zeros(len(logits), 9), logits)),
+            None,
+            r"network: gives a tuple of \(1, 9\), \(1, 4\), not logits \(N, C\); wrap it",
+        ),
+        (
+            wrapped(lambda logits: ImageClassifierOutput(None, logits[0])),
+            None,
+            r"network: gives \(4,\), not logits \(N, C\); wrap it",
+        ),
+        (
+            wrapped(lambda logits: ImageClassifierOutput(logits, None)),
+            None,
+            r"network: gives a ImageClassifierOutput, not logits \(N, C\); wrap it",
+        ),
         (nn.Sequential(nn.Conv2d(3, 4, (40, 56)), nn.Flatten()), None, "does not end in a map"),
         (torchvision.models.resnet18(), "layer4.1.relu", "layer4.1.relu runs 2 times for an image"),
     ],
