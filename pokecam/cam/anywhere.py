@@ -23,12 +23,13 @@ from torch import Tensor, nn
 
 from pokecam.cam.capture import capture
 from pokecam.cam.display import Floats, display
-from pokecam.cam.maps import compute_maps
+from pokecam.cam.maps import Classes, compute_maps
 from pokecam.cam.outputs import describe, find_logits
 from pokecam.common.errors import InputError, did_you_mean
 from pokecam.networks.backbones import Apply, GlobalAverage, square_of
 from pokecam.networks.classifier import Classifier
 from pokecam.networks.dry_run import evaluating
+from pokecam.networks.layers import cut_at
 
 # Logits of the divided and of the whole network may differ by this fraction of the largest one,
 # because rounding depends on the size of the batch.
@@ -106,7 +107,7 @@ class _Head(nn.Module):
             return find_logits(body.network(x))
 
 
-class _CutClassifier(Classifier):
+class CutClassifier(Classifier):
     """A network divided at a layer by `cut`."""
 
     def __init__(
@@ -159,7 +160,7 @@ def cut(
     Raises:
         InputError: the layer does not exist, does not run, or runs more than once for an image;
             what follows it reads more than its output; its output has a layout that is not known;
-            or the network does not give logits (N, C).
+            the network does not give logits (N, C); or there is not one name for each logit.
     """
     with evaluating(network), torch.no_grad():
         shapes, logits = _record_shapes(network, x[:1])
@@ -169,32 +170,62 @@ def cut(
         to_grid = grid or _infer_grid(layer, A)
         head = _build_head(body, to_grid, x.shape[1:], A, logits)
     names = [str(c) for c in range(logits.shape[1])] if classes is None else classes
-    return _CutClassifier(body, head, to_grid, names, x.shape[-1])
+    if len(names) != logits.shape[1]:
+        raise InputError(
+            f"classes: {len(names)} names given for {logits.shape[1]} logits; give one name for "
+            "each logit, in their order"
+        )
+    return CutClassifier(body, head, to_grid, names, x.shape[-1])
 
 
 def heatmaps(
-    classifier: Classifier,
+    network: nn.Module,
     x: Tensor,
     method: str = "grad_cam",
     lookalikes: Sequence[Sequence[int]] = (),
+    *,
+    classes: Classes | None = None,
+    layer: str | None = None,
 ) -> Floats:
-    """Compute the heatmaps of every class, as they are displayed and scored.
+    """Compute heatmaps, as they are displayed and scored.
+
+    A network that is not divided yet is divided here by `cut`, on the first image. For many
+    batches divide it once, because the division costs up to seven runs with one image.
 
     Args:
-        classifier: a network divided by `cut`, or a classifier of the pipeline.
+        network: a network divided by `cut`, a classifier of the pipeline, or any other network
+            that `cut` takes.
         x: (N, 3, H, W), network input.
         method: a name in `methods.METHODS`.
         lookalikes: groups of classes that look alike, by index, for the Finer-CAMs.
+        classes: the M target classes, by name or index, one or several; None for all C. The time
+            of gradient methods grows with M.
+        layer: the layer that maps are made of; None takes that of `cut`, or the default layer.
 
     Returns:
-        (N, C, H, W) float32 in [0, 1]; (N, 1, H, W) for a method that has one map for all
-        classes.
+        (N, M, H, W) float32 in [0, 1], in the order of `classes`; (N, 1, H, W) for a method that
+        has one map for all classes.
 
     Raises:
-        InputError: the method does not fit the network.
+        InputError: the method, the layer or the classes do not fit the network.
     """
-    raw_maps = compute_maps(capture(classifier, x), method, lookalikes)
+    captured = capture(_divide(network, x, layer), x)
+    raw_maps = compute_maps(captured, method, lookalikes, classes)
     return display(raw_maps.float().cpu().numpy(), (x.shape[-2], x.shape[-1]))
+
+
+def _divide(network: nn.Module, x: Tensor, layer: str | None) -> Classifier:
+    """Return a classifier whose body ends with the layer."""
+    if not isinstance(network, Classifier):
+        return cut(network, x, layer)
+    if not isinstance(network, CutClassifier):
+        return cut_at(network, layer)
+    if layer not in (None, network.cam_layer):
+        raise InputError(
+            f"layer: {layer} given for a network that is divided at {network.cam_layer}; give the "
+            f"network itself, or divide it with `cut(network, x, {layer!r})`"
+        )
+    return network
 
 
 def _build_head(

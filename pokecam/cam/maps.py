@@ -5,7 +5,7 @@ layer. Methods that read the image itself (edges, guided, refined) state their r
 `display` turns raw maps into the heatmaps that are displayed and scored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 
 import numpy as np
@@ -14,8 +14,11 @@ from torch import Tensor
 
 from pokecam.cam.capture import Capture, without_autocast
 from pokecam.cam.methods import METHODS, check_methods
-from pokecam.common.errors import InputError
+from pokecam.common.errors import InputError, did_you_mean
 from pokecam.networks.dry_run import evaluating
+
+# Target classes: names or indices, one or several.
+Classes = str | int | Sequence[str] | Sequence[int] | Tensor | np.ndarray
 
 # Gradients of several targets are computed side by side up to this size. The remaining targets
 # wait, so that memory does not grow with their number.
@@ -32,7 +35,7 @@ def compute_maps(
     captured: Capture,
     method: str,
     lookalikes: Sequence[Sequence[int]] = (),
-    classes: Sequence[int] | None = None,
+    classes: Classes | None = None,
 ) -> Tensor:
     """Compute the raw maps of every class, or of some classes.
 
@@ -40,8 +43,8 @@ def compute_maps(
         captured: the forward pass of N images.
         method: a name in `methods.METHODS`.
         lookalikes: groups of classes that look alike, by index, for the Finer-CAMs.
-        classes: the M target classes, by index; None for all C. Maps of other classes are not
-            computed, so gradient methods take the time of M gradients.
+        classes: the M target classes, by name or index, one or several; None for all C. Maps of
+            other classes are not computed, so gradient methods take the time of M gradients.
 
     Returns:
         (N, M, h, w) float32 without a graph, in the order of `classes`; (N, 1, h, w) for a method
@@ -53,12 +56,11 @@ def compute_maps(
     check_methods([method], captured.classifier)
     entry = METHODS[method]
     logits = captured.logits.detach()
-    if classes is not None:
-        classes = class_indices(classes, logits.shape[1])
+    indices = None if classes is None else class_indices(classes, captured.classifier.classes)
     targets = (
-        finer_targets(logits, lookalikes, classes)
+        finer_targets(logits, lookalikes, indices)
         if entry.finer
-        else class_targets(logits, classes)
+        else class_targets(logits, indices)
     )
     if not entry.per_class:
         targets = targets[:1]
@@ -76,26 +78,40 @@ def compute_maps(
         )
 
 
-def class_indices(classes: Sequence[int] | Tensor, n_classes: int) -> list[int]:
-    """Return the indices of target classes as a list, if the network has these classes.
+def class_indices(classes: Classes, names: Sequence[str]) -> list[int]:
+    """Return the indices of target classes, if the network has these classes.
 
     Args:
-        classes: integers, in a sequence or in a tensor or array (M,).
-        n_classes: C, the number of logits.
+        classes: names or indices, one or several.
+        names: the names of the C classes, in the order of the logits.
 
     Raises:
-        InputError: there is none, or one is not an integer from 0 to C − 1.
+        InputError: there is none, or one is not a class of the network.
     """
-    values = classes.tolist() if isinstance(classes, Tensor | np.ndarray) else list(classes)
-    expected = f"numbers from 0 to {n_classes - 1} expected"
+    if isinstance(classes, Tensor | np.ndarray):
+        classes = classes.tolist()
+    values = (
+        list(classes)
+        if isinstance(classes, Iterable) and not isinstance(classes, str)
+        else [classes]
+    )
     if not values:
-        raise InputError(f"classes: none given, {expected}; leave it out for all classes")
-    for c in values:
-        # A negative number, which indexing would take, is more often a mistake than meant.
-        is_number = isinstance(c, Integral) and not isinstance(c, bool)
-        if not is_number or not 0 <= c < n_classes:
-            raise InputError(f"classes: {c} given, {expected}; give the index of a logit")
-    return [int(c) for c in values]
+        raise InputError("classes: none given, names or indices expected; None is all classes")
+    return [_class_index(value, names) for value in values]
+
+
+def _class_index(value: str | int, names: Sequence[str]) -> int:
+    if isinstance(value, str) and value in names:
+        return names.index(value)
+    # A negative number, which Python would count from the end, is more often a mistake than meant.
+    is_number = isinstance(value, Integral) and not isinstance(value, bool)
+    if is_number and 0 <= int(value) < len(names):
+        return int(value)
+    hint = did_you_mean(value, names) if isinstance(value, str) else ""
+    raise InputError(
+        f"classes: {value!r} is no class of the network.{hint} Give names, or indices from 0 to "
+        f"{len(names) - 1}"
+    )
 
 
 def class_targets(logits: Tensor, classes: Sequence[int] | None = None) -> Tensor:

@@ -19,7 +19,8 @@ from pokecam.cam.maps import compute_maps
 from pokecam.cam.methods import METHODS
 from pokecam.common.errors import InputError
 from pokecam.networks.backbones import BACKBONES
-from pokecam.networks.classifier import Classifier
+from pokecam.networks.classifier import Classifier, build_classifier
+from pokecam.networks.layers import cut_at
 
 CLASSES = 4
 
@@ -159,8 +160,6 @@ def test_torchvisions_networks_are_divided_as_the_table_says(name, layer, x):
         body, head, backbone=name, head_kind="native", classes="abcd", image_size=64
     )
     if layer == "layer3":
-        from pokecam.networks.layers import cut_at
-
         expected = cut_at(expected, layer)
     for method in ("grad_cam", "layer_cam", "eigen_cam"):
         actual_maps = compute_maps(capture(classifier, x), method)
@@ -299,3 +298,52 @@ def test_a_vision_transformer_needs_the_layer_named(x):
     network = torchvision.models.vit_b_32(image_size=64, num_classes=CLASSES)
     with pytest.raises(InputError, match="for a vision transformer the last block but one"):
         cut(network, F.interpolate(x, (64, 64)))
+
+
+@pytest.mark.parametrize("layer", [None, "last", "last.0"])
+def test_a_network_that_is_not_divided_is_divided_here(layer, x):
+    network = user_network()
+    np.testing.assert_array_equal(
+        heatmaps(network, x, "layer_cam", layer=layer),
+        heatmaps(cut(network, x, layer), x, "layer_cam"),
+    )
+
+
+def test_new_weights_and_new_layers_of_a_network_count(x):
+    """Nothing of an earlier call is reused, which could be wrong by now."""
+    network = user_network(linear=True)
+    before = heatmaps(network, x)
+    network.out = nn.Linear(6, CLASSES)
+    np.testing.assert_array_equal(heatmaps(network, x), heatmaps(cut(network, x), x))
+    assert not np.array_equal(heatmaps(network, x), before)
+
+
+def test_heatmaps_of_chosen_classes(x):
+    classifier = cut(user_network(), x, "last", classes=["p", "q", "r", "s"])
+    maps = heatmaps(classifier, x, "layer_cam")
+    for classes in (["r", "p"], [2, 0]):
+        chosen = heatmaps(classifier, x, "layer_cam", classes=classes)
+        np.testing.assert_allclose(chosen, maps[:, [2, 0]], atol=1e-6)
+    np.testing.assert_allclose(
+        heatmaps(user_network(), x, classes=3)[:, 0], heatmaps(classifier, x)[:, 3], atol=1e-6
+    )
+
+
+def test_the_layer_of_a_divided_network_is_not_changed_in_silence(x):
+    classifier = cut(user_network(), x, "last")
+    np.testing.assert_array_equal(heatmaps(classifier, x, layer="last"), heatmaps(classifier, x))
+    with pytest.raises(InputError, match=r"last.0 given for a network that is divided at last;"):
+        heatmaps(classifier, x, layer="last.0")
+
+
+def test_a_classifier_of_the_pipeline_takes_a_layer_too(x):
+    classifier = build_classifier("squeezenet1_1", "gap", ["Ant", "Bee"], 64).eval()
+    x = F.interpolate(x, (64, 64))
+    expected = heatmaps(cut_at(classifier, "features.9"), x)
+    np.testing.assert_array_equal(heatmaps(classifier, x, layer="features.9"), expected)
+    assert not np.array_equal(heatmaps(classifier, x), expected)
+
+
+def test_names_that_are_not_one_for_each_logit_are_refused(x):
+    with pytest.raises(InputError, match="classes: 3 names given for 4 logits; give one name"):
+        cut(user_network(), x, "last", classes=["p", "q", "r"])

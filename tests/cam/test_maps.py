@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -451,16 +452,34 @@ def test_targets_of_few_classes_take_no_memory_for_all():
 
 
 @pytest.mark.parametrize(
+    "classes", [["f", "a"], [5, "a"], np.array([5, 0]), torch.tensor([5, 0]), (np.int64(5), 0)]
+)
+def test_classes_are_names_or_indices(classes, images):
+    captured = capture(seven_classes(), images.double())
+    maps = compute_maps(captured, "cam", classes=classes)
+    torch.testing.assert_close(maps, compute_maps(captured, "cam")[:, [5, 0]])
+
+
+@pytest.mark.parametrize("one", [5, "f", torch.tensor(5)])
+def test_one_class_needs_no_list(one, images):
+    captured = capture(seven_classes(), images.double())
+    maps = compute_maps(captured, "cam", classes=one)
+    torch.testing.assert_close(maps, compute_maps(captured, "cam")[:, [5]])
+
+
+@pytest.mark.parametrize(
     ("classes", "message"),
     [
-        ([], "classes: none given"),
-        ([0, 7], r"classes: 7 given, numbers from 0 to 6 expected"),
-        ([-1], r"classes: -1 given, numbers from 0 to 6 expected"),
-        ([True, False], r"classes: True given, numbers from 0 to 6 expected"),
-        (["a"], r"classes: a given, numbers from 0 to 6 expected"),
-        (torch.tensor([[3]]), r"classes: \[3\] given, numbers from 0 to 6 expected"),
+        ([], "classes: none given, names or indices expected; None is all"),
+        ([0, 7], "classes: 7 is no class of the network. Give names, or indices from 0 to 6"),
+        (-1, "classes: -1 is no class"),
+        ([True, False], "classes: True is no class"),  # a mask is no list of indices
+        (0.5, "classes: 0.5 is no class"),
+        (torch.tensor([[3]]), "classes: [3] is no class"),
+        (["a", "F"], "classes: 'F' is no class of the network. Did you mean f? Give names"),
     ],
+    ids=str,
 )
 def test_classes_that_the_network_does_not_have_are_refused(classes, message, images):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=re.escape(message)):
         compute_maps(capture(seven_classes(), images.double()), "cam", classes=classes)
