@@ -56,7 +56,7 @@ def to_heatmaps(maps: torch.Tensor) -> None:
 def our_grad_cam_of_one_class(network: Classifier, x: torch.Tensor) -> None:
     captured = capture(network, x)
     with torch.no_grad():
-        to_heatmaps(grad_cam(captured, class_targets(captured.logits.detach())[:1]))
+        to_heatmaps(grad_cam(captured, class_targets(captured.logits.detach(), [0])))
 
 
 def ours(method: str) -> Callable:

@@ -75,6 +75,7 @@ NAVIGATION = {
         "/SECURITY",
     ],
     "Reference": [
+        "reference/api",
         "reference/cam",
         "reference/networks",
         "reference/data",

@@ -301,6 +301,15 @@ def _model_file(arguments: argparse.Namespace) -> Path:
     return arguments.model
 
 
+def _check_clone(file: Path) -> None:
+    """Check that a file of the clone is there, for the commands that need more than the package."""
+    if not file.exists():
+        raise InputError(
+            f"{file} does not exist: this command needs the files of the clone; run it in the top "
+            "folder of the clone"
+        )
+
+
 # The commands import what they need when they run: torch takes seconds, and --help should not.
 
 
@@ -395,6 +404,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _doctor(_: argparse.Namespace) -> None:
+    _check_clone(Path("dvc.yaml"))
     from pokecam.commands.doctor import State, findings
 
     colours = {State.FINE: "32", State.HINT: "33", State.FAULT: "31;1"}
@@ -412,7 +422,7 @@ def _doctor(_: argparse.Namespace) -> None:
 
 
 def _pretrain(arguments: argparse.Namespace) -> None:
-    from pokecam.commands.pretrain.pretrain import shipped_menagerie, shipped_recipe, write_weights
+    from pokecam.commands.pretrain import pretrain
     from pokecam.networks.device import pick_device
     from pokecam.networks.families import BACKBONES
 
@@ -424,10 +434,11 @@ def _pretrain(arguments: argparse.Namespace) -> None:
         number = getattr(arguments, option)
         if number is not None and number < 1:
             raise InputError(f"--{option}: {number} given, at least 1 expected")
-    write_weights(
+    _check_clone(pretrain.SCENES)
+    pretrain.write_weights(
         arguments.backbone,
-        shipped_recipe(arguments.backbone, arguments.rounds),
-        shipped_menagerie(),
+        pretrain.shipped_recipe(arguments.backbone, arguments.rounds),
+        pretrain.shipped_menagerie(),
         output=arguments.output or Path("pretrained", f"{arguments.backbone}.safetensors"),
         work=arguments.work,
         device=pick_device(arguments.device),
@@ -449,15 +460,17 @@ def _chimeras(arguments: argparse.Namespace) -> None:
     from PIL import Image
 
     from pokecam.commands.pretrain.menagerie import contact_sheet
-    from pokecam.commands.pretrain.pretrain import shipped_menagerie
+    from pokecam.commands.pretrain.pretrain import SCENES, shipped_menagerie
     from pokecam.common.files import whole_file
 
+    _check_clone(SCENES)
     sheet = Image.fromarray(contact_sheet(shipped_menagerie(), families=6, views=3))
     with whole_file(arguments.output) as temporary:
         sheet.save(temporary, "JPEG", quality=85)
 
 
 def _species_sheets(arguments: argparse.Namespace) -> None:
+    _check_clone(arguments.settings)
     from pokecam.commands.species_sheets import write_sheets
 
     write_sheets(arguments.settings, arguments.varied, arguments.seed, arguments.out)

@@ -5,15 +5,21 @@ layer. Methods that read the image itself (edges, guided, refined) state their r
 `display` turns raw maps into the heatmaps that are displayed and scored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pokecam.cam.capture import Capture, without_autocast
 from pokecam.cam.fitting import check_methods
 from pokecam.cam.methods import METHODS
+from pokecam.common.errors import InputError, did_you_mean
 from pokecam.networks.dry_run import evaluating
+
+# Target classes: names or indices, one or several.
+Classes = str | int | Sequence[str] | Sequence[int] | Tensor | np.ndarray
 
 # Gradients of several targets are computed side by side up to this size. The remaining targets
 # wait, so that memory does not grow with their number.
@@ -27,26 +33,36 @@ REFERENCES = 3
 
 
 def compute_maps(
-    captured: Capture, method: str, lookalikes: Sequence[Sequence[int]] = ()
+    captured: Capture,
+    method: str,
+    lookalikes: Sequence[Sequence[int]] = (),
+    classes: Classes | None = None,
 ) -> Tensor:
-    """Compute the raw maps of every class.
+    """Compute the raw maps of every class, or of some classes.
 
     Args:
         captured: the forward pass of N images.
         method: a name in `methods.METHODS`.
         lookalikes: groups of classes that look alike, by index, for the Finer-CAMs.
+        classes: the M target classes, by name or index, one or several; None for all C. Maps of
+            other classes are not computed, so gradient methods take the time of M gradients.
 
     Returns:
-        (N, C, h, w) float32 without a graph; (N, 1, h, w) for a method that has one map for all
-        classes (`Method.per_class`).
+        (N, M, h, w) float32 without a graph, in the order of `classes`; (N, 1, h, w) for a method
+        that has one map for all classes (`Method.per_class`).
 
     Raises:
-        InputError: the method does not fit the network.
+        InputError: the method does not fit the network, or it has no such class.
     """
     check_methods([method], captured.classifier)
     entry = METHODS[method]
     logits = captured.logits.detach()
-    targets = finer_targets(logits, lookalikes) if entry.finer else class_targets(logits)
+    indices = None if classes is None else class_indices(classes, captured.classifier.classes)
+    targets = (
+        finer_targets(logits, lookalikes, indices)
+        if entry.finer
+        else class_targets(logits, indices)
+    )
     if not entry.per_class:
         targets = targets[:1]
     n_at_once = len(targets)
@@ -63,20 +79,62 @@ def compute_maps(
         )
 
 
-def class_targets(logits: Tensor) -> Tensor:
+def class_indices(classes: Classes, names: Sequence[str]) -> list[int]:
+    """Return the indices of target classes, if the network has these classes.
+
+    Args:
+        classes: names or indices, one or several.
+        names: the names of the C classes, in the order of the logits.
+
+    Raises:
+        InputError: there is none, or one is not a class of the network.
+    """
+    if isinstance(classes, Tensor | np.ndarray):
+        classes = classes.tolist()
+    values = (
+        list(classes)
+        if isinstance(classes, Iterable) and not isinstance(classes, str)
+        else [classes]
+    )
+    if not values:
+        raise InputError("classes: none given, names or indices expected; None is all classes")
+    return [_class_index(value, names) for value in values]
+
+
+def _class_index(value: str | int, names: Sequence[str]) -> int:
+    if isinstance(value, str) and value in names:
+        return names.index(value)
+    # A negative number, which Python would count from the end, is more often a mistake than meant.
+    is_number = isinstance(value, Integral) and not isinstance(value, bool)
+    if is_number and 0 <= int(value) < len(names):
+        return int(value)
+    hint = did_you_mean(value, names) if isinstance(value, str) else ""
+    raise InputError(
+        f"classes: {value!r} is no class of the network.{hint} Give names, or indices from 0 to "
+        f"{len(names) - 1}"
+    )
+
+
+def class_targets(logits: Tensor, classes: Sequence[int] | None = None) -> Tensor:
     """Return the targets that explain the logit of each class alone.
 
     Args:
         logits: (N, C).
+        classes: the M target classes, by index; None for all C.
 
     Returns:
-        (C, N, C). The score of target m for image n is S = Σ_c targets[m, n, c] · logits[n, c].
+        (M, N, C). The score of target m for image n is S = Σ_c targets[m, n, c] · logits[n, c].
     """
     N, C = logits.shape
-    return torch.eye(C, dtype=logits.dtype, device=logits.device)[:, None].expand(C, N, C)
+    indices = torch.tensor(range(C) if classes is None else classes, device=logits.device)
+    one_hot = torch.zeros(len(indices), C, dtype=logits.dtype, device=logits.device)
+    one_hot.scatter_(1, indices[:, None], 1)
+    return one_hot[:, None].expand(len(indices), N, C)
 
 
-def finer_targets(logits: Tensor, lookalikes: Sequence[Sequence[int]]) -> Tensor:
+def finer_targets(
+    logits: Tensor, lookalikes: Sequence[Sequence[int]], classes: Sequence[int] | None = None
+) -> Tensor:
     """Return the targets that explain what tells each class from those that look like it,
 
         S = logit_c − γ · mean of logit_d over classes d
@@ -88,18 +146,20 @@ def finer_targets(logits: Tensor, lookalikes: Sequence[Sequence[int]]) -> Tensor
     Args:
         logits: (N, C).
         lookalikes: groups of class indices.
+        classes: the M target classes, by index; None for all C.
 
     Returns:
-        (C, N, C), as `class_targets` does.
+        (M, N, C), as `class_targets` does.
     """
-    targets = class_targets(logits).clone()
+    targets = class_targets(logits, classes).clone()
+    C = logits.shape[1]
     references = {c: [d for d in group if d != c] for group in lookalikes for c in group}
-    for c in range(len(targets)):
+    for target, c in zip(targets, range(C) if classes is None else classes, strict=True):
         if group := references.get(c):
-            targets[c, :, group] = -COMPARISON / len(group)
+            target[:, group] = -COMPARISON / len(group)
             continue
         other_logits = logits.clone()
         other_logits[:, c] = -torch.inf
-        nearest = other_logits.topk(min(REFERENCES, len(targets) - 1)).indices  # (N, references)
-        targets[c].scatter_(1, nearest, -COMPARISON / nearest.shape[1])
+        nearest = other_logits.topk(min(REFERENCES, C - 1)).indices  # (N, references)
+        target.scatter_(1, nearest, -COMPARISON / nearest.shape[1])
     return targets

@@ -72,7 +72,7 @@ class Explanation:
 
 
 def explain(
-    files: Iterable[Path],
+    files: Iterable[Path | tuple[Path, Image.Image]],
     classifier: Classifier,
     *,
     classes: Sequence[str] = (),
@@ -82,7 +82,7 @@ def explain(
     """Explain one file after another.
 
     Args:
-        files: the image files.
+        files: the image files; of an image in memory its name, and the upright RGB image.
         classifier: the trained network.
         classes: the target classes. If there are none, each image gets maps of its `N_CLASSES`
             most probable classes. Of two or more, the first is also compared with each other.
@@ -107,9 +107,10 @@ def explain(
     check_methods(methods, network)
     network = fold_batchnorm(network)
     device = next(classifier.parameters()).device
-    for file in files:
+    for entry in files:
+        file = entry[0] if isinstance(entry, tuple) else entry
         try:
-            image, width, height = decode(file.read_bytes(), classifier.image_size)
+            image, width, height = _read(entry, classifier.image_size)
         except UnusableError as error:
             yield file, str(error)
             continue
@@ -122,8 +123,8 @@ def explain(
         targets = classes or list(probabilities)[:N_CLASSES]
         heatmaps, empty, differences = {}, set(), {}
         for method in methods:
-            maps = StoredMaps(compute_maps(captured, method).cpu().numpy())
-            raw_maps = {name: maps.of(0, classifier.classes.index(name)) for name in targets}
+            maps = StoredMaps(compute_maps(captured, method, classes=targets).cpu().numpy())
+            raw_maps = {name: maps.of(0, index) for index, name in enumerate(targets)}
             for name, raw in raw_maps.items():
                 heatmaps[name, method] = display(raw, classifier.image_size)
                 if is_constant(raw):
@@ -171,6 +172,13 @@ def limits_text(classifier: Classifier) -> str:
             "older version: train again to see it"
         )
     return f"{text}, and is often farther from them than nearly all validation images"
+
+
+def _read(entry: Path | tuple[Path, Image.Image], size_px: int) -> tuple[Image.Image, int, int]:
+    """Return an RGB image, and the width and height of the original, as `decode` does."""
+    if isinstance(entry, tuple):
+        return entry[1], *entry[1].size
+    return decode(entry.read_bytes(), size_px)
 
 
 def draw(explanation: Explanation) -> Image.Image:

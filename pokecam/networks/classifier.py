@@ -377,7 +377,7 @@ def save_classifier(classifier: Classifier, path: Path, *, weights: str) -> None
     safetensors_file.write_safetensors(path, state, metadata)
 
 
-def load_classifier(path: Path) -> Classifier:
+def load_classifier(path: Path | str) -> Classifier:
     """Read the classifier that `save_classifier` wrote.
 
     Reading runs no code that is in the file.

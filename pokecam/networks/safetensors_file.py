@@ -29,7 +29,7 @@ def write_safetensors(
         _sort_header(temporary)
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def read_safetensors(path: Path | str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Read a safetensors file.
 
     Returns:

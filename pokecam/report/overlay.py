@@ -4,6 +4,8 @@ import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
 
+from pokecam.common.errors import InputError
+
 # All are perceptually uniform, safe for the colour-blind, and lighter where the map is higher, so
 # that they can be read in black and white. Figures use the first. Its pale end is cut off, because
 # light images would be lost in it.
@@ -20,12 +22,21 @@ def overlay(pixels: NDArray[np.uint8], heatmaps: NDArray[np.float32]) -> NDArray
     """Lay the colours of heatmaps over images in grey.
 
     Args:
-        pixels: uint8 (..., S, S, 3).
-        heatmaps: (..., S, S) in [0, 1], as `cam.display` returns them.
+        pixels: uint8 (..., H, W, 3), RGB.
+        heatmaps: (..., H, W) in [0, 1], as `cam.display` returns them.
 
     Returns:
-        uint8 (..., S, S, 3).
+        uint8 (..., H, W, 3).
+
+    Raises:
+        InputError: the pixels are of another type, or not of the size of the heatmaps.
     """
+    # Pixels from 0 to 1, as other libraries take them, would give a black image.
+    if pixels.dtype != np.uint8 or pixels.shape[-3:] != (*heatmaps.shape[-2:], 3):
+        raise InputError(
+            f"pixels {pixels.shape} of {pixels.dtype} given for heatmaps {heatmaps.shape}; give "
+            "uint8 (H, W, 3) of the height and width of the heatmaps"
+        )
     return _blend(pixels, COLOURS["inferno"][np.round(heatmaps * 255).astype(np.uint8)])
 
 

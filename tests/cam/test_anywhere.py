@@ -2,6 +2,8 @@
 against the table of backbones for torchvision's networks."""
 
 import copy
+import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -17,8 +19,9 @@ from pokecam.cam.maps import compute_maps
 from pokecam.cam.methods import METHODS
 from pokecam.common.errors import InputError
 from pokecam.networks.backbones import SPLITS
-from pokecam.networks.classifier import Classifier
+from pokecam.networks.classifier import Classifier, build_classifier
 from pokecam.networks.families import BACKBONES
+from pokecam.networks.layers import cut_at
 
 CLASSES = 4
 
@@ -158,8 +161,6 @@ def test_torchvisions_networks_are_divided_as_the_table_says(name, layer, x):
         body, head, backbone=name, head_kind="native", classes="abcd", image_size=64
     )
     if layer == "layer3":
-        from pokecam.networks.layers import cut_at
-
         expected = cut_at(expected, layer)
     for method in ("grad_cam", "layer_cam", "eigen_cam"):
         actual_maps = compute_maps(capture(classifier, x), method)
@@ -210,9 +211,52 @@ def test_one_image_is_enough_and_gives_its_own_map(x):
     assert classifier.cam_layer == "last"
 
 
-class Dictionary(UserNetwork):
+class Wrapped(UserNetwork):
+    """A user's network whose output is something around the logits."""
+
+    def __init__(self, wrap):
+        super().__init__()
+        self.wrap = wrap
+
     def forward(self, x):
-        return {"logits": super().forward(x)}
+        return self.wrap(super().forward(x))
+
+
+def wrapped(wrap):
+    network = Wrapped(wrap)
+    network.load_state_dict(user_network().state_dict())
+    return network.eval()
+
+
+@dataclasses.dataclass
+class ImageClassifierOutput:
+    """As `transformers` returns it, among other things."""
+
+    loss: torch.Tensor | None
+    logits: torch.Tensor
+
+
+class InceptionOutputs(NamedTuple):
+    logits: torch.Tensor
+    aux_logits: torch.Tensor
+
+
+WRAPPINGS = {
+    "dataclass": lambda logits: ImageClassifierOutput(None, logits),
+    "named tuple": lambda logits: InceptionOutputs(logits, 2 - 3 * logits),
+    "mapping": lambda logits: {"features": 2 - 3 * logits, "logits": logits},
+    "tuple of one": lambda logits: (logits,),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPINGS.values(), ids=WRAPPINGS)
+def test_logits_are_taken_out_of_what_a_network_returns(wrap, x):
+    network = wrapped(wrap)
+    classifier, plain = cut(network, x, "last"), cut(user_network(), x, "last")
+    torch.testing.assert_close(classifier(x), user_network()(x))
+    for method in ("grad_cam", "layer_cam", "score_cam", "ablation_cam"):
+        actual, expected = (compute_maps(capture(c, x), method) for c in (classifier, plain))
+        torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +266,26 @@ class Dictionary(UserNetwork):
         (user_network(), "block", "no layer block that runs"),
         (user_network(), "block.b", "what follows block.b reads more than its output"),
         (user_network(), "out", r"out gives \(1, 4\), neither a map \(N, K, h, w\) nor the tokens"),
-        (Dictionary(), None, r"network: gives a dict, not logits \(N, C\); wrap it"),
+        (
+            wrapped(lambda logits: {"scores": logits}),
+            None,
+            r"network: gives a dict with the keys scores, not logits \(N, C\); wrap it",
+        ),
+        (  # which of the two are the logits?
+            wrapped(lambda logits: (torch.zeros(len(logits), 9), logits)),
+            None,
+            r"network: gives a tuple of \(1, 9\), \(1, 4\), not logits \(N, C\); wrap it",
+        ),
+        (
+            wrapped(lambda logits: ImageClassifierOutput(None, logits[0])),
+            None,
+            r"network: gives \(4,\), not logits \(N, C\); wrap it",
+        ),
+        (
+            wrapped(lambda logits: ImageClassifierOutput(logits, None)),
+            None,
+            r"network: gives a ImageClassifierOutput, not logits \(N, C\); wrap it",
+        ),
         (nn.Sequential(nn.Conv2d(3, 4, (40, 56)), nn.Flatten()), None, "does not end in a map"),
         (torchvision.models.resnet18(), "layer4.1.relu", "layer4.1.relu runs 2 times for an image"),
     ],
@@ -236,3 +299,54 @@ def test_a_vision_transformer_needs_the_layer_named(x):
     network = torchvision.models.vit_b_32(image_size=64, num_classes=CLASSES)
     with pytest.raises(InputError, match="for a vision transformer the last block but one"):
         cut(network, F.interpolate(x, (64, 64)))
+
+
+@pytest.mark.parametrize("layer", [None, "last", "last.0"])
+def test_a_network_that_is_not_divided_is_divided_here(layer, x):
+    network = user_network()
+    np.testing.assert_array_equal(
+        heatmaps(network, x, "layer_cam", layer=layer),
+        heatmaps(cut(network, x, layer), x, "layer_cam"),
+    )
+
+
+def test_new_weights_and_new_layers_of_a_network_count(x):
+    """Nothing of an earlier call is reused, which could be wrong by now."""
+    network = user_network(linear=True)
+    before = heatmaps(network, x)
+    network.out = nn.Linear(6, CLASSES)
+    np.testing.assert_array_equal(heatmaps(network, x), heatmaps(cut(network, x), x))
+    assert not np.array_equal(heatmaps(network, x), before)
+
+
+def test_heatmaps_of_chosen_classes(x):
+    classifier = cut(user_network(), x, "last", classes=["p", "q", "r", "s"])
+    maps = heatmaps(classifier, x, "layer_cam")
+    for classes in (["r", "p"], [2, 0]):
+        chosen = heatmaps(classifier, x, "layer_cam", classes=classes)
+        np.testing.assert_allclose(chosen, maps[:, [2, 0]], atol=1e-6)
+    np.testing.assert_allclose(
+        heatmaps(user_network(), x, classes=3)[:, 0], heatmaps(classifier, x)[:, 3], atol=1e-6
+    )
+
+
+def test_the_layer_of_a_divided_network_is_not_changed_in_silence(x):
+    classifier = cut(user_network(), x, "last")
+    np.testing.assert_array_equal(heatmaps(classifier, x, layer="last"), heatmaps(classifier, x))
+    with pytest.raises(InputError, match=r"last.0 given for a network that is divided at last;"):
+        heatmaps(classifier, x, layer="last.0")
+
+
+def test_a_classifier_of_the_pipeline_takes_a_layer_too(x):
+    classifier = build_classifier("squeezenet1_1", "gap", ["Ant", "Bee"], 64).eval()
+    x = F.interpolate(x, (64, 64))
+    expected = heatmaps(cut_at(classifier, "features.9"), x, "eigen_cam")
+    np.testing.assert_array_equal(
+        heatmaps(classifier, x, "eigen_cam", layer="features.9"), expected
+    )
+    assert not np.array_equal(heatmaps(classifier, x, "eigen_cam"), expected)
+
+
+def test_names_that_are_not_one_for_each_logit_are_refused(x):
+    with pytest.raises(InputError, match="classes: 3 names given for 4 logits; give one name"):
+        cut(user_network(), x, "last", classes=["p", "q", "r"])

@@ -1,7 +1,9 @@
 """Maps against numbers worked out by hand, against identities, and against plain autograd."""
 
+import dataclasses
 import math
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from torch import nn
 from pokecam.cam import perturbation
 from pokecam.cam.capture import capture
 from pokecam.cam.fitting import check_methods
-from pokecam.cam.maps import compute_maps, finer_targets
+from pokecam.cam.maps import class_targets, compute_maps, finer_targets
 from pokecam.cam.methods import METHODS
 from pokecam.common.errors import InputError
 from pokecam.networks.classifier import Classifier, build_classifier, prepare
@@ -400,3 +402,85 @@ def test_an_unknown_method_is_refused_with_the_nearest_name():
     )
     with pytest.raises(InputError, match=r"gradcam is not known\. Did you mean grad_cam\?"):
         compute_maps(captured, "gradcam")
+
+
+def seven_classes():
+    """A head of pooling and one linear layer, and only ReLU, so that every method fits."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        body = nn.Sequential(nn.Conv2d(3, 6, 5, 4), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU())
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 7))
+    network = Classifier(
+        body, head, backbone="resnet18", head_kind="gap", classes="abcdefg", image_size=SIZE_PX
+    )
+    return network.double().eval()
+
+
+@pytest.mark.parametrize("lookalikes", [(), ((2, 5), (0, 3, 4))], ids=["no groups", "groups"])
+@pytest.mark.parametrize("method", METHODS)
+def test_maps_of_chosen_classes_are_rows_of_the_maps_of_all(method, lookalikes, images):
+    """Also where a class stands twice, and where a look-alike is not among the classes."""
+    captured = capture(seven_classes(), images.double())
+    maps = compute_maps(captured, method, lookalikes)
+    classes = [5, 0, 5, 6]
+    chosen = compute_maps(captured, method, lookalikes, classes=classes)
+    expected = maps[:, classes] if METHODS[method].per_class else maps
+    scale = max(float(maps.abs().max()), 1e-6)
+    assert chosen.shape == expected.shape
+    assert float((chosen - expected).abs().max()) < 1e-9 * scale
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_is_given_the_targets_of_the_chosen_classes_only(method, monkeypatch, images):
+    """So the time of a method falls with the number of classes; nothing is computed and dropped."""
+    entry, n_targets = METHODS[method], []
+
+    def count(captured, targets):
+        n_targets.append(len(targets))
+        return entry.function(captured, targets)
+
+    monkeypatch.setitem(METHODS, method, dataclasses.replace(entry, function=count))
+    compute_maps(capture(seven_classes(), images.double()), method, classes=[3, 1])
+    assert sum(n_targets) == (2 if entry.per_class else 1)
+
+
+def test_targets_of_few_classes_take_no_memory_for_all():
+    """The identity matrix of 200,000 classes would have 160 GB."""
+    logits = torch.zeros(2, 200_000)
+    for targets in (class_targets(logits, [7]), finer_targets(logits, (), [7])):
+        assert targets.shape == (1, 2, 200_000)
+        assert targets[0, :, 7].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "classes", [["f", "a"], [5, "a"], np.array([5, 0]), torch.tensor([5, 0]), (np.int64(5), 0)]
+)
+def test_classes_are_names_or_indices(classes, images):
+    captured = capture(seven_classes(), images.double())
+    maps = compute_maps(captured, "cam", classes=classes)
+    torch.testing.assert_close(maps, compute_maps(captured, "cam")[:, [5, 0]])
+
+
+@pytest.mark.parametrize("one", [5, "f", torch.tensor(5)])
+def test_one_class_needs_no_list(one, images):
+    captured = capture(seven_classes(), images.double())
+    maps = compute_maps(captured, "cam", classes=one)
+    torch.testing.assert_close(maps, compute_maps(captured, "cam")[:, [5]])
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ([], "classes: none given, names or indices expected; None is all"),
+        ([0, 7], "classes: 7 is no class of the network. Give names, or indices from 0 to 6"),
+        (-1, "classes: -1 is no class"),
+        ([True, False], "classes: True is no class"),  # a mask is no list of indices
+        (0.5, "classes: 0.5 is no class"),
+        (torch.tensor([[3]]), "classes: [3] is no class"),
+        (["a", "F"], "classes: 'F' is no class of the network. Did you mean f? Give names"),
+    ],
+    ids=str,
+)
+def test_classes_that_the_network_does_not_have_are_refused(classes, message, images):
+    with pytest.raises(InputError, match=re.escape(message)):
+        compute_maps(capture(seven_classes(), images.double()), "cam", classes=classes)

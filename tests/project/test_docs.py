@@ -17,6 +17,7 @@ import yaml
 from dvc.cli.parser import DvcParserError, get_main_parser
 from dvc.exceptions import DvcException
 from dvc.utils import hydra
+from PIL import Image
 from pydantic import ValidationError
 from torchvision.models import _api
 
@@ -195,6 +196,7 @@ def test_every_python_example_runs(page, tmp_path, monkeypatch):
     (tmp_path / "models").mkdir()
     trained = build_classifier("squeezenet1_1", "gap", ["Ant", "Bee"], 64)
     save_classifier(trained, tmp_path / "models/classifier.safetensors", weights="none")
+    Image.new("RGB", (80, 60), "red").save(tmp_path / "image.jpg")
     monkeypatch.chdir(tmp_path)
     tables = (BACKBONES, METHODS, SOURCES, _api.BUILTIN_MODELS)
     copies = [dict(table) for table in tables]

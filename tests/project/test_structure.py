@@ -7,7 +7,15 @@ import pytest
 import yaml
 
 from tests.conftest import PROJECT
-from tests.support.project_imports import circles, closure, idle, undeclared, upward
+from tests.support.project_imports import (
+    TOP,
+    circles,
+    closure,
+    idle,
+    through_the_top,
+    undeclared,
+    upward,
+)
 
 PIPELINE = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 STAGES = sorted(PIPELINE)
@@ -124,13 +132,50 @@ def test_cam_and_report_do_not_import_one_another():
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in library_files() if p.name == "__init__.py"],
+    [p for p in library_files() if p.name == "__init__.py" and p != PROJECT / TOP],
     ids=lambda p: p.relative_to(PROJECT).as_posix(),
 )
 def test_package_files_hold_a_docstring_only(path):
     body = ast.parse(path.read_text()).body
     assert len(body) == 1
     assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_the_top_package_only_names_what_it_offers():
+    """Every stage executes it, so it runs nothing but what makes names available (`TOP`)."""
+    docstring, *body = ast.parse((PROJECT / TOP).read_text()).body
+    assert isinstance(docstring, ast.Expr)
+    run = [node for node in body if not isinstance(node, ast.FunctionDef)]
+    assert [ast.unparse(node).split("\n")[0].split("[")[0] for node in run] == [
+        "from importlib import import_module",
+        "from typing import TYPE_CHECKING, Any",
+        "if TYPE_CHECKING:",
+        "__all__ = ",
+    ]
+    assert {node.name for node in body if node not in run} == {"__getattr__", "__dir__"}
+
+
+def test_stages_and_library_take_nothing_from_the_top_package():
+    """It would be code that a stage uses and does not declare."""
+    assert through_the_top(PROJECT) == set()
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("from pokecam import cam, heatmaps\n", "heatmaps"),
+        ("def f():\n    import pokecam\n", "pokecam"),
+    ],
+)
+def test_an_import_through_the_top_package_would_be_noticed(line, name, tmp_path):
+    project = small_project(tmp_path, {"pokecam/report/page.py": line})
+    assert through_the_top(project) == {("pokecam/report/page.py", name)}
+
+
+def test_a_change_of_the_top_package_runs_no_stage(tmp_path):
+    top = "def __getattr__(name):\n    import pokecam.common.files\n"
+    project = small_project(tmp_path, {"pokecam/__init__.py": top})
+    assert undeclared(project, "a") == set()
 
 
 def test_only_report_writes_outputs_kept_in_git():

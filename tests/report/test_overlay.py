@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pokecam.common.errors import InputError
 from pokecam.report.overlay import (
     AGAINST,
     COLOURS,
@@ -55,3 +56,17 @@ def test_for_is_orange_against_is_purple_and_neither_is_pale():
 def test_colours_of_the_legend_are_those_of_the_maps():
     stops = css_gradient(COLOURS["cividis"], 3).split(", ")
     assert stops == ["#" + bytes(COLOURS["cividis"][i].tolist()).hex() for i in (0, 128, 255)]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        # floats from 0 to 1, as pytorch-grad-cam takes them, would give a black image
+        (np.full((16, 16, 3), 0.5), r"pixels \(16, 16, 3\) of float64 given"),
+        (np.zeros((3, 16, 16), np.uint8), r"pixels \(3, 16, 16\) of uint8 given for heatmaps \(16"),
+        (np.zeros((8, 16, 3), np.uint8), "height and width of the heatmaps"),
+    ],
+)
+def test_pixels_that_do_not_fit_are_refused(pixels, message):
+    with pytest.raises(InputError, match=message):
+        overlay(pixels, RAMP)

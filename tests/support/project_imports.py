@@ -18,7 +18,9 @@ LAYERS = (
     ("pokecam.judging",),
     ("pokecam.parameters", "pokecam.report"),
     ("pokecam.commands", "stages"),
-    ("pokecam.__main__",),
+    ("pokecam.notebook",),
+    ("pokecam.api",),
+    ("pokecam.__init__", "pokecam.__main__"),
 )
 
 # `train` calls `cam.fitting.check_methods`, so that a method that does not fit the network is an
@@ -26,12 +28,18 @@ LAYERS = (
 # not retrain the network.
 NOT_DECLARED = {"train": ("pokecam/cam",)}
 
+# Every stage executes this file when it imports a module of the package, and no stage declares it.
+# It only names the public functions, and imports them when a user asks for one. Neither stages nor
+# the library do that (`through_the_top`), so a change of it changes no byte of what a stage writes,
+# and must not run all stages again.
+TOP = "pokecam/__init__.py"
+
 
 def closure(project: Path, module: str) -> set[str]:
     """Return the files that importing a module can execute, itself included.
 
     Imports inside functions count. Imports under `if TYPE_CHECKING` do not. An `__init__.py` counts
-    if it is more than a docstring.
+    if it is more than a docstring, except `TOP`.
 
     Args:
         project: the top folder.
@@ -44,7 +52,7 @@ def closure(project: Path, module: str) -> set[str]:
     pending = [module, module.partition(".")[0]]
     while pending:
         path = _file(project, pending.pop())
-        if path is None or _is_docstring(path):
+        if path is None or _is_docstring(path) or path == project / TOP:
             continue
         name = path.relative_to(project).as_posix()
         if name not in files:
@@ -83,6 +91,28 @@ def upward(project: Path) -> set[tuple[str, str]]:
             imported_layer, imported_package = _layer(name)
             if imported_package != package and imported_layer >= layer:
                 pairs.add((module, name))
+    return pairs
+
+
+def through_the_top(project: Path) -> set[tuple[str, str]]:
+    """Return pairs (file, name) of what stages and library take from `pokecam` itself.
+
+    `import pokecam` counts, and `from pokecam import name` unless the name is that of a package or
+    module.
+    """
+    pairs = set()
+    for path in sorted(file for root in ROOTS for file in (project / root).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names if alias.name == "pokecam"]
+            elif isinstance(node, ast.ImportFrom) and node.module == "pokecam":
+                names = [
+                    alias.name
+                    for alias in node.names
+                    if _file(project, f"pokecam.{alias.name}") is None
+                ]
+            pairs |= {(path.relative_to(project).as_posix(), name) for name in names}
     return pairs
 
 

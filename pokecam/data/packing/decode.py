@@ -66,6 +66,24 @@ def decode(data: bytes, enough_px: int) -> tuple[Image.Image, int, int]:
     return (upright, height, width) if is_swapped else (upright, width, height)
 
 
+def upright_rgb(image: Image.Image, enough_px: int) -> Image.Image:
+    """Convert an image in memory, as `decode` converts that of a file.
+
+    Args:
+        image: of any size and colour mode.
+        enough_px: as in `decode`.
+
+    Raises:
+        UnusableError: it is too small, or its file is damaged; the message is the reason.
+    """
+    with _raising_reasons(b""):
+        limits.check_least(image)
+        image.load()
+        upright = _to_rgb(image, enough_px)
+    orientation = _read_orientation(image)
+    return upright.transpose(_TO_UPRIGHT[orientation]) if orientation in _TO_UPRIGHT else upright
+
+
 def decode_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
     """Decode the mask of an image.
 

@@ -167,10 +167,20 @@ def count_scans(data: bytes) -> int:
     return count
 
 
-def _check_size(image: Image.Image) -> None:
+def check_least(image: Image.Image) -> None:
+    """Check that no side of an image is below `MIN_SIDE_PX`.
+
+    Raises:
+        UnusableError: it is too small.
+    """
     width, height = image.size
     if min(width, height) < MIN_SIDE_PX:
         raise UnusableError(f"too small: {width}×{height} px, at least {MIN_SIDE_PX} px needed")
+
+
+def _check_size(image: Image.Image) -> None:
+    check_least(image)
+    width, height = image.size
     megapixels = _MEGAPIXELS_OF.get(image.format or "", _MEGAPIXELS)
     if width * height > megapixels * 10**6:
         raise UnusableError(
