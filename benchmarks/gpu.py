@@ -382,7 +382,7 @@ def part_train(context: Context) -> None:
         "pokecam.data.packed.images.load_packed",
         "pokecam.networks.pretrained.read_weights",
         "stages.train.start",
-        "pokecam.cam.methods.check_methods",
+        "pokecam.cam.fitting.check_methods",
         "pokecam.networks.distributed.join_team",
         "pokecam.networks.classifier:Classifier.to",
         "pokecam.training.checkpoints.checkpoint_of",
