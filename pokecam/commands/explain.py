@@ -171,7 +171,10 @@ def limits_text(classifier: Classifier) -> str:
             f"{text}; how unlike them an image is cannot be said, because the model file is of an "
             "older version: train again to see it"
         )
-    return f"{text}, and is often farther from them than nearly all validation images"
+    return (
+        f"{text}; a distance beyond nearly all validation images is a sign of that, a small one is "
+        "no proof of the opposite"
+    )
 
 
 def _read(entry: Path | tuple[Path, Image.Image], size_px: int) -> tuple[Image.Image, int, int]:
