@@ -12,10 +12,10 @@ are the parameters of params.yaml. The rules:
 
     before         class weights n / (C · n_c) in torch's loss, which multiplies the smoothed part
                    of every class by them (the project before November 2026)
-    before, layer  the same, but only in the fit of the last layer, and `now` in the steps
+    before, layer  the same, but only in the fit of the last layer, and `inverse` in the steps
     before, steps  the other way round
+    inverse        the same weights, and the loss of `pokecam.training`
     now            the weights and the loss of `pokecam.training`
-    sqrt           weights proportional to 1 / √n_c, and the loss of `pokecam.training`
     none           all weights are 1
     without        a network of nine classes, trained without the small class
 
@@ -74,11 +74,6 @@ def inverse(labels: np.ndarray, n_classes: int) -> Tensor:
     return torch.from_numpy(len(labels) / (n_classes * counts)).float()
 
 
-def inverse_root(labels: np.ndarray, n_classes: int) -> Tensor:
-    weights = np.bincount(labels, minlength=n_classes) ** -0.5
-    return torch.from_numpy(weights / weights[labels].mean()).float()
-
-
 def ones(labels: np.ndarray, n_classes: int) -> Tensor:
     return torch.ones(n_classes)
 
@@ -95,8 +90,8 @@ RULES = {
     "before": Rule(inverse, torch_cross_entropy),
     "before, layer": Rule(inverse, torch_for("mean")),
     "before, steps": Rule(inverse, torch_for("sum")),
+    "inverse": Rule(inverse, loss.weighted_cross_entropy),
     "now": Rule(schedule.class_weights, loss.weighted_cross_entropy),
-    "sqrt": Rule(inverse_root, loss.weighted_cross_entropy),
     "none": Rule(ones, loss.weighted_cross_entropy),
     WITHOUT: Rule(ones, loss.weighted_cross_entropy),
 }
@@ -167,11 +162,10 @@ def grid(options: argparse.Namespace) -> Iterator[tuple[str, int, int, str]]:
         for backbone in options.backbones:
             if WITHOUT in options.rules:
                 yield backbone, seed, 0, WITHOUT
-            for size in options.sizes:
-                # With as many images as the other classes have, all weights are 1.
-                rules = ["now"] if size == TRAIN else options.rules
-                for rule in rules:
-                    if rule != WITHOUT:
+            for rule in options.rules:
+                for size in options.sizes:
+                    # With as many images as the other classes have, all weights are 1.
+                    if rule != WITHOUT and (size != TRAIN or rule == "now"):
                         yield backbone, seed, size, rule
 
 
@@ -201,7 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sizes", nargs="+", type=int, default=[1, 2, 4, 8, 16, TRAIN])
     parser.add_argument("--seeds", nargs="+", type=int, default=[26, 27, 28], help="drawing seeds")
-    rules = ["before", "now", "none", WITHOUT]
+    rules = [WITHOUT, "now", "before", "none"]
     parser.add_argument("--rules", nargs="+", choices=RULES, default=rules, metavar="RULE")
     parser.add_argument("--backbones", nargs="+", default=["mobilenet_v3_small"])
     parser.add_argument("--report", nargs="+", type=Path, help="compute nothing, read these files")
