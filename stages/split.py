@@ -6,6 +6,7 @@ from pathlib import Path
 from pokecam.common.files import write_csv, write_json
 from pokecam.common.params import read_params
 from pokecam.common.running import run
+from pokecam.data.packed import few_images
 from pokecam.data.packed.csv_tables import read_table
 from pokecam.data.packed.split_file import read_split_file
 from pokecam.data.packed.splits import SplitSettings, make_split
@@ -34,6 +35,7 @@ def main(
     )
     write_json(lookalikes_out, {"groups": lookalikes})
     write_csv(out, split)
+    few_images.warn(few_images.after_split(split))
 
 
 def _classes(path: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """The images that benchmarks of networks use: files with their classes and groups."""
 
 import io
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +30,16 @@ class Files:
     groups: np.ndarray  # (N,) int
 
 
-def drawn(draw_seed: int, per_class: int) -> Files:
-    """Return images of the default classes of params.yaml, as the drawn source draws them."""
+def default_classes() -> list[str]:
+    """Return the classes of params.yaml."""
+    return yaml.safe_load((PROJECT / "params.yaml").read_text())["classes"]
+
+
+def drawn(draw_seed: int, per_class: int, classes: Sequence[str] | None = None) -> Files:
+    """Return images of classes, by default those of params.yaml, as the drawn source draws them."""
     settings = nuisances.read_settings(PROJECT / "datasets" / "drawn.yaml")
     catalogue = species.catalogue()
-    classes = yaml.safe_load((PROJECT / "params.yaml").read_text())["classes"]
+    classes = classes or default_classes()
     jpegs = []
     for label in classes:
         for index in range(per_class):

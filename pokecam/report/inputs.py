@@ -11,7 +11,7 @@ import pandas as pd
 
 from pokecam.cam.stored_maps import StoredMaps
 from pokecam.common import params
-from pokecam.data.packed import csv_tables, images, splits
+from pokecam.data.packed import csv_tables, few_images, images, splits
 
 # The columns of text in the tables of the judgement; all other columns are numbers.
 _TEXT_COLUMNS = frozenset(
@@ -63,6 +63,7 @@ class Inputs:
     quarantine: pd.DataFrame  # file, label, reason
     duplicates: pd.DataFrame  # file, label, group
     subset_sizes: dict[str, int]  # train, val, test → number of images
+    small_classes: list[str]  # lines about classes with too few images
     history: pd.DataFrame  # epoch, train_loss, …
     predictions: pd.DataFrame  # file, label, predicted, probability, p:<class> …
     per_class: pd.DataFrame  # label, precision, recall, f1, support
@@ -112,11 +113,13 @@ def read_inputs(
     """
     meta = json.loads((cams / "meta.json").read_text(encoding="utf-8"))
     packed = images.load_packed(images_folder)
+    split_table = splits.read_split(split, packed.manifest)
     return Inputs(
         packed=packed,
         quarantine=csv_tables.read_table(images_folder / "quarantine.csv"),
         duplicates=csv_tables.read_table(images_folder / "duplicates.csv"),
-        subset_sizes=splits.read_split(split, packed.manifest)["subset"].value_counts().to_dict(),
+        subset_sizes=split_table["subset"].value_counts().to_dict(),
+        small_classes=few_images.after_split(split_table),
         history=pd.read_csv(history),
         predictions=csv_tables.read_table(evaluation / "predictions.csv"),
         per_class=csv_tables.read_table(evaluation / "per_class.csv"),

@@ -59,6 +59,7 @@ class Page:
     confusion: list[list[int]]  # [true][predicted]
     lookalikes: list[Lookalike]
     subset_sizes: dict[str, int]
+    small_classes: list[str]
     n_duplicates: int
     n_duplicate_groups: int
     quarantine: list[QuarantinedImage]
@@ -91,6 +92,7 @@ def build_page(inputs: Inputs) -> Page:
             )
         ],
         subset_sizes=inputs.subset_sizes,
+        small_classes=inputs.small_classes,
         n_duplicates=len(inputs.duplicates),
         n_duplicate_groups=inputs.duplicates["group"].nunique(),
         quarantine=[

@@ -17,7 +17,6 @@ The recipe has four ideas.
 """
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -27,6 +26,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch import Tensor
 
 from pokecam.common.progress import Progress
@@ -38,6 +38,9 @@ from pokecam.training.checkpoints import Checkpoint
 from pokecam.training.last_layer import confidence_scale
 from pokecam.training.settings import Recipe, TrainSettings
 from pokecam.training.trainer import Epoch, LabelledImages, Trainer
+
+SIGNIFICANT = 0.05  # p-value below which a network is better than chance
+CONFIDENCE = 0.95
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +125,9 @@ def fit(
     classifier.load_state_dict(averaged.state_dict())
     calibrate(classifier, val, team)
     if team.is_main:
-        _warn_if_at_chance(state.history[-1].val_accuracy, val.labels)
+        n_correct = round(state.history[-1].val_accuracy * len(val))
+        if message := chance_warning(n_correct, val.labels):
+            log.warning("WARNING: %s", message)
     return pd.DataFrame([asdict(row) for row in state.history])
 
 
@@ -154,14 +159,35 @@ def measure(
     return F.cross_entropy(logits, labels).item(), is_correct.float().mean().item()
 
 
-def _warn_if_at_chance(accuracy: float, labels: np.ndarray) -> None:
-    """Warn if the most frequent class alone would do as well, within two standard errors."""
-    chance = np.bincount(labels).max() / len(labels)
-    if accuracy <= chance + 2 * math.sqrt(chance * (1 - chance) / len(labels)):
-        log.warning(
-            "WARNING: validation accuracy %.2f is no better than chance (%.2f): the network has "
-            "learnt next to nothing. Likely causes: learning_rate too high or too low, too few "
-            "epochs, weights: none with few images, or images in the wrong class folders",
-            accuracy,
-            chance,
+def chance_warning(n_correct: int, labels: np.ndarray) -> str | None:
+    """Say whether a network is better than always to predict the most frequent class.
+
+    Chance is the share of that class. The exact binomial test decides, one-sided, with p < 0.05.
+    The network has learnt next to nothing if its accuracy is, with 95 % confidence (Clopper and
+    Pearson 1934), nearer to chance than to 1. Few images cannot show that.
+
+    Args:
+        n_correct: the number of correctly classified images.
+        labels: (N,) int, the class indices of all images.
+
+    Returns:
+        A warning, or None if the network is better than chance.
+    """
+    n = len(labels)
+    chance = np.bincount(labels).max() / n
+    p = stats.binomtest(n_correct, n, chance, alternative="greater").pvalue
+    if p < SIGNIFICANT:
+        return None
+    accuracy = f"validation accuracy {n_correct / n:.2f} ({n_correct} of {n} images)"
+    highest = stats.binomtest(n_correct, n).proportion_ci(CONFIDENCE, method="exact").high
+    if highest < (chance + 1) / 2:
+        return (
+            f"{accuracy} is no better than chance ({chance:.2f}): the network has learnt next to "
+            "nothing. Likely causes: learning_rate too high or too low, too few epochs, weights: "
+            "none with few images, or images in the wrong class folders"
         )
+    return (
+        f"{accuracy} cannot be told from chance ({chance:.2f}; p = {p:.2g}, exact binomial test): "
+        "these are too few images to judge the network by. See the accuracy on the test set, and "
+        "its confidence interval; more images, or a higher val_fraction, would tell"
+    )

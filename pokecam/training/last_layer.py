@@ -1,6 +1,7 @@
 """Two small convex fits: the last layer of a network, and the temperature of its logits."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,9 @@ SCALES = (0.1, 10.0)  # limits of `confidence_scale`
 RIDGE = 0.05  # factor of the quadratic penalty on the weights of the last layer
 
 
-def fit_linear(layer: nn.Linear, x: Tensor, labels: Tensor, loss: nn.Module) -> None:
+def fit_linear(
+    layer: nn.Linear, x: Tensor, labels: Tensor, loss: Callable[[Tensor, Tensor], Tensor]
+) -> None:
     """Fit a linear layer by logistic regression, in place.
 
     It minimises loss + RIDGE / 2 · ‖W‖² over standardised inputs. The standardisation then becomes

@@ -63,10 +63,12 @@ def view_size(classifier: Classifier) -> int:
 
 
 def class_weights(labels: np.ndarray, n_classes: int) -> Tensor:
-    """Return the weight of an image of class c in the loss, n / (C · n_c).
+    """Return the weight of an image of class c in the loss, proportional to 1 / √n_c.
 
-    All classes have the same total weight, whatever their number of images, and the mean weight
-    of an image is 1.
+    The mean weight of an image is 1. So a class with fewer images counts less than the others, but
+    not as much less as it has fewer images. With 1 / n_c all classes would count the same; then the
+    few images of a small class cost the others accuracy (`benchmarks/class_sizes.py`). Mahajan et
+    al. 2018 (arXiv 1805.00932), §2.2, resample classes by the same rule.
 
     Args:
         labels: (N,) int, the class index of each training image.
@@ -75,5 +77,5 @@ def class_weights(labels: np.ndarray, n_classes: int) -> Tensor:
     Returns:
         (C,) float32.
     """
-    counts = np.bincount(labels, minlength=n_classes).clip(min=1)
-    return torch.from_numpy(len(labels) / (n_classes * counts)).float()
+    roots = np.sqrt(np.bincount(labels, minlength=n_classes).clip(min=1))
+    return torch.from_numpy(len(labels) / (roots.sum() * roots)).float()

@@ -5,11 +5,11 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import AdamW
 
@@ -23,6 +23,7 @@ from pokecam.training import freezing
 from pokecam.training.augmentation import Views, augment, sample_views
 from pokecam.training.checkpoints import Checkpoint
 from pokecam.training.last_layer import fit_linear
+from pokecam.training.loss import weighted_cross_entropy
 from pokecam.training.schedule import (
     class_weights,
     n_epochs,
@@ -162,6 +163,11 @@ class Trainer:
         self.labels = train.labels_on(self.device)
         self.read_images = image_reader(train.pixels, train.rows, self.device)
         self.class_weights = class_weights(train.labels, len(classifier.classes)).to(self.device)
+        self.loss = partial(
+            weighted_cross_entropy,
+            class_weights=self.class_weights,
+            label_smoothing=recipe.label_smoothing,
+        )
         self.optimiser = AdamW(parameter_groups(classifier, recipe.weight_decay), fused=True)
         self.network: nn.Module = classifier
         time_constant = AVERAGED * (self.epochs * self.steps) if pretrained else 0
@@ -324,7 +330,7 @@ class Trainer:
                 with mixed_precision(self.classifier):
                     outputs = self.network(self._views(rows[chunk], views[chunk]))
                 logits = outputs.float()
-                loss = self._loss(logits, labels) / total_weight
+                loss = self.loss(logits, labels, reduction="sum") / total_weight
                 # The gradient of the team is a mean over processes, the loss a sum.
                 (loss * self.team.count).backward()
             loss_sum += loss.detach()
@@ -332,16 +338,6 @@ class Trainer:
         self.optimiser.step()
         self.averaged.update_parameters(self.classifier)
         return loss_sum, hits
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the weighted sum over images."""
-        return F.cross_entropy(
-            logits,
-            labels,
-            self.class_weights,
-            reduction="sum",
-            label_smoothing=self.recipe.label_smoothing,
-        )
 
     def _fit_last_layer(self) -> None:
         """Fit the last layer alone on its inputs for one view of every image.
@@ -372,7 +368,7 @@ class Trainer:
             layer,
             torch.cat(inputs),
             self.labels[np.concatenate(row_batches)],
-            nn.CrossEntropyLoss(self.class_weights, label_smoothing=self.recipe.label_smoothing),
+            partial(self.loss, reduction="mean"),
         )
 
 

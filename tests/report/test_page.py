@@ -47,6 +47,13 @@ def test_metrics_are_flat_short_and_rounded(inputs):
     assert all(isinstance(value, int | float) for value in metrics.values())
 
 
+def test_classes_with_few_images_are_named(built):
+    learn, judge = built.small_classes
+    assert "fewer than 8 training images" in learn
+    assert "mr-mime (1)" in learn
+    assert "mr-mime (2)" in judge
+
+
 def test_a_path_has_no_folders(built):
     assert built.parameters["source"] == "images"
     assert "(images)" in built.summary

@@ -109,3 +109,15 @@ def test_bad_input_is_one_line_and_a_failure(workplace, stage, change, message):
     assert message in line
     after = {path: path.read_bytes() for path in workplace.rglob("data/**/*") if path.is_file()}
     assert after == before
+
+
+def test_select_and_split_name_the_classes_with_few_images(workplace, caplog):
+    """Of ten images, six are for training and two for the test."""
+    download.main()
+    caplog.clear()
+    select.main()
+    split.main()
+    selection, learn, judge = (record.getMessage() for record in caplog.records)
+    assert "fewer than 13 usable images: Ant (10), Bee (10). No split" in selection
+    assert "fewer than 8 training images: Ant (6), Bee (6). They are too few to be" in learn
+    assert "fewer than 4 test images: Ant (2), Bee (2). They are too few to be" in judge

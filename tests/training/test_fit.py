@@ -72,6 +72,48 @@ def test_an_accuracy_no_better_than_chance_is_a_warning(caplog):
     assert "learning_rate" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("n_correct", "expected"),
+    [
+        (13, []),
+        (
+            12,
+            [
+                "WARNING: validation accuracy 0.67 (12 of 18 images) cannot be told from chance "
+                "(0.50; p = 0.12, exact binomial test): these are too few images to judge the "
+                "network by. See the accuracy on the test set, and its confidence interval; more "
+                "images, or a higher val_fraction, would tell"
+            ],
+        ),
+    ],
+)
+def test_few_validation_images_do_not_say_that_nothing_was_learnt(
+    caplog, monkeypatch, n_correct, expected
+):
+    """Of 18 coins, 13 or more heads have a probability of 12616 / 2¹⁸ = 0.048, and 12 or more of
+    0.119."""
+    monkeypatch.setattr(fitting, "measure", lambda *_: (1.0, n_correct / 18))
+    val = labelled_images(18)
+    val.labels[:] = np.arange(18) % 2
+    fine_tune(tiny_classifier(), labelled_images(), val, epochs=1)
+    assert [record.getMessage() for record in caplog.records] == expected
+
+
+@pytest.mark.parametrize(
+    ("n_correct", "n", "n_classes", "expected"),
+    [
+        (14, 120, 10, "no better than chance (0.10): the network has learnt next to nothing"),
+        (19, 120, 10, None),
+        (40, 60, 2, None),
+        (34, 60, 2, "no better than chance (0.50): the network has learnt next to nothing"),
+        (2, 3, 3, "cannot be told from chance (0.33; p = 0.26"),
+    ],
+)
+def test_what_is_said_of_chance_depends_on_the_number_of_images(n_correct, n, n_classes, expected):
+    message = fitting.chance_warning(n_correct, np.arange(n) % n_classes)
+    assert expected in message if expected else message is None
+
+
 def test_success_gives_no_warning(caplog):
     train_tiny()
     assert not caplog.records

@@ -10,10 +10,21 @@ from tests.training.tiny import CLASSES
 
 
 def test_class_weights_by_hand():
-    weights = schedule.class_weights(np.array([0, 0, 0, 2]), 3)
-    # n / (C · n_c) with counts 3, 0, 1. A class without images counts as if it had one.
-    assert weights.tolist() == pytest.approx([4 / 9, 4 / 3, 4 / 3])
-    assert schedule.class_weights(np.array([0, 1, 0, 1]), 2).tolist() == [1, 1]
+    # Proportional to 1/2, 1/3 and 1 for counts of 4, 9 and 0; a class without images counts as if
+    # it had one. The factor is n / (2 + 3 + 1).
+    weights = schedule.class_weights(np.repeat([0, 1], [4, 9]), 3)
+    assert weights.tolist() == pytest.approx([13 / 12, 13 / 18, 13 / 6])
+
+
+@pytest.mark.parametrize(("n_classes", "n_of_class"), [(2, 1), (10, 36), (7, 35), (151, 37)])
+def test_classes_of_the_same_size_have_the_weight_1(n_classes, n_of_class):
+    labels = np.repeat(np.arange(n_classes), n_of_class)
+    assert schedule.class_weights(labels, n_classes).tolist() == [1] * n_classes
+
+
+def test_the_mean_weight_of_an_image_is_1():
+    labels = np.repeat(np.arange(3), [1, 36, 20])
+    assert schedule.class_weights(labels, 3)[labels].mean() == pytest.approx(1)
 
 
 def test_fewer_images_get_more_epochs_within_bounds():

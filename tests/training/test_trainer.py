@@ -78,6 +78,26 @@ def test_a_fitted_last_layer_has_a_low_loss_from_the_first_epoch_on():
     assert fitted.train_loss[0] < 0.5 * random.train_loss[0]
 
 
+@pytest.mark.parametrize("learning_rate", [1e-6, 3e-2], ids=["last layer fitted", "all layers"])
+def test_a_class_of_one_image_takes_no_image_of_the_other_classes(learning_rate):
+    """The network is fitted before the first step, and hardly learns at the lower rate."""
+    images = labelled_images(120)
+    rows = np.flatnonzero((images.labels != 2) | (images.rows == 2))
+    train = LabelledImages(images.pixels, rows, images.labels[rows])
+    model = tiny_classifier()
+    fine_tune(
+        model,
+        train,
+        labelled_images(),
+        learning_rate=learning_rate,
+        pretrained=learning_rate < 1e-3,
+    )
+    others = labelled_images(60, seed=2)
+    rows = np.flatnonzero(others.labels != 2)
+    predicted = classifier.predict(model, others.pixels, rows).argmax(dim=1).numpy()
+    assert (predicted == others.labels[rows]).mean() > 0.95
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_fitting_the_last_layer_changes_nothing_else_and_leaves_no_hook(head):
     model = classifier.build_classifier("mobilenet_v3_small", head, CLASSES, SIZE_PX)

@@ -19,6 +19,7 @@ from pokecam.common import checkpoint_key, running
 from pokecam.common.errors import InputError
 from pokecam.common.files import whole_folder, write_csv, write_json
 from pokecam.common.progress import counting
+from pokecam.data.packed import few_images
 from pokecam.data.packed.letterbox import fit, letterbox, letterbox_mask
 from pokecam.data.packing import tables
 from pokecam.data.packing.classes import choose
@@ -199,7 +200,8 @@ def _reject_contradictions(rows: list[PackedRow], pairs: np.ndarray) -> list[Rej
 def _check_class_sizes(
     selected: list[str], usable_rows: list[PackedRow], rejected: list[RejectedFile]
 ) -> None:
-    """Raise `InputError` if a class has fewer than `MIN_IMAGES` usable images."""
+    """Raise `InputError` if a class has fewer than `MIN_IMAGES` usable images, and name those that
+    are too small to be learnt and judged."""
     counts = Counter(row.label for row in usable_rows)
     for label in selected:
         if counts[label] < MIN_IMAGES:
@@ -212,6 +214,7 @@ def _check_class_sizes(
                 f"class {label} has {counts[label]} usable images, {MIN_IMAGES} or more are "
                 f"needed{reason}. Add images or take {label} out of `classes`"
             )
+    few_images.warn(few_images.after_selection({label: counts[label] for label in selected}))
 
 
 def _renumber(pairs: np.ndarray, usable: list[int]) -> list[tuple[int, int]]:
