@@ -61,10 +61,10 @@ def torch_for(reduction_of_torch: str) -> Callable[..., Tensor]:
     """Return the loss that is torch's in the fit of the last layer ("mean") or in the steps
     ("sum"), and the project's otherwise."""
 
-    def function(*args: Tensor, reduction: str, **others: float) -> Tensor:
+    def function(*args: Tensor, reduction: str, **settings: float) -> Tensor:
         is_torch = reduction == reduction_of_torch
         chosen_loss = torch_cross_entropy if is_torch else loss.weighted_cross_entropy
-        return chosen_loss(*args, reduction=reduction, **others)
+        return chosen_loss(*args, reduction=reduction, **settings)
 
     return function
 

@@ -59,10 +59,10 @@ Arrays = dict[str, np.ndarray]
 
 def divide(seed: int, default: list[str], choose: bool) -> tuple[list[str], list[str]]:
     """Return the known and the unknown species."""
-    others = [name for name in species.catalogue() if name not in default]
+    other_species = [name for name in species.catalogue() if name not in default]
     if not choose:
-        return default, others
-    unknown = np.random.default_rng(seed).permutation(default)[: len(others)].tolist()
+        return default, other_species
+    unknown = np.random.default_rng(seed).permutation(default)[: len(other_species)].tolist()
     return [name for name in species.catalogue() if name not in unknown], unknown
 
 
@@ -81,16 +81,16 @@ def draw(classes: list[str], draw_seed: int, per_class: int, size_px: int) -> np
 
 @torch.no_grad()
 def features(
-    seed: int, known: list[str], unknown: list[str], settings: TrainSettings, recipe: Recipe
+    seed: int, known_classes: list[str], unknown: list[str], settings: TrainSettings, recipe: Recipe
 ) -> Arrays:
     """Train a network. Return the inputs of its last layer and its logits for all images."""
     values = yaml.safe_load((PROJECT / "params.yaml").read_text())
     size_px = values["image_size"]
-    pixels = draw(known, seed, sum(COUNTS), size_px)
-    labels = np.repeat(np.arange(len(known)), sum(COUNTS))
-    subsets = np.tile(np.repeat(("train", "val", "test"), COUNTS), len(known))
+    pixels = draw(known_classes, seed, sum(COUNTS), size_px)
+    labels = np.repeat(np.arange(len(known_classes)), sum(COUNTS))
+    subsets = np.tile(np.repeat(("train", "val", "test"), COUNTS), len(known_classes))
     state = pretrained.fetch_weights(values["weights"], settings.backbone)
-    model = start(settings, known, size_px, state, seed)
+    model = start(settings, known_classes, size_px, state, seed)
     train, val = (
         LabelledImages(pixels, rows := np.flatnonzero(subsets == subset), labels[rows])
         for subset in ("train", "val")
@@ -172,7 +172,7 @@ def main() -> None:
     default = yaml.safe_load(params.read_text())["classes"]
     tables = []
     for seed in options.seeds:
-        known, unknown = divide(seed, default, options.choose)
+        known_classes, unknown = divide(seed, default, options.choose)
         name = (
             f"{options.backbone}-{options.head}-{'choose' if options.choose else 'report'}-{seed}"
         )
@@ -180,7 +180,7 @@ def main() -> None:
         if path is not None and path.exists():
             arrays = dict(np.load(path))
         else:
-            arrays = features(seed, known, unknown, settings, recipe)
+            arrays = features(seed, known_classes, unknown, settings, recipe)
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 np.savez(path, **arrays)

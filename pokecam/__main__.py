@@ -212,7 +212,7 @@ def _add_pretrain(commands: Commands) -> None:
         epilog=PRETRAIN_EXAMPLE,
     )
     pretrain.add_argument(
-        "--backbone", required=True, help="a name in pokecam/networks/backbones.py"
+        "--backbone", required=True, help="a name in pokecam/networks/families.py"
     )
     pretrain.add_argument("--output", type=Path, help="default: pretrained/<backbone>.safetensors")
     pretrain.add_argument(

@@ -64,7 +64,8 @@ def explain(
             `DEFAULT_MODEL` in the working folder. It runs on the device that it is on, and one
             that is read from a file on the CPU.
         classes: the target classes, by name or index, one or several. If there are none, each
-            image gets maps of its two most probable classes.
+            image gets maps of its two most probable classes. Of two or more, the first is also
+            compared with each other.
         methods: keys of `METHODS`, one or several. If there are none, `cam`, or `grad_cam` where
             more than average pooling and one linear layer follows the layer.
         layer: the layer that maps are made of, by torchvision's name; None for the last.
@@ -73,7 +74,10 @@ def explain(
         A sequence with one explanation for each image: `pixels` (S, S, 3) uint8, what the network
         saw; `probabilities`, class → probability, the most probable first; `heatmaps`,
         (class, method) → (S, S) in [0, 1]; `empty`, the (class, method) whose maps are empty;
-        `file`, or "image 2" for the second image if it has no file.
+        `differences`, (class, other class, method) → (S, S) in [-1, 1], the evidence for the one
+        against the other; `n_nearer` of `n_validation` validation images are nearer to the classes
+        than this image, and `is_unlike` says whether that is at least 95 %; `file`, or "image 2"
+        for the second image if it has no file.
 
     Warns:
         UserWarning: a file in a folder cannot be used as an image, and is left out.

@@ -17,13 +17,14 @@ class Explanation(explain.Explanation):
     """The prediction and the heatmaps of one image, which a notebook shows.
 
     Its attributes are those of `commands.explain.Explanation`: `file`, `pixels`, `probabilities`,
-    `heatmaps` by (class, method), `empty`.
+    `heatmaps` by (class, method), `empty`, `differences` by (class, other class, method),
+    `n_nearer`, `n_validation`, `is_unlike`.
     """
 
     def __repr__(self) -> str:
         most_probable = list(self.probabilities.items())[:3]
         answer = ", ".join(f"{name} {explain.percent(value)}" for name, value in most_probable)
-        return f"{self.file}: {answer}"
+        return "; ".join(filter(None, [f"{self.file}: {answer}", explain.distance_text(self)]))
 
     def _repr_png_(self) -> bytes:
         """Return the drawing of `draw`, for a notebook."""

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from pokecam.cam.maps import compute_maps
 from pokecam.cam.methods import METHODS
 from pokecam.common.errors import InputError
 from pokecam.networks.classifier import build_classifier, prepare, save_classifier
+from pokecam.notebook import Explanations
 from tests.conftest import PROJECT
 
 CLASSES = ["Ant", "Bee", "Cat"]
@@ -197,6 +199,13 @@ def test_explanations_show_themselves_in_a_notebook(folder):
     assert drawing.size == (16 + 2 * (64 + 16), 30 + 2 * (64 + 30 + 16))
     assert repr(explanations).count("\n") == 1
     assert re.fullmatch(r"images/a\.png: (\w+ \d+ %(, )?){3}", repr(explanations[0]))
+
+
+def test_an_image_unlike_the_classes_is_said_to_be_so(folder):
+    explanation = pokecam.explain("images/a.png")[0]
+    unlike = replace(explanation, n_nearer=119, n_validation=120)
+    assert repr(unlike).endswith("119 of 120 validation images (99 %): may be none of them")
+    assert "may be none of them" in Explanations([unlike])._repr_html_()
 
 
 def test_names_in_a_notebook_are_text_and_not_html(folder):

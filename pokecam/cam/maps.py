@@ -103,6 +103,11 @@ def class_indices(classes: Classes, names: Sequence[str]) -> list[int]:
 
 def _class_index(value: str | int, names: Sequence[str]) -> int:
     if isinstance(value, str) and value in names:
+        if names.count(value) > 1:
+            indices = [i for i, name in enumerate(names) if name == value]
+            raise InputError(
+                f"classes: {value!r} is the name of the classes {indices}: give indices"
+            )
         return names.index(value)
     # A negative number, which Python would count from the end, is more often a mistake than meant.
     is_number = isinstance(value, Integral) and not isinstance(value, bool)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, Field
 
 from pokecam.common.errors import InputError
-from pokecam.common.params import Settings, one_of
+from pokecam.common.params import Settings, no_duplicates, one_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,12 +87,6 @@ METHODS = {
 }
 
 
-def _refuse_duplicates(names: list[str]) -> list[str]:
-    if len(set(names)) < len(names):
-        raise ValueError("names a method twice")
-    return names
-
-
 class CamSettings(Settings):
     """The methods, and the layer whose activations maps are made of (`layers.cut_at`)."""
 
@@ -100,7 +94,7 @@ class CamSettings(Settings):
     cam_methods: Annotated[
         list[Annotated[str, one_of(METHODS)]],
         Field(min_length=1),
-        AfterValidator(_refuse_duplicates),
+        AfterValidator(no_duplicates),
     ]
 
 

@@ -130,8 +130,8 @@ def explain(
                 if is_constant(raw):
                     empty.add((name, method))
             if METHODS[method].has_difference:
-                first, *others = dict.fromkeys(classes or targets[:1])
-                for other in others:
+                first, *other_classes = dict.fromkeys(classes or targets[:1])
+                for other in other_classes:
                     differences[first, other, method] = display_difference(
                         raw_maps[first], raw_maps[other], classifier.image_size
                     )

@@ -45,6 +45,14 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 
+def no_duplicates(names: list[str]) -> list[str]:
+    """Return a list of names, for `AfterValidator`, if none is in it twice."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"lists {name} {names.count(name)} times: list each name once")
+    return names
+
+
 @dataclass(frozen=True)
 class one_of:  # noqa: N801 (it is used like a function)
     """An annotation for a text parameter whose value must be one of `allowed`."""

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from pokecam.common.params import Settings, one_of
+from pokecam.common.params import Settings, no_duplicates, one_of
 
 ALWAYS = "always"
 GROUPS = (
@@ -112,6 +112,6 @@ OF_ALL = {
 class JudgeSettings(Settings):
     """Which groups of measures are taken, and on how many images those that take time."""
 
-    judge_measures: list[Annotated[str, one_of(GROUPS)]]
+    judge_measures: Annotated[list[Annotated[str, one_of(GROUPS)]], AfterValidator(no_duplicates)]
     judge_images: Annotated[int, Field(ge=1)]
     seed: Annotated[int, Field(ge=0, lt=2**31)]

@@ -15,7 +15,7 @@ from torch import nn
 from pokecam.cam import perturbation
 from pokecam.cam.capture import capture
 from pokecam.cam.fitting import check_methods
-from pokecam.cam.maps import class_targets, compute_maps, finer_targets
+from pokecam.cam.maps import class_indices, class_targets, compute_maps, finer_targets
 from pokecam.cam.methods import METHODS
 from pokecam.common.errors import InputError
 from pokecam.networks.classifier import Classifier, build_classifier, prepare
@@ -484,3 +484,9 @@ def test_one_class_needs_no_list(one, images):
 def test_classes_that_the_network_does_not_have_are_refused(classes, message, images):
     with pytest.raises(InputError, match=re.escape(message)):
         compute_maps(capture(seven_classes(), images.double()), "cam", classes=classes)
+
+
+def test_a_name_of_two_classes_is_refused():
+    with pytest.raises(InputError, match=r"'crane' is the name of the classes \[0, 2\]"):
+        class_indices("crane", ["crane", "dog", "crane"])
+    assert class_indices([2, "dog"], ["crane", "dog", "crane"]) == [2, 1]

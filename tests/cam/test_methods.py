@@ -84,7 +84,7 @@ def test_settings_keep_the_order_given(tmp_path):
     [
         (["grad_camm"], "Did you mean grad_cam"),
         ([], "at least 1"),
-        (["cam", "cam"], "names a method twice"),
+        (["cam", "cam"], "lists cam 2 times"),
         ("cam", "list"),
     ],
 )

@@ -41,7 +41,7 @@ class Walk:
 
     def type(self, command: str, ok: bool = True) -> str:
         """Type one line in the clone."""
-        return self.repository.run("bash", "-c", command, ok=ok)
+        return self.repository.run("bash", "-c", command, ok=ok, timeout_s=3600)
 
     def metrics(self) -> dict[str, float]:
         return json.loads((self.repository.path / "reports" / "metrics.json").read_text())

@@ -42,14 +42,14 @@ class Repository:
 
     path: Path
 
-    def run(self, *command: str, ok: bool = True) -> str:
+    def run(self, *command: str, ok: bool = True, timeout_s: float = 600) -> str:
         """Run a command and return its output.
 
         The test fails if the command fails, or with `ok=False` if it succeeds.
         """
         process = self.start(*command)
         try:
-            output = process.communicate(timeout=600)[0]
+            output = process.communicate(timeout=timeout_s)[0]
         finally:
             process.kill()
         assert (process.returncode == 0) == ok, f"{command}\n{output}"

@@ -14,16 +14,21 @@ log = logging.getLogger(__name__)
 
 
 def check_split_file(path: Path) -> None:
-    """Check that the file of `split_file` exists.
+    """Check that the file of `split_file` is a csv with the columns of a split.
 
     Raises:
-        InputError: it does not exist, or is a folder.
+        InputError: it does not exist, is a folder, or has not these columns.
     """
+    _read(path)
+
+
+def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(
             f"split_file {path} is not a file: give datasets/split.csv, which fixes nothing, or a "
             f"csv with the columns {', '.join(COLUMNS)}, such as a copy of data/split.csv"
         )
+    return read_foreign(path.read_bytes(), f"split_file {path}", COLUMNS)
 
 
 def read_split_file(path: Path, manifest: pd.DataFrame) -> dict[str, str]:
@@ -43,8 +48,7 @@ def read_split_file(path: Path, manifest: pd.DataFrame) -> dict[str, str]:
         InputError: the file does not exist or has not these columns, lists an image that is not in
             the manifest, an image twice or with another label, or a subset that does not exist.
     """
-    check_split_file(path)
-    table = read_foreign(path.read_bytes(), f"split_file {path}", COLUMNS)
+    table = _read(path)
     if fault := row_fault(table, manifest):
         raise InputError(f"split_file {path}: {fault}: correct the file")
     fixed = dict(zip(table.file, table.subset, strict=True))

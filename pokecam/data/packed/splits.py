@@ -286,10 +286,11 @@ def _lacking_counts(
     for label in targets["train"]:
         counts = [max(0, targets[subset][label] - placed[subset][label]) for subset in SUBSETS]
         remaining = sum(targets[subset][label] - placed[subset][label] for subset in SUBSETS)
-        _, val, test = (round(count * remaining / max(1, sum(counts))) for count in counts)
-        lacking["train"][label] = remaining - val - test
-        lacking["val"][label] = val
-        lacking["test"][label] = test
+        shares = [round(count * remaining / max(1, sum(counts))) for count in counts]
+        # Rounding may leave an image over, or take one too many.
+        shares[counts.index(max(counts))] += remaining - sum(shares)
+        for subset, share in zip(SUBSETS, shares, strict=True):
+            lacking[subset][label] = share
     return lacking
 
 

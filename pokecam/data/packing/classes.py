@@ -5,10 +5,10 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from pokecam.common.errors import InputError, did_you_mean
-from pokecam.common.params import Settings
+from pokecam.common.params import Settings, no_duplicates
 from pokecam.data.sources.names import normalise_name
 
 Groups = Iterable[Sequence[str]]
@@ -22,17 +22,43 @@ def _check_names_or_all(value: object) -> object:
     return value
 
 
+def _check_names(names: list[str]) -> list[str]:
+    """Check what the names of chosen classes alone can tell."""
+    names = [normalise_name(name) for name in names]
+    for name in names:
+        if "/" in name:
+            raise ValueError(
+                f"has {name} with a slash: a class is the name of the folder that its images lie "
+                f"in, without the folders above it; write {name.rpartition('/')[2] or name}"
+            )
+    if len(set(names)) < 2:
+        raise ValueError("has fewer than two classes: at least two are needed")
+    return no_duplicates(names)
+
+
+def _check_groups(groups: list[list[str]]) -> list[list[str]]:
+    for group in groups:
+        if len({normalise_name(name) for name in group}) < 2:
+            raise ValueError(
+                f"has the group {group}: a group has at least two classes, as in [[cat, lynx]]"
+            )
+    return groups
+
+
 class SelectSettings(Settings):
     """The parameters of the select stage; params.yaml explains each."""
 
-    classes: Annotated[list[str] | Literal["all"], BeforeValidator(_check_names_or_all)]
+    classes: Annotated[
+        Annotated[list[str], AfterValidator(_check_names)] | Literal["all"],
+        BeforeValidator(_check_names_or_all),
+    ]
     image_size: Annotated[int, Field(ge=64, le=1024)]
 
 
 class LookalikeSettings(Settings):
     """Groups of classes that are easily confused, as in `select_lookalikes`."""
 
-    lookalikes: list[list[str]]
+    lookalikes: Annotated[list[list[str]], AfterValidator(_check_groups)]
 
 
 class OtherSourceError(InputError):
@@ -51,7 +77,7 @@ def choose(classes: Sequence[str] | str, available: Iterable[str]) -> list[str]:
     """Select the classes to use.
 
     Args:
-        classes: names of classes, or "all".
+        classes: names of classes as `SelectSettings` has them, or "all".
         available: the classes of the source.
 
     Returns:
@@ -59,32 +85,19 @@ def choose(classes: Sequence[str] | str, available: Iterable[str]) -> list[str]:
         sorted.
 
     Raises:
-        InputError: the source does not have a class, a class is listed twice, or there are fewer
-            than two classes. It is an `OtherSourceError` if no class has a similar name.
+        InputError: the source does not have a class, or fewer than two. It is an
+            `OtherSourceError` if no class has a similar name.
     """
     class_names = sorted(available)
-    selected = (
-        class_names if isinstance(classes, str) else [normalise_name(name) for name in classes]
-    )
+    selected = class_names if isinstance(classes, str) else list(classes)
     for name in selected:
-        if "/" in name:
-            raise InputError(
-                f"classes: {name} contains a slash: a class is the name of the folder that its "
-                f"images lie in, without the folders above it; write "
-                f"{name.rpartition('/')[2] or name}"
-            )
         if name not in class_names:
             hint = did_you_mean(name, class_names)
             message = f"classes: the source has no {name}.{hint} It has: {', '.join(class_names)}"
             raise InputError(message) if hint else OtherSourceError(message, class_names)
-        if selected.count(name) > 1:
-            raise InputError(
-                f"classes: {name} is listed {selected.count(name)} times: list each class once"
-            )
     if len(selected) < 2:
         raise InputError(
-            f"classes: at least two are needed, {' '.join(selected) or 'none'} was given; "
-            f"the source has: {', '.join(class_names)}"
+            f"classes: at least two are needed, the source has {' '.join(selected) or 'none'}"
         )
     return selected
 

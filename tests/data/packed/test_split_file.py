@@ -67,6 +67,16 @@ def test_a_subset_with_more_than_its_fraction_leaves_the_ratio_of_the_others():
     assert counts(fixed_split(table, fixed))["Ant"] == (38, 12, 50)
 
 
+def test_a_subset_with_more_than_its_fraction_gets_no_more_by_rounding():
+    """Of 20 images 12 : 4 : 4 are wanted; with 13, 1 and 1 listed, 5 remain for 0 : 3 : 3."""
+    table = manifest({"Ant": [1] * 20})
+    fixed = dict.fromkeys(table.file[:13], "train") | {
+        table.file[13]: "val",
+        table.file[14]: "test",
+    }
+    assert counts(fixed_split(table, fixed))["Ant"] in ((13, 4, 3), (13, 3, 4))
+
+
 def test_near_duplicates_follow_a_listed_image(read):
     fixed = read("Bee/0010.png,Bee,val")
     subset = fixed_split(INSECTS, fixed).set_index("file").subset

@@ -22,7 +22,8 @@ def test_the_order_of_the_list_stays_and_all_is_sorted():
 
 
 def test_accents_from_either_keyboard():
-    assert choose(["Flabe\u0301be\u0301", "Gengar"], AVAILABLE)[0] == "Flab\u00e9b\u00e9"
+    settings = SelectSettings(classes=["Flabe\u0301be\u0301", "Gengar"], image_size=64)
+    assert choose(settings.classes, AVAILABLE)[0] == "Flab\u00e9b\u00e9"
 
 
 @pytest.mark.parametrize(
@@ -31,14 +32,6 @@ def test_accents_from_either_keyboard():
         (["Pikachuu", "Raichu"], "no Pikachuu. Did you mean Pikachu? It has: "),
         (["pikachu", "Raichu"], "Did you mean Pikachu?"),
         (["Zubat", "Raichu"], "no Zubat. It has: Flab\u00e9b\u00e9, Gengar, Mr. Mime, Pikachu"),
-        (["Raichu", "Raichu"], "Raichu is listed 2 times"),
-        (["Flab\u00e9b\u00e9", "Flabe\u0301be\u0301"], "Flab\u00e9b\u00e9 is listed 2 times"),
-        (
-            ["dex/Raichu", "Gengar"],
-            "dex/Raichu contains a slash: a class is the name of the folder",
-        ),
-        (["Raichu"], "at least two are needed, Raichu was given"),
-        ([], "at least two are needed, none was given"),
     ],
 )
 def test_classes_that_do_not_fit(classes, expected):
@@ -48,7 +41,7 @@ def test_classes_that_do_not_fit(classes, expected):
 
 
 def test_all_of_a_source_with_one_class():
-    with pytest.raises(InputError, match="at least two are needed, Ant was given"):
+    with pytest.raises(InputError, match="at least two are needed, the source has Ant"):
         choose("all", ["Ant"])
 
 
