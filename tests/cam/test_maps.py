@@ -1,6 +1,5 @@
 """Maps against numbers worked out by hand, against identities, and against plain autograd."""
 
-import dataclasses
 import math
 import os
 import re
@@ -434,12 +433,13 @@ def test_maps_of_chosen_classes_are_rows_of_the_maps_of_all(method, lookalikes, 
 def test_a_method_is_given_the_targets_of_the_chosen_classes_only(method, monkeypatch, images):
     """So the time of a method falls with the number of classes; nothing is computed and dropped."""
     entry, n_targets = METHODS[method], []
+    function = entry.function
 
     def count(captured, targets):
         n_targets.append(len(targets))
-        return entry.function(captured, targets)
+        return function(captured, targets)
 
-    monkeypatch.setitem(METHODS, method, dataclasses.replace(entry, function=count))
+    monkeypatch.setattr(f"pokecam.cam.{entry.path.replace(':', '.')}", count)
     compute_maps(capture(seven_classes(), images.double()), method, classes=[3, 1])
     assert sum(n_targets) == (2 if entry.per_class else 1)
 

@@ -42,7 +42,7 @@ def test_any_number_of_test_images_may_have_a_box(tmp_path, n_boxes):
     assert ("map_pointing" in headline_measures(judgement)) == (n_boxes > 0)
 
 
-@pytest.mark.parametrize("lookalikes", [[], [CLASSES]])
+@pytest.mark.parametrize("lookalikes", [[], [[0, 1]]])
 def test_with_and_without_lookalikes(tmp_path, lookalikes):
     trust = build_trust(judged(build_case(lookalikes=lookalikes), tmp_path))
     assert [(pair.label, pair.n) for pair in trust.pairs] == (
@@ -52,7 +52,7 @@ def test_with_and_without_lookalikes(tmp_path, lookalikes):
 
 @pytest.mark.parametrize("n_images", [1, 2])
 def test_one_test_image_in_all_or_one_of_each_class(tmp_path, n_images):
-    case = build_case(lookalikes=[CLASSES])
+    case = build_case(lookalikes=[[0, 1]])
     maps = {name: type(maps)(maps.values[:n_images]) for name, maps in case.maps.items()}
     case = replace(case, rows=case.rows[:n_images], predicted=case.predicted[:n_images], maps=maps)
     judgement = judged(case, tmp_path)
@@ -64,7 +64,7 @@ def test_one_test_image_in_all_or_one_of_each_class(tmp_path, n_images):
 
 def test_without_maps_of_the_network_only_the_baselines_are_judged(tmp_path):
     """As with `cam_methods: [counterfactual]`, whose maps are not judged."""
-    case = replace(build_case(lookalikes=[CLASSES]), maps={})
+    case = replace(build_case(lookalikes=[[0, 1]]), maps={})
     trust = build_trust(judged(case, tmp_path))
     assert [column.is_baseline for column in trust.columns] == [True] * 3
     assert n_of(trust, "Pointing game") == 6
