@@ -1,7 +1,7 @@
 """Going back to the last commit: its parameters, its report, and its results from DVC's cache.
 
-Nothing of the workspace is lost. A finished run that is no experiment yet becomes one first, and
-outputs that the cache does not hold are moved aside.
+Nothing of the workspace is lost. A finished run that is no experiment yet becomes one first. What
+neither git, nor an experiment, nor the cache holds is moved aside.
 """
 
 import itertools
@@ -12,8 +12,9 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,15 @@ from dvc.output import Output
 from dvc.repo import Repo
 from dvc_data.hashfile import check, load
 from dvc_objects.errors import ObjectFormatError
+from scmrepo.exceptions import SCMError
 
 from pokecam.common.errors import InputError
 from pokecam.common.params import load_yaml
 
 PARAMS, LOCK = "params.yaml", "dvc.lock"
 BUSY = "DVC is running here: wait until it has ended, and try again"
-UNSAVED = Path("unsaved")  # where outputs are moved that the cache does not hold
+UNSAVED = Path("unsaved")  # where files are moved that nothing else holds
+LISTED_FILES = 5  # of those that are moved from the report
 
 
 def restore(project: Path) -> Iterator[str]:
@@ -52,17 +55,20 @@ def restore(project: Path) -> Iterator[str]:
     """
     _check_state(project)
     logging.getLogger("dvc").setLevel(logging.ERROR)
+    aside = UNSAVED / f"{datetime.now():%Y-%m-%d-%H%M%S-%f}"
     yield from _attach_head(project)
-    yield from _keep_run(project)
+    experiment = yield from _keep_run(project, aside)
     _restore_from_git(project, [PARAMS, LOCK])
     try:
         with Repo(str(project)) as repo:
             outputs = list(repo.index.outs)
-            _restore_from_git(project, [_path(out) for out in outputs if not out.use_cache])
+            uncached = [_path(out) for out in outputs if not out.use_cache]
+            yield from _move_changed_files(project, aside, uncached, experiment)
+            _restore_from_git(project, uncached)
             for out in outputs:
                 if out.use_cache and out.exists and not _is_in_cache(out):
-                    aside = _move_aside(project, _path(out))
-                    yield f"{_path(out)} is not in DVC's cache: it is now {aside}"
+                    _move(project, aside, _path(out))
+                    yield f"{_path(out)} is not in DVC's cache: it is now {aside / _path(out)}"
             repo.checkout(force=True, allow_missing=True)
             missing = [_path(out) for out in outputs if out.use_cache and not out.exists]
             changed_stages = list(repo.status())
@@ -74,7 +80,7 @@ def restore(project: Path) -> Iterator[str]:
     yield f"params.yaml, dvc.lock, reports/, data/ and models/ are those of the commit {commit}"
     if missing:
         yield (
-            f"its run was never computed in this clone: `dvc repro` computes {', '.join(missing)} "
+            f"DVC's cache does not have {', '.join(missing)} of that run: `dvc repro` computes it "
             "(about 3 minutes for the default parameters)"
         )
     elif changed_stages:
@@ -140,75 +146,153 @@ def _attach_head(project: Path) -> Iterator[str]:
         yield "a killed DVC has left git on no branch: `git switch BRANCH` brings it back"
 
 
-def _keep_run(project: Path) -> Iterator[str]:
+def _keep_run(project: Path, aside: Path) -> Generator[str, None, str | None]:
     """Make an experiment of a finished run, unless it is one already.
+
+    Where that is impossible, the lock and the parameters are copied.
+
+    Args:
+        project: the top folder of the clone.
+        aside: the folder to copy to, relative to it.
 
     Yields:
         Its name, or what is not kept. Nothing if the workspace has the run of the commit.
+
+    Returns:
+        The revision of the experiment.
     """
     _refresh(project, [PARAMS, LOCK])
-    if not _git(project, "diff", "--name-only", "HEAD", "--", PARAMS, LOCK):
-        return
-    name = None
+    changed = _git(project, "diff", "--relative", "--name-only", "HEAD", "--", PARAMS, LOCK).split()
+    if not changed:
+        return None
+    experiment = None
     try:
         with Repo(str(project)) as repo:
-            name = _same_experiment(repo, project)
+            experiment = _same_experiment(repo, project)
             # Saving computes hashes and writes them to dvc.lock. If stages had to run, that would
             # declare old results to be those of the new parameters.
-            if name is None and not repo.status():
-                name = _save_experiment(repo, project)
+            if experiment is None and not repo.status():
+                experiment = _save_experiment(repo, project)
     except LockError:
         raise InputError(BUSY) from None
     except DvcException:  # dvc.lock is cut short, or params.yaml is no YAML
         pass
-    if name:
+    except SCMError as error:
+        yield f"DVC cannot make an experiment of the run: {error}"
+    if experiment:
+        name, revision = experiment
         yield (
             f"the run in the workspace is the experiment {name}: `dvc exp apply {name}` brings it "
             "back"
         )
-        return
+        return revision
+    if LOCK in changed and (project / LOCK).is_file():
+        yield from _copy_lock(project, aside)
     try:
-        changes = _changed_parameters(project)
+        changes = _options(project, _current_parameters(project))
     except InputError as error:
-        aside = _move_aside(project, PARAMS)
-        yield f"no finished run to keep; {PARAMS} is {error}, it is now {aside}"
-        return
+        _move(project, aside, PARAMS)
+        yield f"no finished run to keep; {PARAMS} is {error}, it is now {aside / PARAMS}"
+        return None
     again = f"; this starts it again: dvc exp run {changes}" if changes else ""
     yield f"the workspace has no finished run of its code and parameters to keep{again}"
-
-
-def _same_experiment(repo: Repo, project: Path) -> str | None:
-    """Return the name of an experiment with the parameters and the lock of the workspace."""
-    for experiments in repo.experiments.ls(all_commits=True).values():
-        for name, revision in experiments:
-            if not _git(project, "diff", "--name-only", revision, "--", PARAMS, LOCK):
-                return str(name)
     return None
 
 
-def _save_experiment(repo: Repo, project: Path) -> str:
-    """Save the workspace as an experiment, with new files of the report, and return its name."""
+def _copy_lock(project: Path, aside: Path) -> Iterator[str]:
+    """Copy the lock and the parameters, because no experiment holds them.
+
+    Yields:
+        Where they are, and the command for the run of the report if it had other parameters.
+    """
+    names = [name for name in (LOCK, PARAMS) if (project / name).is_file()]
+    (project / aside).mkdir(parents=True)
+    for name in names:
+        shutil.copy2(project / name, project / aside / name)
+    yield f"copies of {' and '.join(names)} are in {aside}"
+    recorded = _parameters_of_report(project)
+    with suppress(InputError):
+        if recorded == _current_parameters(project):
+            return
+    if changes := _options(project, recorded):
+        yield (
+            f"{LOCK} has a finished run of other parameters; this takes it from DVC's cache if the "
+            f"code is the same: dvc exp run {changes}"
+        )
+
+
+def _parameters_of_report(project: Path) -> dict[str, Any]:
+    """Return the parameters with which the report was written. They are in the lock."""
+    text = (project / LOCK).read_text(encoding="utf-8", errors="replace")
+    try:
+        return dict(load_yaml(text)["stages"]["report"]["params"][PARAMS])
+    except (InputError, KeyError, TypeError, ValueError):  # cut short, or not of DVC
+        return {}
+
+
+def _same_experiment(repo: Repo, project: Path) -> tuple[str, str] | None:
+    """Return the name and revision of an experiment with the parameters and the lock in use."""
+    for experiments in repo.experiments.ls(all_commits=True).values():
+        for name, revision in experiments:
+            if not _git(project, "diff", "--name-only", revision, "--", PARAMS, LOCK):
+                return str(name), str(revision)
+    return None
+
+
+def _save_experiment(repo: Repo, project: Path) -> tuple[str, str]:
+    """Save the workspace as an experiment, with new files of the report.
+
+    Returns:
+        Its name and revision.
+    """
     uncached = [_path(out) for out in repo.index.outs if not out.use_cache]
     new_files = _git(project, "ls-files", "-z", "--others", "--", *uncached).split("\0")
-    revision = repo.experiments.save(include_untracked=[name for name in new_files if name])
-    return str(repo.experiments.get_exact_name([revision])[revision])
+    with _git_identity(project):
+        revision = repo.experiments.save(include_untracked=[name for name in new_files if name])
+    return str(repo.experiments.get_exact_name([revision])[revision]), str(revision)
 
 
-def _changed_parameters(project: Path) -> str:
-    """Return the parameters that differ from the commit, as options of `dvc exp run`.
+@contextmanager
+def _git_identity(project: Path) -> Iterator[None]:
+    """Give the experiment an author where git has none, as in a fresh container."""
+    name, email = (
+        _git(project, "config", "--default", "", "--get", f"user.{key}").strip()
+        for key in ("name", "email")
+    )
+    added: dict[str, str] = {}
+    if not (name and email):
+        for person in ("AUTHOR", "COMMITTER"):
+            added[f"GIT_{person}_NAME"] = name or "pokecam restore"
+            added[f"GIT_{person}_EMAIL"] = email or "pokecam@localhost"
+    added = {key: value for key, value in added.items() if key not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            del os.environ[key]
+
+
+def _current_parameters(project: Path) -> dict[str, Any]:
+    """Return the content of params.yaml, which may be missing.
 
     Raises:
         InputError: params.yaml is not valid YAML.
     """
-    committed = load_yaml(_git(project, "show", f"HEAD:./{PARAMS}"))
     if not (project / PARAMS).is_file():
-        return ""
-    current = load_yaml((project / PARAMS).read_text(encoding="utf-8", errors="replace"))
-    if not isinstance(current, dict):
+        return {}
+    values = load_yaml((project / PARAMS).read_text(encoding="utf-8", errors="replace"))
+    if not isinstance(values, dict):
         raise InputError("not a list of lines `name: value`")
+    return values
+
+
+def _options(project: Path, values: dict[str, Any]) -> str:
+    """Return the parameters that differ from the commit, as options of `dvc exp run`."""
+    committed = load_yaml(_git(project, "show", f"HEAD:./{PARAMS}"))
     return " ".join(
         "-S " + shlex.quote(f"{key}={_override(value)}")
-        for key, value in current.items()
+        for key, value in values.items()
         if key not in committed or committed[key] != value
     )
 
@@ -217,7 +301,45 @@ def _override(value: Any) -> str:
     """Return a value as `-S` takes it."""
     if isinstance(value, str) and re.fullmatch(r"[\w./-]+", value):
         return value
-    return json.dumps(value, ensure_ascii=False, default=str).replace(", ", ",")
+    return json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":"))
+
+
+def _move_changed_files(
+    project: Path, aside: Path, paths: Sequence[str], experiment: str | None
+) -> Iterator[str]:
+    """Move the files that neither the last commit nor an experiment holds.
+
+    Args:
+        project: the top folder of the clone.
+        aside: the folder to move them to, relative to it.
+        paths: the outputs that git holds.
+        experiment: the revision of the experiment that the workspace is.
+
+    Yields:
+        A line with the names of the files, if there are any.
+    """
+    names = _changed_files(project, "HEAD", paths)
+    if experiment:
+        names &= _changed_files(project, experiment, paths)
+    if not names:
+        return
+    for name in names:
+        _move(project, aside, name)
+    listed = ", ".join(sorted(names)[:LISTED_FILES])
+    more = f" and {len(names) - LISTED_FILES} more" if len(names) > LISTED_FILES else ""
+    yield f"neither the commit nor an experiment has {listed}{more}: now in {aside}"
+
+
+def _changed_files(project: Path, revision: str, paths: Sequence[str]) -> set[str]:
+    """Return the files of some paths that a revision does not have, or has with other content."""
+    if not paths:
+        return set()
+    with tempfile.TemporaryDirectory() as folder:
+        index = Path(folder) / "index"
+        _git(project, "read-tree", revision, index=index)
+        command = ("ls-files", "-z", "--modified", "--others", "--", *paths)
+        names = _git(project, *command, index=index)
+    return {name for name in names.split("\0") if name and os.path.lexists(project / name)}
 
 
 def _restore_from_git(project: Path, paths: Sequence[str]) -> None:
@@ -225,6 +347,8 @@ def _restore_from_git(project: Path, paths: Sequence[str]) -> None:
 
     The index is restored as well: a `dvc exp run` that was killed may leave its change there.
     """
+    if not paths:  # without paths git would clean the whole project
+        return
     _refresh(project, paths)
     if names := _tracked(project, paths):
         _git(
@@ -267,16 +391,21 @@ def _is_in_cache(out: Output) -> bool:
     return True
 
 
-def _move_aside(project: Path, name: str) -> Path:
-    """Move a file or folder of the project below `UNSAVED`, and return where it is now."""
-    target = UNSAVED / f"{datetime.now():%Y-%m-%d-%H%M%S-%f}" / name
-    (project / target).parent.mkdir(parents=True)
-    shutil.move(project / name, project / target)
-    return target
+def _move(project: Path, aside: Path, name: str) -> None:
+    """Move a file or folder of the project to the same path below the folder `aside`."""
+    target = project / aside / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(project / name, target)
 
 
-def _git(project: Path, *words: str, stdin: str = "") -> str:
+def _git(project: Path, *words: str, stdin: str = "", index: Path | None = None) -> str:
     """Run git in the project and return its output.
+
+    Args:
+        project: the top folder of the clone.
+        words: of the command.
+        stdin: its input.
+        index: a file to take for the index, in place of that of the clone.
 
     Raises:
         InputError: git fails or is not installed.
@@ -285,6 +414,7 @@ def _git(project: Path, *words: str, stdin: str = "") -> str:
         process = subprocess.run(
             ["git", "--literal-pathspecs", *words],
             cwd=project,
+            env=os.environ | ({"GIT_INDEX_FILE": str(index)} if index else {}),
             input=stdin,
             capture_output=True,
             encoding="utf-8",

@@ -6,20 +6,23 @@ and whatever DVC's cache holds of the committed run is back. Nothing that took w
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 
 from tests.project.test_faults import program_of, started, wait_for
 from tests.support.repository import Repository, draw_images
 
-NEVER_COMPUTED = "its run was never computed in this clone: `dvc repro` computes"
+NOT_IN_CACHE = "DVC's cache does not have"
 NOT_KEPT = "the workspace has no finished run of its code and parameters to keep"
-OWN = {"cat": (90, 60, 30), "lynx": (30, 60, 90)}
+USER_COLOURS = {"cat": (90, 60, 30), "lynx": (30, 60, 90)}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -32,13 +35,15 @@ def results(repository: Repository) -> dict[str, bytes]:
     """What the pipeline has written, with its parameters."""
     paths = [repository.path / name for name in ("data", "models", "reports")]
     files = {f"{path.name}/{name}": data for path in paths for name, data in contents(path).items()}
-    named = {name: (repository.path / name).read_bytes() for name in ("params.yaml", "dvc.lock")}
-    return files | named
+    top_files = {
+        name: (repository.path / name).read_bytes() for name in ("params.yaml", "dvc.lock")
+    }
+    return files | top_files
 
 
-def kept_name(told: str) -> str:
+def experiment_name(output: str) -> str:
     """The experiment that the command names."""
-    return re.search(r"is the experiment (\S+): `dvc exp apply (\1)` brings it back", told)[1]
+    return re.search(r"is the experiment (\S+): `dvc exp apply (\1)` brings it back", output)[1]
 
 
 def check_back(repository: Repository, before: dict[str, bytes]) -> None:
@@ -55,8 +60,8 @@ def commit_a_run_of_another_machine(repository: Repository) -> None:
     The workspace keeps the run of this machine, as after the first `make`.
     """
     path = repository.path / "dvc.lock"
-    here = path.read_bytes()
-    lock = yaml.safe_load(here)
+    lock_of_this_machine = path.read_bytes()
+    lock = yaml.safe_load(lock_of_this_machine)
     for stage in ("train", "evaluate", "cam", "judge", "report"):
         for entry in [*lock["stages"][stage]["outs"], *lock["stages"][stage].get("deps", [])]:
             if entry["path"].startswith(("models/c", "models/h", "data/e", "data/c", "data/j")):
@@ -64,50 +69,50 @@ def commit_a_run_of_another_machine(repository: Repository) -> None:
                 entry["md5"] = f"{entry['md5'][:20]}{'0' * 12}{folder}"
     path.write_text(yaml.safe_dump(lock))
     repository.commit("run of another machine")
-    path.write_bytes(here)
+    path.write_bytes(lock_of_this_machine)
 
 
 def test_a_clone_in_which_nothing_has_run(finished, tmp_path):
     clone = Repository(tmp_path / "clone")
     subprocess.run(["git", "clone", "-q", finished.path, clone.path], check=True)
-    told = clone.pokecam("restore")
-    assert NEVER_COMPUTED in told
-    assert NOT_KEPT not in told
+    output = clone.pokecam("restore")
+    assert NOT_IN_CACHE in output
+    assert NOT_KEPT not in output
     assert clone.run("git", "status", "--porcelain") == ""
 
 
 def test_after_the_first_run_that_gave_other_bytes(repository):
     """What the cache has comes back, the rest is named, and the run of this machine is kept."""
     commit_a_run_of_another_machine(repository)
-    here = results(repository)
-    told = repository.pokecam("restore")
-    assert f"{NEVER_COMPUTED} models/classifier.safetensors" in told
+    run_of_this_machine = results(repository)
+    output = repository.pokecam("restore")
+    assert f"{NOT_IN_CACHE} models/classifier.safetensors" in output
     assert repository.run("git", "status", "--porcelain") == ""
     assert not list((repository.path / "models").glob("class*"))
     assert not (repository.path / "data" / "cams").exists()
     for name in ("data/raw.zip", "data/split.csv", "models/pretrained.safetensors"):
-        assert (repository.path / name).read_bytes() == here[name]
+        assert (repository.path / name).read_bytes() == run_of_this_machine[name]
     answer = repository.pokecam("compare", "HEAD", "workspace", ok=False)
     assert "its run was not computed in this clone. Commit a run of yours" in answer
-    repository.run("dvc", "exp", "apply", kept_name(told))
-    assert results(repository) == here
+    repository.run("dvc", "exp", "apply", experiment_name(output))
+    assert results(repository) == run_of_this_machine
     assert repository.run("dvc", "status") == "Data and pipelines are up to date.\n"
 
 
 def test_after_an_experiment_and_after_a_run_that_is_none(repository):
-    """`dvc exp run` has made an experiment, whose name is told. After `dvc repro` one is made."""
+    """`dvc exp run` has made an experiment, whose name is printed; `dvc repro` has not."""
     before = results(repository)
     repository.run("dvc", "exp", "run", "-n", "few", "-S", "judge_images=2")
-    assert kept_name(repository.pokecam("restore")) == "few"
+    assert experiment_name(repository.pokecam("restore")) == "few"
     check_back(repository, before)
     repository.set(judge_images=1)
     assert set(repository.repro()) == {"judge", "report"}
     changed = results(repository)
-    name = kept_name(repository.pokecam("restore"))
+    name = experiment_name(repository.pokecam("restore"))
     check_back(repository, before)
     repository.run("dvc", "exp", "apply", name)
     assert results(repository) == changed
-    assert kept_name(repository.pokecam("restore")) == name
+    assert experiment_name(repository.pokecam("restore")) == name
     check_back(repository, before)
 
 
@@ -120,14 +125,98 @@ def test_after_an_experiment_that_failed(repository):
     code.write_text(code.read_text() + "\n")
     notes = repository.path / "reports" / "notes.txt"
     notes.write_text("of the user")
-    told = repository.pokecam("restore")
-    assert NOT_KEPT in told
-    assert "dvc exp run -S split_seed=3 -S backbone=squeezenet1_9" in told
+    output = repository.pokecam("restore")
+    assert NOT_KEPT in output
+    assert "dvc exp run -S split_seed=3 -S backbone=squeezenet1_9" in output
     assert notes.read_text() == "of the user"
     notes.unlink()
     assert repository.run("git", "status", "--porcelain").split() == ["M", "pokecam/__init__.py"]
     repository.run("git", "checkout", "pokecam")
     check_back(repository, before)
+
+
+def unsaved_folder(output: str) -> str:
+    """The folder that a line of the command names."""
+    (folder,) = set(re.findall(r"unsaved/[\d-]+", output))
+    return folder
+
+
+@pytest.mark.parametrize("change", ["a parameter", "code"])
+def test_after_a_finished_run_and_a_change(repository, change):
+    """The run is no experiment, and cannot become one: it is no run of the workspace any more."""
+    before = results(repository)
+    repository.set(judge_images=1)
+    repository.repro()
+    changed = results(repository)
+    code = repository.path / "pokecam" / "common" / "errors.py"
+    if change == "a parameter":
+        repository.set(judge_images=2)
+    else:
+        code.write_text(code.read_text() + "\n")
+    output = repository.pokecam("restore")
+    folder = repository.path / unsaved_folder(output)
+    report = {name for name in changed if name.startswith("reports/")}
+    changed_files = {name for name in report if changed[name] != before.get(name)}
+    assert "reports/metrics.json" in changed_files
+    for name in {"dvc.lock", *changed_files}:
+        assert (folder / name).read_bytes() == changed[name]
+    values = yaml.safe_load((folder / "params.yaml").read_text())
+    assert values["judge_images"] == (2 if change == "a parameter" else 1)
+    assert "dvc exp run -S judge_images=1" in output
+    repository.run("git", "checkout", "-q", "pokecam")
+    check_back(repository, before)
+    assert repository.experiment("judge_images=1") == ["report"]
+    assert results(repository) == changed
+
+
+@pytest.mark.parametrize("finished_run", ["of the commit", "of an experiment"])
+def test_files_of_the_user_in_the_report_are_moved_aside(repository, finished_run):
+    before = results(repository)
+    if finished_run == "of an experiment":
+        repository.experiment("judge_images=1")
+    texts = {"reports/README.md": "my notes", "reports/images/mine.txt": "mine"}
+    for name, text in texts.items():
+        (repository.path / name).write_text(text)
+    output = repository.pokecam("restore")
+    (line,) = [line for line in output.splitlines() if "mine.txt" in line]
+    folder = repository.path / unsaved_folder(line)
+    assert contents(folder) == {name: text.encode() for name, text in texts.items()}
+    assert "reports/README.md" in line
+    check_back(repository, before)
+
+
+def test_a_run_becomes_an_experiment_where_git_has_no_identity(repository, tmp_path):
+    before = results(repository)
+    repository.set(judge_images=1)
+    repository.repro()
+    changed = results(repository)
+    names = [f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")]
+    without = [word for name in names for word in ("-u", name)]
+    command = (sys.executable, "-m", "pokecam", "restore")
+    output = repository.run("env", *without, f"HOME={tmp_path}", *command)
+    check_back(repository, before)
+    repository.run("dvc", "exp", "apply", experiment_name(output))
+    assert results(repository) == changed
+
+
+def test_names_with_a_comma_and_a_blank_in_the_printed_command(repository):
+    names = ["Mime, Mr.", "Farfetch'd", 'the "great" one', "Ant"]
+    repository.set(classes=names, lookalikes=[names[:2]])
+    (command,) = re.findall(r"dvc exp run (.*)", repository.pokecam("restore"))
+    overrides = [word for word in shlex.split(command) if word != "-S"]
+    apply_overrides(repository.path / "params.yaml", overrides)
+    values = yaml.safe_load((repository.path / "params.yaml").read_text())
+    assert values["classes"] == names
+    assert values["lookalikes"] == [names[:2]]
+
+
+def test_after_the_cache_was_emptied(repository):
+    """The run of the commit was computed in this clone, so the line does not deny it."""
+    repository.experiment("judge_images=1")
+    repository.run("dvc", "gc", "--workspace", "--force")
+    output = repository.pokecam("restore")
+    assert f"{NOT_IN_CACHE} data/judgement of that run: `dvc repro` computes it" in output
+    assert repository.run("git", "status", "--porcelain") == ""
 
 
 @pytest.mark.slow
@@ -140,8 +229,8 @@ def test_after_an_experiment_that_was_killed(repository, stage):
         os.killpg(dvc.pid, signal.SIGKILL)
     assert repository.run("git", "branch", "--show-current") == ""
     assert "params.yaml" in repository.run("git", "diff", "--cached", "--name-only")
-    told = repository.pokecam("restore")
-    assert f"{NOT_KEPT}; this starts it again: dvc exp run -S seed=7" in told
+    output = repository.pokecam("restore")
+    assert f"{NOT_KEPT}; this starts it again: dvc exp run -S seed=7" in output
     check_back(repository, before)
 
 
@@ -149,23 +238,23 @@ def test_after_an_experiment_that_was_killed(repository, stage):
 def test_after_images_of_the_user_nothing_of_them_is_left_for_git(repository, tmp_path):
     """Nor are exported networks, painted images and pages of comparison."""
     before = results(repository)
-    draw_images(tmp_path / "own", OWN, 12)
+    draw_images(tmp_path / "images", USER_COLOURS, 12)
     changes = (f"source={tmp_path / 'own'}", "classes=all", "lookalikes=[[cat,lynx]]")
     repository.experiment(*changes)
     assert (repository.path / "reports" / "images" / "lynx.jpg").exists()
-    own_run = results(repository)
+    user_run = results(repository)
     for name in ("image.jpg", "b.png"):
-        shutil.copy(tmp_path / "own" / "lynx" / "00.png", tmp_path / name)
+        shutil.copy(tmp_path / "images" / "lynx" / "00.png", tmp_path / name)
     repository.pokecam("explain", str(tmp_path / "image.jpg"))
     repository.pokecam("export", "model.onnx")
     repository.pokecam("compare", "workspace", "workspace")
-    name = kept_name(repository.pokecam("restore"))
+    name = experiment_name(repository.pokecam("restore"))
     check_back(repository, before)
     repository.run("git", "add", "-A")
     assert repository.run("git", "diff", "--cached", "--name-only") == ""
     assert (repository.path / "model.onnx").exists()
     repository.run("dvc", "exp", "apply", name)
-    assert results(repository) == own_run
+    assert results(repository) == user_run
 
 
 def test_after_a_split_of_the_user(repository):
@@ -177,8 +266,8 @@ def test_after_a_split_of_the_user(repository):
     repository.set(split_file="my-split.csv")
     repository.run("dvc", "repro", "split")
     assert (repository.path / "data" / "split.csv").read_text() == moved
-    told = repository.pokecam("restore")
-    assert f"{NOT_KEPT}; this starts it again: dvc exp run -S split_file=my-split.csv" in told
+    output = repository.pokecam("restore")
+    assert f"{NOT_KEPT}; this starts it again: dvc exp run -S split_file=my-split.csv" in output
     (repository.path / "my-split.csv").unlink()
     check_back(repository, before)
 
@@ -191,8 +280,8 @@ def test_an_output_that_was_edited_is_moved_aside(repository):
     with path.open("r+b") as file:
         file.write(b"edited")
     edited = path.read_bytes()
-    told = repository.pokecam("restore")
-    (aside,) = re.findall(r"data/split.csv is not in DVC's cache: it is now (\S+)", told)
+    output = repository.pokecam("restore")
+    (aside,) = re.findall(r"data/split.csv is not in DVC's cache: it is now (\S+)", output)
     assert (repository.path / aside).read_bytes() == edited
     check_back(repository, before)
 
@@ -224,13 +313,13 @@ def test_damaged_files_are_no_obstacle(repository):
     before = results(repository)
     (repository.path / "params.yaml").write_text("seed: [1")
     os.truncate(repository.path / "dvc.lock", 40)
-    told = repository.pokecam("restore")
-    (aside,) = re.findall(r"params.yaml is not valid YAML: .*, it is now (\S+)", told)
+    output = repository.pokecam("restore")
+    (aside,) = re.findall(r"params.yaml is not valid YAML: .*, it is now (\S+)", output)
     assert (repository.path / aside).read_text() == "seed: [1"
     check_back(repository, before)
 
 
-def test_what_stands_in_the_way_is_told(repository):
+def test_what_stands_in_the_way_is_named(repository):
     """Somebody is at work, a merge is not finished, or there is no run to go back to."""
     before = results(repository)
 
