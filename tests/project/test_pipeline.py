@@ -193,7 +193,7 @@ def test_experiments_are_compared_from_the_cache(repository):
     shutil.rmtree(repository.path / ".dvc" / "cache" / "files")
     answer = repository.pokecam("compare", "HEAD", "other", ok=False)
     (line,) = [line for line in answer.splitlines() if line.startswith("error: HEAD: ")]
-    assert "its run was not computed in this clone. Commit a run of yours" in line
+    assert "its run cannot be read here. Commit a run of yours" in line
     assert "Traceback" not in answer
 
 

@@ -93,7 +93,7 @@ def test_after_the_first_run_that_gave_other_bytes(repository):
     for name in ("data/raw.zip", "data/split.csv", "models/pretrained.safetensors"):
         assert (repository.path / name).read_bytes() == run_of_this_machine[name]
     answer = repository.pokecam("compare", "HEAD", "workspace", ok=False)
-    assert "its run was not computed in this clone. Commit a run of yours" in answer
+    assert "its run cannot be read here. Commit a run of yours" in answer
     repository.run("dvc", "exp", "apply", experiment_name(output))
     assert results(repository) == run_of_this_machine
     assert repository.run("dvc", "status") == "Data and pipelines are up to date.\n"

@@ -163,8 +163,8 @@ def _get(files: DVCFileSystem, revision: str, folder: Path, *paths: str) -> None
             files.get(f"{path}/", str(folder / path), recursive=True)
         except (FileNotFoundError, DataIndexDirError, DvcException) as error:
             raise InputError(
-                f"{revision}: its {path} is neither in DVC's cache nor in a remote, so its run was "
-                f"not computed in this clone. {_advice(revision)}"
+                f"{revision}: its {path} is neither in DVC's cache nor in a remote, so its run "
+                f"cannot be read here. {_advice(revision)}"
             ) from error
 
 
