@@ -106,7 +106,7 @@ def test_after_an_experiment_and_after_a_run_that_is_none(repository):
     assert experiment_name(repository.pokecam("restore")) == "few"
     check_back(repository, before)
     repository.set(judge_images=1)
-    assert set(repository.repro()) == {"judge", "report"}
+    assert set(repository.repro()) == {"check", "judge", "report"}
     changed = results(repository)
     name = experiment_name(repository.pokecam("restore"))
     check_back(repository, before)
