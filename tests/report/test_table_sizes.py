@@ -21,7 +21,6 @@ TABLES = [
     "images/boxes",
     "images/quarantine",
     "images/duplicates",
-    "evaluation/lookalikes",
     "judgement/background",
     "judgement/importance",
     "judgement/lookalikes",
@@ -47,6 +46,7 @@ def read(folder) -> Inputs:
     return read_inputs(
         images_folder=data / "images",
         split=data / "split.csv",
+        lookalikes=data / "lookalikes.json",
         history=folder / "models" / "history.csv",
         evaluation=data / "evaluation",
         cams=data / "cams",
@@ -65,9 +65,9 @@ def evaluate_again(folder, labels, predicted, classes, files):
     """Write the evaluation of a network that is certain of `predicted`, and maps for it."""
     probabilities = np.full((len(labels), len(classes)), 0.1 / (len(classes) - 1))
     probabilities[np.arange(len(labels)), predicted] = 0.9
-    result = evaluate(files, np.array(labels), probabilities, classes, [])
+    result = evaluate(files, np.array(labels), probabilities, classes)
     evaluation = folder / "data" / "evaluation"
-    for name in ("predictions", "per_class", "confusion", "lookalikes"):
+    for name in ("predictions", "per_class", "confusion"):
         getattr(result, name).to_csv(evaluation / f"{name}.csv", index=False)
     (evaluation / "metrics.json").write_text(json.dumps(result.metrics))
     for method in ("cam", "grad_cam"):
@@ -157,8 +157,10 @@ def test_classes_and_files_may_be_named_by_numbers(copied, tmp_path):
     text = path.read_text()
     header = ",".join(["file,label,predicted,probability", *(f"p:{n}" for n in names.values())])
     path.write_text("\n".join([header, *text.splitlines()[-8:]]) + "\n")
-    classes = {"classes": list(names.values()), "lookalikes": [["7", "NaN"]]}
+    classes = {"classes": list(names.values())}
     (copied / "data" / "images" / "classes.json").write_text(json.dumps(classes))
+    groups = {"groups": [["7", "NaN"]]}
+    (copied / "data" / "lookalikes.json").write_text(json.dumps(groups))
     inputs = read(copied)
     write_report(inputs, tmp_path / "out")
     page = build_page(inputs)
