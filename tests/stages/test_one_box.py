@@ -1,6 +1,7 @@
 """All stages on a folder of images of which exactly one has a box."""
 
 import json
+import shutil
 
 import pytest
 import yaml
@@ -30,6 +31,7 @@ def folder(tmp_path_factory):
     parameters = workplace.PARAMETERS | test_data_stages.PARAMETERS | CHANGES | MEASURES
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters))
     (folder / "pretrained").symlink_to(PROJECT / "pretrained")
+    shutil.copy(PROJECT / "datasets" / "split.csv", folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for stage in (download, select, split):
