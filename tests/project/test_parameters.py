@@ -3,6 +3,7 @@ of README's table, and no others, because only their bytes change."""
 
 import shutil
 
+import pandas as pd
 import pytest
 import torch
 import torchvision
@@ -27,6 +28,7 @@ CHANGES = {
     "classes": ({}, ["Ant", "Bee", "Dog"]),
     "lookalikes": ({}, [["Ant", "Cat"]]),
     "image_size": ({}, 96),
+    "split_file": ({}, str),
     "val_fraction": ({}, 0.3),
     "test_fraction": ({}, 0.3),
     "split_seed": ({}, 7),
@@ -79,8 +81,9 @@ def clone(finished, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory):
-    """Parameter → the path that it changes to: other images of the same classes, and weights."""
+def paths(finished, tmp_path_factory):
+    """Parameter → the path that it changes to: other images of the same classes, a csv that puts
+    an image of the training set into the test set, and weights."""
     folder = tmp_path_factory.mktemp("sources")
     colours = {"Ant": (90, 60, 200), "Bee": (60, 90, 30), "Cat": (30, 200, 90)}
     draw_images(folder / "images", colours, 11)
@@ -88,7 +91,14 @@ def paths(tmp_path_factory):
         torch.manual_seed(0)
         state = torchvision.models.squeezenet1_1(weights=None).state_dict()
     torch.save(state, folder / "weights.pth")
-    return {"source": str(folder / "images"), "weights": str(folder / "weights.pth")}
+    split = pd.read_csv(finished.path / "data" / "split.csv")
+    first = split.index[split["subset"] == "train"][:1]
+    split.loc[first].assign(subset="test").to_csv(folder / "split.csv", index=False)
+    return {
+        "source": str(folder / "images"),
+        "weights": str(folder / "weights.pth"),
+        "split_file": str(folder / "split.csv"),
+    }
 
 
 def test_every_parameter_has_a_change():
