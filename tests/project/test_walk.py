@@ -77,7 +77,8 @@ def write_images(folder: Path, species: tuple[str, ...], count: int, draw_seed: 
 
 
 def default_run(walk: Walk) -> None:
-    assert set(executed_stages(walk.type("dvc repro"))) == set(ALL)
+    # The report is committed. It runs only where the figures differ, as on another processor.
+    assert set(executed_stages(walk.type("dvc repro"))) | {"report"} == set(ALL)
     walk.check_up_to_date()
     assert walk.metrics()["accuracy"] >= 0.95
     walk.type("git add -A && git commit -q --allow-empty -m 'My first run'")
