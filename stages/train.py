@@ -34,7 +34,11 @@ def main(
 
     model = start(settings, packed.classes, packed.pixels.shape[1], state, recipe.seed)
     # Methods that do not fit the network are an error before it is trained, not after.
-    check_methods(cam_settings.cam_methods, layers.cut_at(model, cam_settings.cam_layer))
+    check_methods(
+        cam_settings.cam_methods,
+        layers.cut_at(model, cam_settings.cam_layer),
+        parameter="cam_methods",
+    )
     team = distributed.join_team(settings.device)
     model.to(team.device)
     files = [*files_below(images_path), split_path, pretrained_path]

@@ -21,7 +21,7 @@ def cam(captured: Capture, targets: Tensor) -> Tensor:
     Returns:
         (N, M, h, w).
     """
-    return weighted_sum(captured, targets @ captured.linear.weight)
+    return weighted_sum(captured, targets @ captured.linear_weight)
 
 
 def eigen_cam(captured: Capture, targets: Tensor) -> Tensor:

@@ -9,9 +9,9 @@
 how the output of the layer is laid out.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from pokecam.cam.capture import capture
 from pokecam.cam.display import Floats, display
-from pokecam.cam.halves import Body, Grid, build_head, identity
-from pokecam.cam.maps import Classes, compute_maps
+from pokecam.cam.halves import Body, build_head, eager
+from pokecam.cam.inputs import check_images, layer_name, plain_name, unwrap
+from pokecam.cam.layout import Grid, TokenGrid, could_be_map, infer_grid
+from pokecam.cam.maps import Classes, Groups, compute_maps
 from pokecam.cam.outputs import describe, find_logits
-from pokecam.common.errors import InputError, did_you_mean
-from pokecam.networks.backbones import square_of
+from pokecam.common.errors import InputError, did_you_mean, first_line
 from pokecam.networks.classifier import Classifier
 from pokecam.networks.dry_run import evaluating
 from pokecam.networks.layers import cut_at
@@ -34,14 +35,17 @@ _POOLS = (
     *(nn.Dropout, nn.Dropout2d),
 )
 
-Shapes = dict[str, list[torch.Size | None]]
+# Blocks of a transformer that are tried as the default layer, from the last one.
+_BLOCKS_TO_TRY = 4
+
+Layer = str | nn.Module | Sequence[str] | Sequence[nn.Module]
 
 
 class CutClassifier(Classifier):
     """A network divided at a layer by `cut`."""
 
     def __init__(
-        self, body: Body, head: nn.Module, grid: Grid, classes: Sequence[str], image_size: int
+        self, body: Body, head: nn.Module, grid: Grid, classes: Sequence[str], image: Tensor
     ) -> None:
         super().__init__(
             body,
@@ -49,25 +53,37 @@ class CutClassifier(Classifier):
             backbone=type(body.network).__name__,
             head_kind="native",
             classes=classes,
-            image_size=image_size,
+            image_size=image.shape[-1],
         )
         self._grid = grid
+        self._image_shape = image.shape
 
     def forward(self, x: Tensor) -> Tensor:
-        return find_logits(self.get_submodule("body.network")(x))
+        network = self.get_submodule("body.network")
+        with eager(network):
+            return find_logits(network(x))
+
+    def check_images(self, x: Tensor) -> None:
+        """Check the input of the network, and that its tokens are laid out as `cut` found out."""
+        if isinstance(self._grid, TokenGrid) and x.shape[1:] != self._image_shape:
+            raise InputError(
+                f"x: images {tuple(x.shape[1:])} given to a network that was divided for images "
+                f"{tuple(self._image_shape)}; divide it again with these images, because its "
+                "tokens lie otherwise"
+            )
 
     def grid(self, features: Tensor) -> Tensor:
         return self._grid(features)
 
     @property
     def cam_layer(self) -> str:
-        return str(self.body.layer)
+        return plain_name(str(self.body.layer))
 
 
 def cut(
     network: nn.Module,
     x: Tensor,
-    layer: str | None = None,
+    layer: Layer | None = None,
     *,
     grid: Grid | None = None,
     classes: Sequence[str] | None = None,
@@ -76,46 +92,46 @@ def cut(
 
     Args:
         network: images (N, 3, H, W) → logits (N, C), or an object that has them as its attribute
-            or key `logits`. It is shared, not copied, and not changed.
+            or key `logits`. It is shared, not copied, and not changed. One that `torch.compile`
+            has compiled runs as it is written.
         x: (N, 3, H, W), at least one image as the network takes it, on its device. The division
-            is tested on the first image.
-        layer: its name in `network.named_modules()`. Its output is a map (N, K, h, w), or the
-            tokens (N, T, K) of a square, row by row, with or without a class token before them.
-            The layers after it must read nothing else. None takes the last layer whose output is
-            a map, except pooling.
-        grid: output of the layer → (…, K, h, w), for any leading dimensions, where the output has
-            another layout. For channels last it is `lambda A: A.movedim(-1, -3)`.
-        classes: the names of the classes; None numbers them from 0.
+            is tested on the first image. The number of channels is that of the network.
+        layer: its name in `network.named_modules()`, or the module itself. Its output is a map,
+            (N, K, h, w) or (N, h, w, K), or tokens (N, T, K). The layers after it must read
+            nothing else. None takes the last layer whose output is a map, except pooling, and in
+            a transformer the last block whose patches are read.
+        grid: output of the layer → (…, K, h, w), for any leading dimensions, where `layout` cannot
+            tell how the output is laid out. For channels last it is `lambda A: A.movedim(-1, -3)`.
+        classes: the names of the classes. None numbers them from 0; a single logit is called
+            "positive".
 
     Raises:
-        InputError: the layer does not exist, does not run, or runs more than once for an image;
-            what follows it reads more than its output; its output has a layout that is not known;
-            the network does not give logits (N, C); or there is not one name for each logit.
+        InputError: the network cannot be divided there, with the reason and what to do
+            (docs/api.md lists the reasons).
     """
-    with evaluating(network), torch.no_grad():
-        shapes, logits = _record_shapes(network, x[:1])
-        layer = _last_map(network, shapes) if layer is None else _check_layer(layer, shapes)
-        body = Body(network, layer)
-        A = body(x[:1])
-        to_grid = grid or _infer_grid(layer, A)
-        head = build_head(body, to_grid, x.shape[1:], A, logits)
-    names = [str(c) for c in range(logits.shape[1])] if classes is None else classes
-    if len(names) != logits.shape[1]:
-        raise InputError(
-            f"classes: {len(names)} names given for {logits.shape[1]} logits; give one name for "
-            "each logit, in their order"
-        )
-    return CutClassifier(body, head, to_grid, names, x.shape[-1])
+    check_images(x)
+    network = unwrap(network)
+    x = x[:1].detach()
+    with evaluating(network), torch.inference_mode(False), torch.no_grad():
+        run = _run(network, x)
+        divide = partial(_divide_at, network, x, run, grid)
+        if layer is None:
+            body, head, layout = _divide_at_default(
+                network, run, (x.shape[-2], x.shape[-1]), divide
+            )
+        else:
+            body, head, layout = divide(_check_layer(layer_name(network, layer), run))
+    return CutClassifier(body, head, layout, _class_names(classes, run.logits.shape[1]), x[0])
 
 
 def heatmaps(
     network: nn.Module,
     x: Tensor,
     method: str = "grad_cam",
-    lookalikes: Sequence[Sequence[int]] = (),
+    lookalikes: Groups = (),
     *,
     classes: Classes | None = None,
-    layer: str | None = None,
+    layer: Layer | None = None,
 ) -> Floats:
     """Compute heatmaps, as they are displayed and scored.
 
@@ -128,9 +144,10 @@ def heatmaps(
             that `cut` takes.
         x: (N, 3, H, W), network input.
         method: a name in `methods.METHODS`.
-        lookalikes: groups of classes that look alike, by index, for the Finer-CAMs.
+        lookalikes: groups of classes that look alike, by name or index, for the Finer-CAMs.
         classes: the M target classes, by name or index, one or several; None for all C. The time
-            of gradient methods grows with M.
+            of gradient methods grows with M. Of a network with a single logit, "positive" is the
+            evidence for its class, and "negative" the evidence against it.
         layer: the layer that maps are made of; None takes that of `cut`, or the default layer.
 
     Returns:
@@ -145,85 +162,153 @@ def heatmaps(
     return display(raw_maps.float().cpu().numpy(), (x.shape[-2], x.shape[-1]))
 
 
-def _divide(network: nn.Module, x: Tensor, layer: str | None) -> Classifier:
+def _divide(network: nn.Module, x: Tensor, layer: Layer | None) -> Classifier:
     """Return a classifier whose body ends with the layer."""
     if not isinstance(network, Classifier):
         return cut(network, x, layer)
     if not isinstance(network, CutClassifier):
-        return cut_at(network, layer)
-    if layer not in (None, network.cam_layer):
+        if layer is None or isinstance(layer, str):
+            return cut_at(network, layer, parameter="layer")
         raise InputError(
-            f"layer: {layer} given for a network that is divided at {network.cam_layer}; give the "
-            f"network itself, or divide it with `cut(network, x, {layer!r})`"
+            f"layer: a {type(layer).__name__} given; give the layer's name for a classifier of the "
+            "pipeline"
         )
+    if layer is not None:
+        name = plain_name(layer_name(network.get_submodule("body.network"), layer))
+        if name != network.cam_layer:
+            raise InputError(
+                f"layer: {name} given for a network that is divided at {network.cam_layer}; give "
+                f"the network itself, or divide it with `cut(network, x, {name!r})`"
+            )
     return network
 
 
-def _record_shapes(network: nn.Module, x: Tensor) -> tuple[Shapes, Tensor]:
-    """Run the network, and record the shape of the output of every module.
+@dataclass
+class _Run:
+    """What a run of the whole network tells about its layers.
 
-    Returns:
-        Module → the shapes, one for each time that it runs, None for an output that is not a
-        tensor; in the order in which the modules finish. And the logits (N, C).
+    Attributes:
+        shapes: layer → the shapes of its output, one for each time that it runs, None for an
+            output that is not a tensor; in the order in which the layers finish.
+        conv_sizes: (height, width) of the output of each convolution.
+        logits: (1, C).
     """
-    shapes: Shapes = {}
 
-    def record(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        shapes.setdefault(name, []).append(output.shape if isinstance(output, Tensor) else None)
+    shapes: dict[str, list[torch.Size | None]] = field(default_factory=dict)
+    conv_sizes: list[tuple[int, int]] = field(default_factory=list)
+    logits: Tensor = field(default_factory=lambda: torch.empty(0))
 
+    def record(self, name: str, module: nn.Module, _inputs: Any, output: Any) -> None:
+        shape = output.shape if isinstance(output, Tensor) else None
+        self.shapes.setdefault(name, []).append(shape)
+        if shape is not None and isinstance(module, nn.Conv2d):
+            self.conv_sizes.append((shape[-2], shape[-1]))
+
+
+def _run(network: nn.Module, x: Tensor) -> _Run:
+    """Run the network once, and record what its layers give.
+
+    Raises:
+        InputError: it does not run, or does not give logits (N, C).
+    """
+    run = _Run()
     with ExitStack() as hooks:
+        hooks.enter_context(eager(network))
         for name, module in network.named_modules():
-            hooks.callback(module.register_forward_hook(partial(record, name)).remove)
-        logits = find_logits(network(x))
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
+            if name:
+                hooks.callback(module.register_forward_hook(partial(run.record, name)).remove)
+        try:
+            run.logits = find_logits(network(x))
+        except Exception as error:  # whatever the network's own code raises
+            raise InputError(
+                f"network: does not run with x, {tuple(x.shape)} of {x.dtype} on {x.device}: "
+                f"{first_line(error)}; give x as the network takes it"
+            ) from error
+    if not isinstance(run.logits, Tensor) or run.logits.ndim != 2:
         raise InputError(
-            f"network: gives {describe(logits)}, not logits (N, C); wrap it in a module that does"
+            f"network: gives {describe(run.logits)}, not logits (N, C); wrap it in a module that "
+            "does"
         )
-    return shapes, logits
+    return run
 
 
-def _check_layer(layer: str, shapes: Shapes) -> str:
+Halves = tuple[Body, nn.Module, Grid]
+
+
+def _divide_at(network: nn.Module, x: Tensor, run: _Run, grid: Grid | None, layer: str) -> Halves:
+    """Return the body, the head, and the layout of what passes between them."""
+    body = Body(network, layer)
+    A = body(x)
+    layout = grid or infer_grid(body, layer, x, A, run.conv_sizes)
+    return body, build_head(body, layout, x, A, run.logits), layout
+
+
+def _divide_at_default(
+    network: nn.Module, run: _Run, image: tuple[int, int], divide: Callable[[str], Halves]
+) -> Halves:
+    """Divide at the last layer, except pooling, whose output is a map.
+
+    Where tokens come after the last map, it is the last layer of those, if the logits are read from
+    its patches, or the last block that it is possible at.
+    """
+    layers = [
+        (name, shapes[0])
+        for name, shapes in run.shapes.items()
+        if len(shapes) == 1
+        and shapes[0] is not None
+        and not isinstance(network.get_submodule(name), _POOLS)
+        and (could_be_map(shapes[0], image) or (len(shapes[0]) == 3 and min(shapes[0][1:]) > 1))
+    ]
+    if not layers:
+        raise InputError(
+            "layer: the network does not end in a map (N, K, h, w); name the layer to take"
+        )
+    last, shape = layers[-1]
+    if len(shape) == 4:
+        return divide(last)
+    blocks = [
+        name
+        for name, shape_of_block in layers
+        if shape_of_block == shape
+        and isinstance(
+            network.get_submodule(name.rpartition(".")[0]), nn.ModuleList | nn.Sequential
+        )
+    ]
+    # Not the layers within a block, which end with a shape such as this, too.
+    depth = min((name.count(".") for name in blocks), default=0)
+    blocks = [name for name in blocks if name.count(".") == depth]
+    for name in [last, *blocks[: -_BLOCKS_TO_TRY - 1 : -1]]:
+        try:
+            return divide(name)
+        except InputError:
+            continue
+    raise InputError(
+        f"layer: no map can be made of the output of {last} {tuple(shape)}, in which the network "
+        f"ends, nor of its last {_BLOCKS_TO_TRY} blocks; name the layer to take"
+    )
+
+
+def _check_layer(layer: str, run: _Run) -> str:
     """Return the layer if it runs exactly once for an image."""
-    if layer not in shapes:
+    name, n_runs = plain_name(layer), len(run.shapes.get(layer, []))
+    if n_runs == 0:
+        hint = did_you_mean(layer, run.shapes)
         raise InputError(
-            f"layer: the network has no layer {layer} that runs.{did_you_mean(layer, shapes)} "
-            "`named_modules()` lists their names"
+            f"layer: {name} does not run when the network runs.{hint} Take one that does"
         )
-    if len(shapes[layer]) > 1:
+    if n_runs > 1:
         raise InputError(
-            f"layer: {layer} runs {len(shapes[layer])} times for an image; take the block that "
-            "contains it"
+            f"layer: {name} runs {n_runs} times for an image; take the block that contains it"
         )
     return layer
 
 
-def _last_map(network: nn.Module, shapes: Shapes) -> str:
-    """Return the last layer, except pooling, that runs once and gives more than one pixel."""
-    last, n_dimensions = "", 0
-    for name, shapes_of_layer in shapes.items():
-        shape = shapes_of_layer[0] if len(shapes_of_layer) == 1 else None
-        if shape is None or isinstance(network.get_submodule(name), _POOLS):
-            continue
-        if len(shape) in (3, 4) and min(shape[-2:]) > 1:
-            last, n_dimensions = name, len(shape)
-    if n_dimensions != 4:
+def _class_names(classes: Sequence[str] | None, n_logits: int) -> Sequence[str]:
+    if classes is None:
+        return ["positive"] if n_logits == 1 else [str(c) for c in range(n_logits)]
+    if len(classes) != n_logits:
         raise InputError(
-            "layer: the network does not end in a map (N, K, h, w); name the layer to take, for a "
-            "vision transformer the last block but one"
+            f"classes: {len(classes)} names given for {n_logits} logits; give one name for "
+            "each logit, in their order"
         )
-    return last
-
-
-def _infer_grid(layer: str, A: Any) -> Grid:
-    """Return the function that turns the output of a layer into (…, K, h, w)."""
-    if isinstance(A, Tensor) and A.ndim == 4:
-        return identity
-    if isinstance(A, Tensor) and A.ndim == 3:
-        for n_class_tokens in (0, 1):
-            n_tokens = A.shape[1] - n_class_tokens
-            if math.isqrt(n_tokens) ** 2 == n_tokens:
-                return partial(square_of, n_class_tokens=n_class_tokens)
-    raise InputError(
-        f"layer: {layer} gives {describe(A)}, neither a map (N, K, h, w) nor the tokens (N, T, K) "
-        "of a square; take another layer, or describe its layout with `grid`"
-    )
+    return classes

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pokecam.cam.capture import Capture
+from pokecam.cam.capture import Capture, at_least_float32
 
 CENTRE_WIDTH = 0.25  # standard deviation of the Gaussian, as a fraction of the side
 
@@ -26,7 +26,7 @@ def random(captured: Capture, targets: Tensor) -> Tensor:
     h, w = captured.activations.shape[2:]
     maps = []
     for image in captured.x.cpu():
-        seed = zlib.crc32(image.contiguous().numpy().tobytes())
+        seed = zlib.crc32(image.contiguous().view(torch.uint8).numpy().tobytes())
         maps.append(torch.rand(1, h, w, generator=torch.Generator().manual_seed(seed)))
     return torch.stack(maps).to(captured.x.device)
 
@@ -61,7 +61,7 @@ def edges(captured: Capture, targets: Tensor) -> Tensor:
     Returns:
         (N, 1, S, S).
     """
-    grey = captured.x.mean(dim=1, keepdim=True)
+    grey = at_least_float32(captured.x).mean(dim=1, keepdim=True)
     sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).to(grey)
     kernels = torch.stack([sobel, sobel.T])[:, None]  # (2, 1, 3, 3)
     slopes = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), kernels)

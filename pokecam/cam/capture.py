@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from pokecam.cam.inputs import check_images
 from pokecam.networks.classifier import Classifier
 from pokecam.networks.dry_run import evaluating
 
@@ -42,7 +43,8 @@ class Capture:
 
     def logits_of(self, x: Tensor) -> Tensor:
         """Return the logits (n, C) of other images (n, 3, S, S), in the same precision."""
-        return self.classifier.head(_run_body(self.classifier, x, self.precision))
+        features = _run_body(self.classifier, x.to(self.x.dtype), self.precision)
+        return at_least_float32(self.classifier.head(features))
 
     @cached_property
     def activations(self) -> Tensor:
@@ -55,10 +57,11 @@ class Capture:
         return self.classifier.pool_and_rest[0] is not None
 
     @cached_property
-    def linear(self) -> nn.Linear:
-        """The only layer with weights of the head; `fitting.check_methods` refuses other heads."""
+    def linear_weight(self) -> Tensor:
+        """The weight (C, K) of the only layer with weights of the head, in the type of the logits;
+        `fitting.check_method` refuses other heads."""
         assert self.classifier.linear is not None
-        return self.classifier.linear
+        return self.classifier.linear.weight.detach().to(self.logits.dtype)
 
     @property
     def head_is_linear(self) -> bool:
@@ -78,7 +81,12 @@ def capture(classifier: Classifier, x: Tensor, precision: torch.dtype = torch.fl
         precision: float16 or bfloat16 lets the convolutions and products of the body compute in
             that type, here and where a method runs the network again. Head and maps stay in
             float32. Activations that float16 cannot hold are computed again in float32.
+
+    Raises:
+        InputError: x is not a batch of finite images.
     """
+    check_images(x)
+    classifier.check_images(x)
     with evaluating(classifier), torch.inference_mode(False), without_autocast(x.device):
         pool, rest = classifier.pool_and_rest
         with torch.no_grad():

@@ -2,32 +2,55 @@
 
 from collections.abc import Iterable
 
-from pokecam.cam.methods import METHODS, check_heads
-from pokecam.cam.relus import activations_other_than_relu
+import torch
+
+from pokecam.cam.affine import functions_other_than_relu
+from pokecam.cam.methods import METHODS, check_head, not_only_relu
 from pokecam.common.errors import InputError, unknown_name
 from pokecam.networks.classifier import Classifier
+from pokecam.networks.dry_run import without_content
 
 
-def check_methods(names: Iterable[str], classifier: Classifier) -> None:
-    """Check that methods fit a network.
+def check_methods(names: Iterable[str], classifier: Classifier, *, parameter: str) -> None:
+    """Check that methods fit a classifier of the pipeline.
 
     This is fast: it looks at modules, and at most runs the network on tensors without content.
+
+    Args:
+        names: of methods.
+        classifier: the network.
+        parameter: what the names come from, for the error.
 
     Raises:
         InputError: a method does not exist or does not fit, with the reason and what would fit.
     """
     for name in names:
-        if name not in METHODS:
-            raise InputError(f"cam_methods: {name} {unknown_name(name, METHODS)}")
-        check_heads(
-            [name],
-            classifier.backbone,
-            classifier.head_kind,
-            has_linear_head=classifier.linear is not None,
-        )
-        if METHODS[name].relu_only and (reasons := activations_other_than_relu(classifier)):
-            raise InputError(
-                f"cam_methods: {name} is defined for networks whose activation functions are all "
-                f"ReLU or ReLU6; {classifier.backbone} has {', '.join(reasons)}. Use another "
-                f"method, or a backbone such as resnet18, vgg16 or mobilenet_v2"
-            )
+        check_method(name, classifier, parameter=parameter)
+        if METHODS[name].relu_only:
+            side = classifier.image_size
+            x = torch.empty(1, 3, side, side, device="meta")
+            functions = functions_other_than_relu(without_content(classifier), x)
+            if functions:
+                raise InputError(not_only_relu(name, parameter, classifier.backbone, functions))
+
+
+def check_method(name: str, classifier: Classifier, *, parameter: str) -> None:
+    """Check that a method exists and that it fits the head of a network, of the pipeline or not.
+
+    Args:
+        name: of the method.
+        classifier: the network.
+        parameter: what the name comes from, for the error.
+
+    Raises:
+        InputError: it does not, with the reason and what would fit.
+    """
+    if name not in METHODS:
+        raise InputError(f"{parameter}: {name} {unknown_name(name, METHODS)}")
+    check_head(
+        name,
+        parameter=parameter,
+        network=classifier.backbone,
+        remedy="take another layer",
+        has_linear_head=classifier.linear is not None,
+    )

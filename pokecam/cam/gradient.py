@@ -94,9 +94,17 @@ def gradients(captured: Capture, targets: Tensor) -> Tensor:
     Images do not mix in the head. So the gradient of the sum of S over the batch consists of the
     gradients of the images. The M targets are computed side by side, as a batch of such sums.
     """
-    (g,) = torch.autograd.grad(
-        captured.logits, captured.leaf, targets, retain_graph=True, is_grads_batched=True
-    )
+    try:
+        (g,) = torch.autograd.grad(
+            captured.logits, captured.leaf, targets, retain_graph=True, is_grads_batched=True
+        )
+    except RuntimeError:  # an operation after the layer whose gradients cannot be batched
+        g = torch.stack(
+            [
+                torch.autograd.grad(captured.logits, captured.leaf, target, retain_graph=True)[0]
+                for target in targets
+            ]
+        )
     if not captured.leaf_is_pooled:
         return captured.classifier.grid(g)
     A = captured.activations

@@ -7,9 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pokecam.cam.capture import Capture
+from pokecam.cam.affine import functions_other_than_relu, is_relu, is_relu6
+from pokecam.cam.capture import Capture, at_least_float32
 from pokecam.cam.gradient import grad_cam
-from pokecam.cam.relus import is_relu, is_relu6
+from pokecam.cam.methods import not_only_relu
+from pokecam.common.errors import InputError
 
 
 def guided_grad_cam(captured: Capture, targets: Tensor) -> Tensor:
@@ -26,7 +28,15 @@ def guided_grad_cam(captured: Capture, targets: Tensor) -> Tensor:
 
     Returns:
         (N, M, S, S), in the size of the image and never negative.
+
+    Raises:
+        InputError: the network has other activation functions, or no gradient reaches the image.
     """
+    functions = functions_other_than_relu(captured.classifier, captured.x[:1])
+    if functions:
+        raise InputError(
+            not_only_relu("guided_grad_cam", "method", captured.classifier.backbone, functions)
+        )
     coarse = F.interpolate(
         grad_cam(captured, targets).relu(), captured.x.shape[-2:], mode="bilinear"
     )
@@ -53,9 +63,15 @@ def guided_backpropagation(classifier: nn.Module, x: Tensor, targets: Tensor) ->
     with torch.enable_grad(), _GuidedMode():
         logits = classifier(x)
     gradients = []
-    for target in targets:
-        (g,) = torch.autograd.grad(logits, x, target, retain_graph=True)
-        gradients.append(g)
+    try:
+        for target in targets:
+            (g,) = torch.autograd.grad(logits, x, target.to(logits.dtype), retain_graph=True)
+            gradients.append(at_least_float32(g))
+    except RuntimeError:
+        raise InputError(
+            "method: guided_grad_cam needs gradients of the image, which do not reach it; use "
+            "another method, or remove what stops them (`no_grad`, `detach`, a checkpoint)"
+        ) from None
     return torch.stack(gradients)
 
 

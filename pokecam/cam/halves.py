@@ -7,28 +7,29 @@ costs one image, not a batch. The network is not changed, and no hook stays in i
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pokecam.cam.layout import Grid, channels_first
 from pokecam.cam.outputs import find_logits
 from pokecam.common.errors import InputError
 from pokecam.networks.backbones import Apply, GlobalAverage
 
-Grid = Callable[[Tensor], Tensor]
-
-# Logits of the divided and of the whole network may differ by this fraction of the largest one,
-# because rounding depends on the size of the batch.
+# Logits of the divided and of the whole network may differ by this fraction of the largest one, or
+# by this many times the precision of the network: rounding depends on the size of the batch.
 _TOLERANCE = 1e-3
+_TOLERANCE_EPS = 4
 
 # Scale of the random activations on which a head is compared with a linear layer. It is far beyond
 # the activations of an image, so that a head with any nonlinearity gives clearly different logits.
 _PROBE_SCALE = 100.0
 
 
-class _LayerReachedError(Exception):
+class _LayerReached(BaseException):
     """The layer has run, and the rest of the network need not run."""
 
 
@@ -45,12 +46,12 @@ class Body(nn.Module):
 
         def stop(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
             outputs.append(output)
-            raise _LayerReachedError
+            raise _LayerReached
 
-        with _forward_hook(self.network, self.layer, stop):
+        with eager(self.network), _forward_hook(self.network, self.layer, stop):
             try:
                 self.network(x)
-            except _LayerReachedError:
+            except _LayerReached:
                 return outputs[0]
         raise InputError(
             f"layer: {self.layer} does not run when the network runs; take a layer that does"
@@ -62,97 +63,212 @@ class Head(nn.Module):
 
     Args:
         body: the network up to the layer.
-        image_shape: (3, H, W).
+        image: (3, H, W), what an image is like; its pixels are not used.
+        dtype: the type of the layer's output, in which the network continues.
         single_image: whether the network runs on one empty image, or on as many as there are
             activations.
     """
 
-    def __init__(self, body: Body, image_shape: torch.Size, single_image: bool) -> None:
+    def __init__(self, body: Body, image: Tensor, dtype: torch.dtype, single_image: bool) -> None:
         super().__init__()
         # In a list, so that it does not become a submodule: the body owns the network already.
         self._bodies = [body]
-        self._image_shape = image_shape
+        self._image = torch.empty_like(image, device="meta")
+        self._dtype = dtype
         self._single_image = single_image
 
     def forward(self, A: Tensor) -> Tensor:
         (body,) = self._bodies
-        x = A.new_zeros(1 if self._single_image else len(A), *self._image_shape)
+        n_images = 1 if self._single_image else len(A)
+        x = torch.zeros_like(self._image, device=A.device).expand(n_images, -1, -1, -1)
         needs_grad = torch.is_grad_enabled()
 
         def replace(_module: nn.Module, _inputs: Any, _output: Tensor) -> Tensor:
+            # Of a network that switches gradients off for the part that the layer is in.
             torch.set_grad_enabled(needs_grad)
-            return A.clone()  # the next layer may overwrite it
+            return A.to(self._dtype, copy=True)  # the next layer may overwrite it
 
-        with torch.no_grad(), _forward_hook(body.network, body.layer, replace):
+        with (
+            torch.set_grad_enabled(needs_grad),  # which ends with what `replace` sets
+            eager(body.network),
+            _forward_hook(body.network, body.layer, replace),
+        ):
             return find_logits(body.network(x))
 
 
-def build_head(
-    body: Body, grid: Grid, image_shape: torch.Size, A: Tensor, logits: Tensor
-) -> nn.Module:
+class LinearOf(nn.Linear):
+    """A linear layer of the network, in a second position.
+
+    It has no parameters of its own. `torch.func.functional_call` could not restore a module that
+    stands in two positions, and a parametrised weight is computed anew each time.
+    """
+
+    def __init__(self, layer: nn.Linear) -> None:
+        nn.Module.__init__(self)
+        self._layers = [layer]
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("weight", "bias"):
+            return getattr(self._layers[0], name)
+        return super().__getattr__(name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Not `F.linear`: a weight may be computed by a hook, such as that of pruning.
+        return self._layers[0](x.to(self.weight.dtype))
+
+
+def build_head(body: Body, grid: Grid, x: Tensor, A: Tensor, logits: Tensor) -> nn.Module:
     """Build the head in the cheapest form that gives the logits of the network.
 
     Args:
         body: the network up to the layer.
         grid: output of the layer → (…, K, h, w).
-        image_shape: (3, H, W).
-        A: (1, …), the output of the layer for one image.
-        logits: (1, C), the logits of that image.
+        x: (1, …), an image.
+        A: (1, …), the output of the layer for it.
+        logits: (1, C), its logits.
+
+    Raises:
+        InputError: the logits depend on more than the layer's output, not on all of it, or on
+            chance; or no gradient reaches it.
     """
+    eps = max(torch.finfo(values.dtype).eps for values in (x, A, logits))
+    tolerance = max(_TOLERANCE, _TOLERANCE_EPS * eps)
     large = _PROBE_SCALE * torch.randn(A.shape, generator=torch.Generator().manual_seed(0)).to(A)
-    probes = torch.cat([A, large, torch.zeros_like(A)])
+    other_patches = torch.where(_read_by(grid, A), large, A)
+    probes = torch.cat([A, large, torch.zeros_like(A), other_patches])
     for single_image in (True, False):
-        head = Head(body, image_shape, single_image)
+        whole = Head(body, x[0], A.dtype, single_image)
         try:
-            probe_logits = head(probes)
+            probe_logits = whole(probes)
         except RuntimeError:  # the network takes the number of images from its input
             continue
-        if len(probe_logits) == len(probes) and _agree(probe_logits[:1], logits):
-            return _linear_head(body.network, grid, probes, probe_logits) or head
+        if len(probe_logits) == len(probes) and _agree(probe_logits[:1], logits, tolerance):
+            _check_dependence(body.layer, probe_logits)
+            head = _linear_head(body.network, grid, probes, probe_logits, tolerance) or whole
+            _check_gradient(body.layer, head, A)
+            return head
     raise InputError(
+        _why_not_divided(body, Head(body, x[0], A.dtype, True), x, A, logits, tolerance)
+    )
+
+
+def _why_not_divided(
+    body: Body, head: Head, x: Tensor, A: Tensor, logits: Tensor, tolerance: float
+) -> str:
+    """Return why a head does not give the logits of the network."""
+    with eager(body.network):
+        again = find_logits(body.network(x))
+    if not _agree(again, logits, tolerance):
+        return (
+            "network: gives other logits for the same image each time, in evaluation mode, too; "
+            "switch off what is random in its `forward`, as `F.dropout(x)` without `self.training`"
+        )
+    if _agree(head(A), logits, tolerance):
+        return (
+            "network: gives other logits for an image when there are others in the batch; let "
+            "BatchNorm track running statistics, or replace what else mixes the images"
+        )
+    return (
         f"layer: what follows {body.layer} reads more than its output, as inside a block with a "
         "shortcut; take the block, or a layer after it"
     )
 
 
+def _read_by(grid: Grid, A: Tensor) -> Tensor:
+    """Return which elements of the output of a layer the grid reads, True or False."""
+    with torch.enable_grad():
+        leaf = torch.zeros(A.shape, device=A.device, requires_grad=True)
+        (read,) = torch.autograd.grad(grid(leaf).sum(), leaf)
+    return read != 0
+
+
+def _check_dependence(layer: str, probe_logits: Tensor) -> None:
+    """Check that the logits change with the activations.
+
+    Args:
+        layer: the name of the layer.
+        probe_logits: (4, C), of the probes of `build_head`.
+
+    Raises:
+        InputError: they do not, so that every map would be empty.
+    """
+    usual, large, _, other_patches = probe_logits
+    if usual.equal(large):
+        raise InputError(
+            f"layer: the logits are the same whatever {layer} gives; take another layer, or train "
+            "the network if its last layer is still 0"
+        )
+    if usual.equal(other_patches):
+        raise InputError(
+            f"layer: the logits do not depend on the patches of {layer}, but on its class token "
+            "only, so every map would be empty; take the block before it"
+        )
+
+
+def _check_gradient(layer: str, head: nn.Module, A: Tensor) -> None:
+    """Check that gradients of the logits reach the activations.
+
+    Raises:
+        InputError: they do not.
+    """
+    try:
+        with torch.enable_grad():
+            leaf = A.detach().clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(head(leaf).sum(), leaf, allow_unused=True)
+    except RuntimeError:
+        gradient = None
+    if gradient is None:
+        raise InputError(
+            f"layer: no gradient of the logits reaches {layer}; take a layer after what stops it, "
+            "or remove that (`detach`, `inference_mode`, a reentrant checkpoint, parameters that "
+            "were created in inference mode)"
+        )
+
+
 def _linear_head(
-    network: nn.Module, grid: Grid, probes: Tensor, probe_logits: Tensor
+    network: nn.Module, grid: Grid, probes: Tensor, probe_logits: Tensor, tolerance: float
 ) -> nn.Module | None:
     """Return average pooling and one of the network's linear layers, if that is the same head.
 
     Args:
         network: the whole network.
         grid: output of the layer → (…, K, h, w).
-        probes: (3, …), activations: of an image, large random ones, and zeros.
-        probe_logits: (3, C), what the head gives for them.
+        probes: (n, …), activations: of an image, large random ones, zeros, and others.
+        probe_logits: (n, C), what the head gives for them.
+        tolerance: as in `_agree`.
     """
-    weight_shape = (probe_logits.shape[1], grid(probes).shape[1])
-    if probe_logits[1].equal(probe_logits[2]):  # the head ignores its input
-        return None
+    pooled = grid(probes).mean(dim=(-2, -1))  # (n, K)
+    weight_shape = (probe_logits.shape[1], pooled.shape[1])
     for layer in network.modules():
         if isinstance(layer, nn.Linear) and layer.weight.shape == weight_shape:
-            layout = [] if grid is identity else [Apply(grid)]
-            head = nn.Sequential(*layout, GlobalAverage(), _share_parameters(layer))
-            logits = head(probes)
-            if _agree(logits[0], probe_logits[0]) and _agree(
-                logits[1] - logits[2], probe_logits[1] - probe_logits[2]
+            # The product with its weight, and what the layer returns: a hook may change that.
+            product = F.linear(pooled, layer.weight.to(pooled), None)
+            layout = [] if grid is channels_first else [Apply(grid)]
+            head = nn.Sequential(*layout, GlobalAverage(), LinearOf(layer))
+            head_logits = head(probes)
+            if _agree(head_logits[0], probe_logits[0], tolerance) and all(
+                _agree(values[1] - values[2], probe_logits[1] - probe_logits[2], tolerance)
+                for values in (head_logits, product)
             ):
                 return head
     return None
 
 
-def _share_parameters(layer: nn.Linear) -> nn.Linear:
-    """Return another layer with the same parameters.
-
-    `torch.func.functional_call` cannot restore one module that stands in two positions.
-    """
-    copy = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
-    copy.weight, copy.bias = layer.weight, layer.bias
-    return copy
+def _agree(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    """Whether two logits are equal up to a fraction of the largest one."""
+    return a.shape == b.shape and bool((a - b).abs().max() <= tolerance * b.abs().max())
 
 
-def _agree(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool((a - b).abs().max() <= _TOLERANCE * b.abs().max())
+@contextmanager
+def eager(network: nn.Module) -> Iterator[None]:
+    """Let what `torch.compile` has compiled run as it is written, so that hooks run."""
+    is_compiled = any(
+        hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+        for module in network.modules()
+    )
+    with torch.compiler.set_stance("force_eager") if is_compiled else nullcontext():
+        yield
 
 
 @contextmanager
@@ -162,7 +278,3 @@ def _forward_hook(network: nn.Module, layer: str, hook: Callable[..., Any]) -> I
         yield
     finally:
         handle.remove()
-
-
-def identity(A: Tensor) -> Tensor:
-    return A

@@ -13,13 +13,18 @@ import torch
 from torch import Tensor
 
 from pokecam.cam.capture import Capture, without_autocast
-from pokecam.cam.fitting import check_methods
+from pokecam.cam.fitting import check_method
 from pokecam.cam.methods import METHODS
 from pokecam.common.errors import InputError, did_you_mean
 from pokecam.networks.dry_run import evaluating
 
 # Target classes: names or indices, one or several.
 Classes = str | int | Sequence[str] | Sequence[int] | Tensor | np.ndarray
+# Groups of classes that look alike.
+Groups = Sequence[Sequence[str] | Sequence[int]]
+
+# The two sides of a single logit.
+SIDES = ("positive", "negative")
 
 # Gradients of several targets are computed side by side up to this size. The remaining targets
 # wait, so that memory does not grow with their number.
@@ -35,7 +40,7 @@ REFERENCES = 3
 def compute_maps(
     captured: Capture,
     method: str,
-    lookalikes: Sequence[Sequence[int]] = (),
+    lookalikes: Groups = (),
     classes: Classes | None = None,
 ) -> Tensor:
     """Compute the raw maps of every class, or of some classes.
@@ -43,9 +48,11 @@ def compute_maps(
     Args:
         captured: the forward pass of N images.
         method: a name in `methods.METHODS`.
-        lookalikes: groups of classes that look alike, by index, for the Finer-CAMs.
+        lookalikes: groups of classes that look alike, by name or index, for the Finer-CAMs.
         classes: the M target classes, by name or index, one or several; None for all C. Maps of
-            other classes are not computed, so gradient methods take the time of M gradients.
+            other classes are not computed, so gradient methods take the time of M gradients. Of a
+            network with a single logit, "positive" is the evidence for its class, and "negative"
+            the evidence against it.
 
     Returns:
         (N, M, h, w) float32 without a graph, in the order of `classes`; (N, 1, h, w) for a method
@@ -54,15 +61,10 @@ def compute_maps(
     Raises:
         InputError: the method does not fit the network, or it has no such class.
     """
-    check_methods([method], captured.classifier)
-    entry = METHODS[method]
-    logits = captured.logits.detach()
-    indices = None if classes is None else class_indices(classes, captured.classifier.classes)
-    targets = (
-        finer_targets(logits, lookalikes, indices)
-        if entry.finer
-        else class_targets(logits, indices)
-    )
+    check_method(method, captured.classifier, parameter="method")
+    entry, names = METHODS[method], captured.classifier.classes
+    groups = [_check_group(group, names) for group in lookalikes]
+    targets = _targets(captured.logits.detach(), names, entry.finer, groups, classes)
     if not entry.per_class:
         targets = targets[:1]
     n_at_once = len(targets)
@@ -70,7 +72,7 @@ def compute_maps(
         n_at_once = max(1, GRADIENT_BYTES // captured.features.nbytes)
     with (
         evaluating(captured.classifier),
-        without_autocast(logits.device),
+        without_autocast(captured.x.device),
         torch.inference_mode(False),
         torch.no_grad(),
     ):
@@ -79,12 +81,49 @@ def compute_maps(
         )
 
 
-def class_indices(classes: Classes, names: Sequence[str]) -> list[int]:
+def _targets(
+    logits: Tensor,
+    names: Sequence[str],
+    finer: bool,
+    lookalikes: Sequence[Sequence[int]],
+    classes: Classes | None,
+) -> Tensor:
+    """Return the targets (M, N, C) of the classes."""
+    if len(names) > 1:
+        indices = None if classes is None else class_indices(classes, names)
+        if finer:
+            return finer_targets(logits, lookalikes, indices)
+        return class_targets(logits, indices)
+    if finer:
+        raise InputError(
+            "method: a Finer-CAM compares a class with others, and the network has a single logit; "
+            "use cam or grad_cam"
+        )
+    sides = [*dict.fromkeys([*names, *SIDES])]  # the last is "negative"
+    indices = [0] if classes is None else class_indices(classes, sides)
+    signs = [-1.0 if index == len(sides) - 1 else 1.0 for index in indices]
+    return torch.tensor(signs).to(logits)[:, None, None].expand(-1, *logits.shape)
+
+
+def _check_group(group: Sequence[str] | Sequence[int], names: Sequence[str]) -> list[int]:
+    """Return the indices of a group of classes that look alike."""
+    indices = class_indices(group, names, parameter="lookalikes")
+    if len(set(indices)) < 2:
+        raise InputError(
+            f"lookalikes: the group {list(group)} has one class; give groups of two or more"
+        )
+    return indices
+
+
+def class_indices(
+    classes: Classes, names: Sequence[str], *, parameter: str = "classes"
+) -> list[int]:
     """Return the indices of target classes, if the network has these classes.
 
     Args:
         classes: names or indices, one or several.
         names: the names of the C classes, in the order of the logits.
+        parameter: what the classes come from, for the error.
 
     Raises:
         InputError: there is none, or one is not a class of the network.
@@ -97,16 +136,16 @@ def class_indices(classes: Classes, names: Sequence[str]) -> list[int]:
         else [classes]
     )
     if not values:
-        raise InputError("classes: none given, names or indices expected; None is all classes")
-    return [_class_index(value, names) for value in values]
+        raise InputError(f"{parameter}: none given, names or indices expected")
+    return [_class_index(value, names, parameter) for value in values]
 
 
-def _class_index(value: str | int, names: Sequence[str]) -> int:
+def _class_index(value: str | int, names: Sequence[str], parameter: str) -> int:
     if isinstance(value, str) and value in names:
         if names.count(value) > 1:
             indices = [i for i, name in enumerate(names) if name == value]
             raise InputError(
-                f"classes: {value!r} is the name of the classes {indices}: give indices"
+                f"{parameter}: {value!r} is the name of the classes {indices}: give indices"
             )
         return names.index(value)
     # A negative number, which Python would count from the end, is more often a mistake than meant.
@@ -115,8 +154,8 @@ def _class_index(value: str | int, names: Sequence[str]) -> int:
         return int(value)
     hint = did_you_mean(value, names) if isinstance(value, str) else ""
     raise InputError(
-        f"classes: {value!r} is no class of the network.{hint} Give names, or indices from 0 to "
-        f"{len(names) - 1}"
+        f"{parameter}: {value!r} is no class of the network.{hint} Give names, or indices from 0 "
+        f"to {len(names) - 1}"
     )
 
 

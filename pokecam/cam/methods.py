@@ -98,24 +98,42 @@ class CamSettings(Settings):
     ]
 
 
-def check_heads(names: Iterable[str], backbone: str, head: str, *, has_linear_head: bool) -> None:
-    """Check that methods fit the head of a network.
+def check_head(
+    name: str, *, parameter: str, network: str, remedy: str, has_linear_head: bool
+) -> None:
+    """Check that a method fits the head of a network.
 
     Args:
-        names: of methods in `METHODS`.
-        backbone: a name in `families.BACKBONES`.
-        head: an entry of `settings.HEADS`.
+        name: of a method in `METHODS`.
+        parameter: what the name comes from, for the error.
+        network: the network, for the error.
+        remedy: what would make it fit, for the error.
         has_linear_head: whether nothing but average pooling and one linear layer follows the
             activations.
 
     Raises:
-        InputError: a method does not fit, with the reason and what would fit.
+        InputError: it does not fit, with the reason and what would fit.
     """
-    for name in names:
-        if METHODS[name].linear_head and not has_linear_head:
-            fitting = [other for other in METHODS if not METHODS[other].linear_head]
-            raise InputError(
-                f"cam_methods: {name} needs nothing but average pooling and one linear layer after "
-                f"the activations, which {backbone} with head: {head} does not have there; set "
-                f"head to gap and cam_layer to null, or use {', '.join(fitting)}"
-            )
+    if METHODS[name].linear_head and not has_linear_head:
+        fitting = [other for other in METHODS if not METHODS[other].linear_head]
+        raise InputError(
+            f"{parameter}: {name} needs nothing but average pooling and one linear layer after "
+            f"the activations, which {network} does not have there; {remedy}, or use "
+            f"{', '.join(fitting)}"
+        )
+
+
+def not_only_relu(name: str, parameter: str, network: str, functions: Iterable[str]) -> str:
+    """Return the error that a method does not fit the functions of a network.
+
+    Args:
+        name: of the method.
+        parameter: what the name comes from.
+        network: the network.
+        functions: the names of its functions, of `affine.functions_other_than_relu`.
+    """
+    return (
+        f"{parameter}: {name} is defined for networks whose activation functions are all ReLU or "
+        f"ReLU6; {network} has {', '.join(functions)}. Use another method, or a backbone such as "
+        "resnet18, vgg16 or mobilenet_v2"
+    )

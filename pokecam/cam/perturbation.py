@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pokecam.cam.capture import Capture
+from pokecam.cam.capture import Capture, at_least_float32
 from pokecam.cam.gradient import weighted_sum
 
 AT_ONCE = 32  # changed copies in one batch of the network or its head
@@ -30,7 +30,7 @@ def ablation_cam(captured: Capture, targets: Tensor) -> Tensor:
     """
     A = captured.activations
     if captured.head_is_linear:
-        falls = targets @ captured.linear.weight * A.mean(dim=(2, 3))  # (M, N, K)
+        falls = targets @ captured.linear_weight * A.mean(dim=(2, 3))  # (M, N, K)
     else:
         logits = torch.stack(list(_logits_without_channels(captured)))  # (N, K, C)
         falls = torch.einsum("mnc,nkc->mnk", targets, captured.logits[:, None] - logits)
@@ -48,7 +48,7 @@ def _logits_without_channels(captured: Capture) -> Iterator[Tensor]:
             copies = features.repeat(len(chunk), *[1] * features.ndim)
             for copy, channel in zip(copies, chunk.tolist(), strict=True):
                 copy.select(dimension, channel).zero_()
-            logits.append(captured.classifier.head(copies))
+            logits.append(at_least_float32(captured.classifier.head(copies)))
         yield torch.cat(logits)
 
 

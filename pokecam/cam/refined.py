@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pokecam.cam.activation import cam
-from pokecam.cam.capture import Capture
+from pokecam.cam.capture import Capture, at_least_float32
 from pokecam.cam.gradient import grad_cam
 
 # Chosen on drawn images by MaxBoxAccV2 (`benchmarks/boxes.py`). The authors take 10 steps with
@@ -57,7 +57,7 @@ def refine(x: Tensor, maps: Tensor) -> Tensor:
     scale = min(1.0, SIDE_PX / max(x.shape[-2:]))
     size = [max(1, round(side * scale)) for side in x.shape[-2:]]
     # On the CPU, because not every device averages over areas of any size.
-    alpha = _affinities(F.interpolate(x.cpu(), size, mode="area").to(maps))
+    alpha = _affinities(F.interpolate(at_least_float32(x.cpu()), size, mode="area").to(maps))
     result = F.interpolate(positive, size, mode="bilinear", antialias=True)
     for _ in range(STEPS):
         means = torch.zeros_like(result)

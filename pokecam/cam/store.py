@@ -50,7 +50,7 @@ def write_maps(
         InputError: a method or the layer does not fit the network.
     """
     network = layers.cut_at(classifier, layer)
-    check_methods(methods, network)
+    check_methods(methods, network, parameter="cam_methods")
     network = fold_batchnorm(network)
 
     def map_batch(x: Tensor, _: slice) -> dict[str, Tensor]:

@@ -104,7 +104,7 @@ def explain(
                 f"It knows: {', '.join(classifier.classes)}"
             )
     network = layers.cut_at(classifier, layer)
-    check_methods(methods, network)
+    check_methods(methods, network, parameter="methods")
     network = fold_batchnorm(network)
     device = next(classifier.parameters()).device
     for entry in files:

@@ -1,7 +1,10 @@
 """Errors that the user can correct."""
 
+import re
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+
+_ESCAPE_CODE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 MAX_LISTED = 20  # a longer list of allowed names is shortened to the nearest name
 
@@ -11,6 +14,12 @@ class InputError(Exception):
 
     The message is one line that says what was given, what was expected and what to do.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of another program's message, without escape codes for terminals."""
+    lines = _ESCAPE_CODE.sub("", str(error)).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:

@@ -114,6 +114,13 @@ class Classifier(nn.Module):
         """
         return self.head(self.body(x))
 
+    def check_images(self, x: Tensor) -> None:
+        """Check images (N, 3, S, S) beyond what `cam.inputs.check_images` does.
+
+        Raises:
+            InputError: the network cannot lay out the activations of such images.
+        """
+
     def last_inputs(self, x: Tensor) -> Tensor:
         """Compute the inputs of the last layer: with `head: gap` the pooled features.
 

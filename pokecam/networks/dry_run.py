@@ -1,6 +1,6 @@
 """Examining a network without changing it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -32,11 +32,20 @@ def run_without_content(module: nn.Module, size_px: int) -> Tensor:
     Returns:
         The result, without values either.
     """
+    dtype = next(module.parameters()).dtype
+    x = torch.empty(1, 3, size_px, size_px, dtype=dtype, device="meta")
+    return without_content(module)(x)
+
+
+def without_content(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return a function that runs a module, in evaluation mode, on a tensor without values."""
     tensors = module.state_dict(keep_vars=True)
     empty = {id(tensor): torch.empty_like(tensor, device="meta") for tensor in tensors.values()}
     # By id, so that weights that several modules share stay shared.
     state = {name: empty[id(tensor)] for name, tensor in tensors.items()}
-    dtype = next(module.parameters()).dtype
-    x = torch.empty(1, 3, size_px, size_px, dtype=dtype, device="meta")
-    with evaluating(module), torch.no_grad():
-        return torch.func.functional_call(module, state, (x,))
+
+    def run(x: Tensor) -> Tensor:
+        with evaluating(module), torch.no_grad():
+            return torch.func.functional_call(module, state, (x,))
+
+    return run

@@ -11,12 +11,15 @@ from pokecam.networks.dry_run import run_without_content
 from pokecam.networks.families import BACKBONES
 
 
-def cut_at(classifier: Classifier, layer: str | None) -> Classifier:
+def cut_at(
+    classifier: Classifier, layer: str | None, *, parameter: str = "cam_layer"
+) -> Classifier:
     """Move the border between body and head, so that maps are made of another layer.
 
     Args:
         classifier: the network.
         layer: the layer that the body shall end with, as in `after`; None for the default.
+        parameter: the parameter that the name comes from, for the error.
 
     Returns:
         A classifier that computes the same logits and shares the modules of `classifier`.
@@ -28,10 +31,10 @@ def cut_at(classifier: Classifier, layer: str | None) -> Classifier:
         return classifier
     if BACKBONES[classifier.backbone].one_layer:
         raise InputError(
-            f"cam_layer: {layer} cannot be used, because only the activations of "
-            f"{classifier.cam_layer} form a grid in {classifier.backbone}; set cam_layer to null"
+            f"{parameter}: {layer} cannot be used, because only the activations of "
+            f"{classifier.cam_layer} form a grid in {classifier.backbone}; take that layer"
         )
-    rest = after(classifier, layer, parameter="cam_layer")
+    rest = after(classifier, layer, parameter=parameter)
     line = [module for _, module in steps(classifier.body)]
     return classifier.with_halves(
         nn.Sequential(*line[: len(line) - len(rest)]), nn.Sequential(*rest, classifier.head)

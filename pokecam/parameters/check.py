@@ -6,7 +6,7 @@ changes. What only images or a network can tell, the stages check.
 
 from pathlib import Path
 
-from pokecam.cam.methods import CamSettings, check_heads
+from pokecam.cam.methods import CamSettings, check_head
 from pokecam.common.params import read_params
 from pokecam.data.packed.split_file import check_split_file
 from pokecam.data.packed.splits import SplitSettings, check_fractions
@@ -43,9 +43,11 @@ def check_params(path: Path = Path("params.yaml")) -> None:
     check_weights_exist(weights.weights, weights.backbone)
     network, maps = read_params(TrainSettings, path), read_params(CamSettings, path)
     if network.head == "native":
-        check_heads(
-            maps.cam_methods,
-            network.backbone,
-            network.head,
-            has_linear_head=BACKBONES[network.backbone].linear_head,
-        )
+        for name in maps.cam_methods:
+            check_head(
+                name,
+                parameter="cam_methods",
+                network=f"{network.backbone} with head: {network.head}",
+                remedy="set head to gap and cam_layer to null",
+                has_linear_head=BACKBONES[network.backbone].linear_head,
+            )

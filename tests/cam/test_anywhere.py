@@ -128,8 +128,6 @@ def test_cam_is_found_where_pooling_and_one_layer_follow(x):
     raw = compute_maps(captured, "cam")
     torch.testing.assert_close(raw.mean((2, 3)) + network.out.bias, network(x))
     assert cut(network, x, "last.0").linear is None
-    nn.init.zeros_(network.out.weight)
-    assert cut(network, x, "last").linear is None
 
 
 @pytest.mark.parametrize(
@@ -262,10 +260,10 @@ def test_logits_are_taken_out_of_what_a_network_returns(wrap, x):
 @pytest.mark.parametrize(
     ("network", "layer", "message"),
     [
-        (user_network(), "lats", "no layer lats that runs. Did you mean last?"),
-        (user_network(), "block", "no layer block that runs"),
+        (user_network(), "lats", "lats is no layer of the network. Did you mean last?"),
+        (user_network(), "block", "block does not run when the network runs"),
         (user_network(), "block.b", "what follows block.b reads more than its output"),
-        (user_network(), "out", r"out gives \(1, 4\), neither a map \(N, K, h, w\) nor the tokens"),
+        (user_network(), "out", r"out gives \(1, 4\) for an image of 40 × 56 px, which is neither"),
         (
             wrapped(lambda logits: {"scores": logits}),
             None,
@@ -295,10 +293,18 @@ def test_what_cannot_be_cut_is_refused_in_one_line(network, layer, message, x):
         cut(network, x, layer)
 
 
-def test_a_vision_transformer_needs_the_layer_named(x):
+def test_the_default_layer_of_a_transformer_is_the_last_whose_patches_are_read(x):
     network = torchvision.models.vit_b_32(image_size=64, num_classes=CLASSES)
-    with pytest.raises(InputError, match="for a vision transformer the last block but one"):
-        cut(network, F.interpolate(x, (64, 64)))
+    x = F.interpolate(x, (64, 64))
+    with pytest.raises(InputError, match="network if its last layer is still 0"):
+        cut(network, x, "encoder.layers.encoder_layer_10")
+    nn.init.normal_(network.heads.head.weight)
+    assert cut(network, x).cam_layer == "encoder.layers.encoder_layer_10"
+    for layer in ("encoder.layers.encoder_layer_11", "encoder.ln"):
+        with pytest.raises(
+            InputError, match=f"not depend on the patches of {layer}, but on its cl"
+        ):
+            cut(network, x, layer)
 
 
 @pytest.mark.parametrize("layer", [None, "last", "last.0"])

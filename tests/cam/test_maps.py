@@ -184,7 +184,7 @@ def fitting(network):
     names = []
     for name in METHODS:
         with suppress(InputError):
-            check_methods([name], network)
+            check_methods([name], network, parameter="methods")
             names.append(name)
     return [name for name in names if not METHODS[name].slow]
 

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,8 @@ from pydantic import ValidationError
 from torchvision.models import _api
 
 from pokecam.__main__ import _parser
+from pokecam.cam.fitting import check_methods
 from pokecam.cam.methods import METHODS, Method
-from pokecam.cam.relus import activations_other_than_relu
 from pokecam.commands import schema
 from pokecam.common import params
 from pokecam.common.errors import InputError
@@ -526,7 +527,8 @@ def test_what_the_guide_says_of_a_backbone_is_so(backbone):
         assert side(16) == (map_ if finer == "the same" else finer)
     network = built("native")
     assert (network.linear is not None) == (native_cam == "yes")
-    assert (not activations_other_than_relu(network)) == (guided == "yes")
+    with nullcontext() if guided == "yes" else pytest.raises(InputError, match="all ReLU or ReLU6"):
+        check_methods(["guided_grad_cam"], network, parameter="cam_methods")
 
 
 def test_what_is_not_used_is_told_with_the_limits_that_hold():

@@ -1,0 +1,239 @@
+"""How the output of a layer is laid out: which of its dimensions are the height and the width.
+
+A layer gives a map (N, K, h, w), a map with its channels last (N, h, w, K), or tokens (N, T, K) or
+(N, K, T). All of them are tensors, and read in the wrong layout they give maps without an error. So
+the layout must follow from something:
+
+1. The network runs on an image of half the height, and on one of half the width. The dimensions
+   that change are those of the image.
+2. Where the network takes images of one size only, the layout must be the only one in which the
+   layer has the proportions of the image; tokens must be as many as the pixels that a convolution
+   of the network gives, or as patches of the image in its proportions.
+
+Otherwise the layer is refused.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pokecam.cam.outputs import describe
+from pokecam.common.errors import InputError
+
+Grid = Callable[[Tensor], Tensor]
+Size = tuple[int, int]
+
+# Tokens that are not patches: a class token, that of a distillation, registers.
+_MOST_EXTRA_TOKENS = 8
+
+
+def channels_first(A: Tensor) -> Tensor:
+    """Return a map (…, K, h, w) as it is."""
+    return A
+
+
+def channels_last(A: Tensor) -> Tensor:
+    """Lay out (…, h, w, K) as (…, K, h, w)."""
+    return A.movedim(-1, -3)
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """Tokens (…, T, K), or (…, K, T), → (…, K, h, w), row by row.
+
+    Attributes:
+        size: h and w.
+        dimension: of the tokens, −2 or −1.
+        extra: the positions of tokens that are not patches, which are left out.
+    """
+
+    size: Size
+    dimension: int
+    extra: tuple[int, ...]
+
+    def __call__(self, A: Tensor) -> Tensor:
+        tokens = A.movedim(self.dimension, -1)  # (…, K, T)
+        if self.extra == tuple(range(len(self.extra))):
+            patches = tokens[..., len(self.extra) :]
+        else:
+            positions = [i for i in range(tokens.shape[-1]) if i not in self.extra]
+            patches = tokens[..., positions]
+        return patches.unflatten(-1, self.size)
+
+
+def infer_grid(body: nn.Module, layer: str, x: Tensor, A: Any, conv_sizes: Iterable[Size]) -> Grid:
+    """Return the function that lays out the output of a layer as (…, K, h, w).
+
+    Args:
+        body: images → output of the layer. Its attribute `network` is the whole network.
+        layer: the name of the layer, for messages.
+        x: (1, …, H, W), an image.
+        A: the output of the layer for it.
+        conv_sizes: height and width of the output of each convolution, in the order in which they
+            run.
+
+    Raises:
+        InputError: the layout does not follow from anything.
+    """
+    grids: list[Grid] = []
+    if isinstance(A, Tensor) and A.ndim in (3, 4):
+        changing, image = _changing_dimensions(body, x, A), (x.shape[-2], x.shape[-1])
+        if A.ndim == 4:
+            grids = _grids_of_map(A, image, changing)
+        else:
+            grids = _grids_of_tokens(body, x, A, tuple(conv_sizes), changing)
+    if len(grids) == 1:
+        return grids[0]
+    height, width = x.shape[-2:]
+    reason = (
+        "could be laid out in more than one way"
+        if grids
+        else "is neither a map (N, K, h, w) or (N, h, w, K) of the image nor the tokens of its "
+        "patches (N, T, K)"
+    )
+    raise InputError(
+        f"layer: {layer} gives {describe(A)} for an image of {height} × {width} px, which "
+        f"{reason}; take another layer, or describe its layout with `grid`"
+    )
+
+
+def could_be_map(shape: torch.Size, image: Size) -> bool:
+    """Whether an output could be a map of more than one pixel, channels first or last."""
+    return len(shape) == 4 and any(
+        min(size) > 1 and _has_proportions(size, image)
+        for size in ((shape[2], shape[3]), (shape[1], shape[2]))
+    )
+
+
+def _changing_dimensions(body: nn.Module, x: Tensor, A: Tensor) -> tuple[set[int], set[int]] | None:
+    """Return the dimensions of A that change with the height of the image, and with the width.
+
+    None if the network takes images of one size, or pools to one size.
+    """
+    with_height, with_width = (_changing_with(body, x, A, axis) for axis in (-2, -1))
+    return (with_height, with_width) if with_height and with_width else None
+
+
+def _changing_with(body: nn.Module, x: Tensor, A: Tensor, axis: int) -> set[int]:
+    for factor in (0.5, 2):
+        shape = list(x.shape)
+        shape[axis] = max(1, round(factor * shape[axis]))
+        try:
+            B = body(x.new_zeros(shape))
+        except Exception:  # the network's own: it does not take such images
+            continue
+        if isinstance(B, Tensor) and B.ndim == A.ndim and B.shape != A.shape:
+            return {d for d in range(1, A.ndim) if A.shape[d] != B.shape[d]}
+    return set()
+
+
+def _grids_of_map(A: Tensor, image: Size, changing: tuple[set[int], set[int]] | None) -> list[Grid]:
+    """Return the possible layouts of a map: channels first, channels last, both or none."""
+    layouts: dict[Size, Grid] = {(2, 3): channels_first, (1, 2): channels_last}
+    if changing is not None:
+        return [
+            grid for (rows, columns), grid in layouts.items() if changing == ({rows}, {columns})
+        ]
+    return [
+        grid
+        for (rows, columns), grid in layouts.items()
+        if _has_proportions((A.shape[rows], A.shape[columns]), image)
+    ]
+
+
+def _has_proportions(size: Size, image: Size) -> bool:
+    """Whether a map (h, w) can be the image (H, W) at some stride.
+
+    A square image gives a square map. Otherwise the sides may differ from those of the image,
+    divided by the stride, by what padding adds or takes away at the border.
+    """
+    (h, w), (H, W) = size, image
+    if h > H or w > W:
+        return False
+    if H == W:
+        return h == w
+    strides = [
+        (side / (cells + 2), side / (cells - 1) if cells > 1 else math.inf)
+        for side, cells in ((H, h), (W, w))
+    ]
+    return (h <= w if H < W else h >= w) and (
+        max(low for low, _ in strides) <= min(high for _, high in strides)
+    )
+
+
+def _grids_of_tokens(
+    body: nn.Module,
+    x: Tensor,
+    A: Tensor,
+    conv_sizes: tuple[Size, ...],
+    changing: tuple[set[int], set[int]] | None,
+) -> list[Grid]:
+    """Return the possible layouts of tokens."""
+    dimensions = [d for d in (1, 2) if changing in (None, ({d}, {d}))]
+    image = (x.shape[-2], x.shape[-1])
+    for sizes in (partial(_conv_sizes_of, conv_sizes), partial(_patch_sizes_of, image)):
+        possible = [(d, size) for d in dimensions for size in sizes(A.shape[d])]
+        if possible:
+            break
+    return [
+        TokenGrid(size, d - 3, _extra_tokens(body, x, A, d, A.shape[d] - size[0] * size[1]))
+        for d, size in possible
+    ]
+
+
+def _conv_sizes_of(conv_sizes: tuple[Size, ...], n_tokens: int) -> list[Size]:
+    """Return the size of the last convolution that gives one pixel for each patch."""
+    fitting = [(h, w) for h, w in conv_sizes if 1 < h * w <= n_tokens <= h * w + _MOST_EXTRA_TOKENS]
+    return fitting[-1:]
+
+
+def _patch_sizes_of(image: Size, n_tokens: int) -> Iterator[Size]:
+    """Yield the sizes in which tokens, with or without a class token, are square patches."""
+    H, W = image
+    for n_patches in (n_tokens, n_tokens - 1):
+        h = math.isqrt(n_patches * H // W)
+        if h > 0 and n_patches > 1:
+            w = n_patches // h
+            if h * w == n_patches and h * W == w * H:
+                yield h, w
+
+
+def _extra_tokens(
+    body: nn.Module, x: Tensor, A: Tensor, dimension: int, count: int
+) -> tuple[int, ...]:
+    """Return the positions of the tokens that are no patches.
+
+    They are those that are the same for two images where the network first has its tokens, before
+    they are mixed. If that does not tell, they are the first ones, as in nearly all networks.
+    """
+    first = tuple(range(count))
+    if count == 0:
+        return first
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+    tokens, others = (_first_tokens(body, image, A.shape) for image in (x, x + noise))
+    if tokens is None or others is None:
+        return first
+    is_equal = (tokens == others).movedim(dimension - 3, 0).flatten(1).all(dim=1)
+    positions = tuple(is_equal.nonzero().flatten().tolist())
+    return positions if len(positions) == count else first
+
+
+def _first_tokens(body: nn.Module, x: Tensor, shape: torch.Size) -> Tensor | None:
+    """Return the first output of a module that has the shape of the layer's tokens."""
+    outputs: list[Tensor] = []
+
+    def record(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        if not outputs and isinstance(output, Tensor) and output.shape == shape:
+            outputs.append(output.detach().clone())
+
+    with ExitStack() as hooks:
+        for module in body.modules():
+            hooks.callback(module.register_forward_hook(record).remove)
+        body(x)
+    return outputs[0] if outputs else None
