@@ -201,7 +201,8 @@ class _Operations(TorchDispatchMode):
         result = func(*args, **kwargs)
         if any(inputs) and name not in _CONSTANT:
             if not self._is_allowed(name, inputs, args):
-                self.others.add(name.strip("_"))
+                base = name.strip("_")
+                self.others.add("a product of activations" if base in _PRODUCTS else base)
             for tensor in tree_leaves(result):
                 if isinstance(tensor, Tensor):
                     self._dependent[_address(tensor)] = tensor.untyped_storage()
@@ -223,6 +224,8 @@ class _Operations(TorchDispatchMode):
             return sum(inputs[1:3]) <= 1
         if name in _OF_THE_FIRST:
             return not any(inputs[1:])
+        if name == "where":
+            return not inputs[0]
         return name in _LINEAR
 
 

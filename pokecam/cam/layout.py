@@ -181,10 +181,15 @@ def _grids_of_tokens(
         possible = [(d, size) for d in dimensions for size in sizes(A.shape[d])]
         if possible:
             break
-    return [
-        TokenGrid(size, d - 3, _extra_tokens(body, x, A, d, A.shape[d] - size[0] * size[1]))
-        for d, size in possible
-    ]
+    grids: dict[TokenGrid, int] = {}  # how well each is supported
+    for d, size in possible:
+        n_extra = A.shape[d] - size[0] * size[1]
+        positions = _extra_tokens(body, x, A, d) if n_extra else ()
+        is_proved = len(positions) == n_extra
+        # Nearly all networks have them before the patches.
+        extra = positions if is_proved else tuple(range(n_extra))
+        grids[TokenGrid(size, d - 3, extra)] = (n_extra == 0) + 2 * (is_proved and n_extra > 0)
+    return [grid for grid, support in grids.items() if support == max(grids.values())]
 
 
 def _conv_sizes_of(conv_sizes: tuple[Size, ...], n_tokens: int) -> list[Size]:
@@ -204,24 +209,18 @@ def _patch_sizes_of(image: Size, n_tokens: int) -> Iterator[Size]:
                 yield h, w
 
 
-def _extra_tokens(
-    body: nn.Module, x: Tensor, A: Tensor, dimension: int, count: int
-) -> tuple[int, ...]:
-    """Return the positions of the tokens that are no patches.
+def _extra_tokens(body: nn.Module, x: Tensor, A: Tensor, dimension: int) -> tuple[int, ...]:
+    """Return the positions of the tokens that do not depend on the image.
 
     They are those that are the same for two images where the network first has its tokens, before
-    they are mixed. If that does not tell, they are the first ones, as in nearly all networks.
+    they are mixed. None if no layer gives them before that.
     """
-    first = tuple(range(count))
-    if count == 0:
-        return first
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
     tokens, others = (_first_tokens(body, image, A.shape) for image in (x, x + noise))
     if tokens is None or others is None:
-        return first
-    is_equal = (tokens == others).movedim(dimension - 3, 0).flatten(1).all(dim=1)
-    positions = tuple(is_equal.nonzero().flatten().tolist())
-    return positions if len(positions) == count else first
+        return ()
+    is_equal = (tokens == others).movedim(dimension, 0).flatten(1).all(dim=1)
+    return tuple(is_equal.nonzero().flatten().tolist())
 
 
 def _first_tokens(body: nn.Module, x: Tensor, shape: torch.Size) -> Tensor | None:

@@ -39,17 +39,15 @@ def test_plain_cam_needs_a_linear_head(backbone, head, fits):
     with pytest.raises(InputError) as refusal:
         check_methods(["grad_cam", "cam"], classifier, parameter="methods")
     assert backbone in str(refusal.value)
-    assert "methods: cam needs nothing but average pooling and one linear layer" in str(
-        refusal.value
-    )
+    assert str(refusal.value).startswith("methods: cam needs nothing but average pooling and one")
 
 
 @pytest.mark.parametrize(
     ("backbone", "activations"),
     [
-        ("mobilenet_v3_small", "hardsigmoid, hardswish, mul"),
-        ("efficientnet_b0", "mul, sigmoid, silu"),
-        ("regnet_y_400mf", "mul, sigmoid"),
+        ("mobilenet_v3_small", "a product of activations, hardsigmoid, hardswish"),
+        ("efficientnet_b0", "a product of activations, sigmoid, silu"),
+        ("regnet_y_400mf", "a product of activations, sigmoid"),
         ("swin_t", ".*gelu.*softmax"),
         ("convnext_tiny", "gelu"),
     ],
