@@ -178,6 +178,11 @@ def _open_revision(revision: str, repository: Path) -> Repo:
             config |= {"core": {"remote": name}, "remote": {name: clone.config["remote"][name]}}
         subfolder = Path(clone.root_dir).resolve().relative_to(Path(git.root_dir).resolve())
     files = GitFileSystem(scm=git, rev=revision)
+    if not files.exists(str("/" / subfolder / Repo.DVC_DIR)):
+        raise InputError(
+            f"{revision}: it does not have this project in its folder {subfolder}: name a commit "
+            "that does"
+        )
     return Repo(str("/" / subfolder), fs=files, scm=git, config=config)
 
 
@@ -197,7 +202,7 @@ def _advice(revision: str) -> str:
     if revision == WORKSPACE:
         return "Run `dvc repro`"
     return (
-        "Commit a run of yours (`dvc repro`, `git add -A`, `git commit`) and name that commit, "
+        "Commit a run of yours (`dvc repro`, `git add .`, `git commit`) and name that commit, "
         f"compare with {WORKSPACE}, or compute this one: `git checkout {revision}` (of an "
         f"experiment: `dvc exp apply {revision}`) and `dvc repro`"
     )
