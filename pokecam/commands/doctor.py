@@ -15,10 +15,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pokecam.commands import programs
 from pokecam.common import running
 from pokecam.common.errors import InputError
+
+if TYPE_CHECKING:
+    from pokecam.commands.cache import CacheSettings
 
 KAGGLE_HOST = "www.kaggle.com"
 TIMEOUT_S = 3.0
@@ -153,30 +157,16 @@ def _cache(project: Path) -> Iterator[Finding]:
         advice = "no `dvc` command works before this is corrected"
         yield Finding("DVC's settings", State.FAULT, str(error), advice)
         return
-    about, folder = "DVC's cache", settings.folder
-    place = f"{folder} → {folder.resolve()}" if folder.is_symlink() else f"{folder}"
-    share = "if it is on a share or another disk, mount that first: DVC would begin an empty cache"
-    if not folder.exists():
-        if folder.is_symlink():
-            advice = "mount its disk or remove the link: DVC cannot make a folder there"
-            yield Finding(about, State.FAULT, f"{place} does not exist", advice)
-        elif settings.is_configured:
-            yield Finding(about, State.HINT, f"{place}, of cache.dir, does not exist", share)
-        else:
-            link = cache.expected_link(project, folder, settings.link_types)
-            yield Finding(about, State.FINE, f"{place}, not made yet, by {link}")
+    place, state, missing, advice = _cache_folder(settings)
+    if missing:
+        yield Finding("DVC's cache", state, f"{place} {missing}", advice)
+    if state is State.FAULT:
         return
-    if not folder.is_dir():
-        advice = "move the file away, or set cache.dir to a folder"
-        yield Finding(about, State.FAULT, f"{place} is not a folder", advice)
-        return
-    if unwritable := cache.unwritable_folder(folder):
+    if unwritable := cache.unwritable_folder(settings.folder):
         advice = "finished results can be read from it; to store new ones, set another cache.dir"
-        yield Finding(about, State.FAULT, f"{unwritable} cannot be written to", advice)
-    if settings.is_configured and not any(folder.iterdir()):
-        yield Finding(about, State.HINT, f"{place}, of cache.dir, is empty", share)
-    links = cache.links_in_use(project, folder)
-    expected = cache.expected_link(project, folder, settings.link_types)
+        yield Finding("DVC's cache", State.FAULT, f"{unwritable} cannot be written to", advice)
+    links = cache.links_in_use(project, settings.folder)
+    expected = cache.expected_link(project, settings.folder, settings.link_types)
     if expected == "reflink":
         links = {"reflink" if link == "copy" else link for link in links}  # they look the same
     links = links or {expected}
@@ -187,7 +177,28 @@ def _cache(project: Path) -> Iterator[Finding]:
             '(docs/experiments.md, "Links")'
         )
     state = State.HINT if advice else State.FINE
-    yield Finding(about, state, f"{place}, by {' and '.join(sorted(links))}", advice)
+    yield Finding("DVC's cache", state, f"{place}, by {' and '.join(sorted(links))}", advice)
+
+
+def _cache_folder(settings: "CacheSettings") -> tuple[str, State, str, str]:
+    """Look whether the folder of the cache is there.
+
+    Returns:
+        The folder as text, how bad it is, what is wrong ("" if nothing), and advice.
+    """
+    folder = settings.folder
+    place = f"{folder} → {folder.resolve()}" if folder.is_symlink() else f"{folder}"
+    if folder.exists() and not folder.is_dir():
+        advice = "move the file away, or set cache.dir to a folder"
+        return place, State.FAULT, "is not a folder", advice
+    if not folder.exists() and folder.is_symlink():
+        advice = "mount its disk or remove the link: DVC cannot make a folder there"
+        return place, State.FAULT, "does not exist", advice
+    if settings.is_configured and not (folder.exists() and any(folder.iterdir())):
+        problem = "is empty" if folder.exists() else "does not exist"
+        advice = "if it is on a share or another disk, mount that first: DVC would begin a new one"
+        return place, State.HINT, f"(cache.dir) {problem}", advice
+    return place if folder.exists() else f"{place} (not made yet)", State.FINE, "", ""
 
 
 def _git(project: Path) -> Iterator[Finding]:
