@@ -84,12 +84,12 @@ def test_a_shallow_clone_is_named_and_made_whole(repository, shallow):
     name = repository.run("dvc", "exp", "list", "--all-commits", "--name-only").strip()
     report = shallow.pokecam("doctor")
     assert "older commits and their experiments are missing" in report
-    answer = shallow.pokecam("compare", "HEAD", "HEAD~1", ok=False)
+    answer = shallow.pokecam("compare", "HEAD~1", "HEAD", ok=False)
     assert "this clone is shallow: `git fetch --unshallow` brings older commits" in answer
     line = next(line for line in report.splitlines() if "unshallow" in line)
     for command in re.findall("`(git fetch .+?)`", line):
         shallow.run("bash", "-c", command)
     assert name in shallow.run("dvc", "exp", "list", "--all-commits")
     assert "shallow" not in shallow.pokecam("doctor")
-    answer = shallow.pokecam("compare", "HEAD", "HEAD~2", ok=False)
+    answer = shallow.pokecam("compare", "HEAD~2", "HEAD", ok=False)
     assert "shallow" not in answer
