@@ -19,9 +19,9 @@ TEST := OMP_NUM_THREADS=1 python -m pytest -n 2 --dist worksteal
 repro: .venv/installed
 	@echo "Running the stages of dvc.yaml: 2 to 3 minutes on two cores the first time, afterwards only what has changed"
 	dvc repro
-	@if git diff --quiet HEAD; then echo "Done: reports/index.html is made, and all is as in the last commit."; \
+	@if git diff --quiet HEAD -- .; then echo "Done: reports/index.html is made, and all is as in the last commit."; \
 	else echo "Done: reports/index.html is made. It differs from the last commit; other processors round differently."; \
-	echo "Commit it, so that you can come back to it: git commit -am \"First run\""; fi
+	echo "Commit it, so that you can come back to it: git commit -m \"First run\" ."; fi
 	@echo "Next: . .venv/bin/activate, then the commands of README, \"Run an experiment\""
 
 test: .venv/installed-dev

@@ -477,4 +477,4 @@ def _species_sheets(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, removes_temporary_files="doctor" not in sys.argv[1:2])

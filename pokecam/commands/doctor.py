@@ -1,4 +1,7 @@
-"""What this machine can do for the pipeline, and how to mend what it cannot."""
+"""What this machine can do for the pipeline, and how to mend what it cannot.
+
+It looks, and never writes. A check imports what it needs, so that the others also run without it.
+"""
 
 import importlib.metadata
 import json
@@ -7,25 +10,22 @@ import platform
 import re
 import shutil
 import socket
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
+from pokecam.commands import programs
 from pokecam.common import running
-from pokecam.data.sources import kaggle
-from pokecam.networks import device
-from pokecam.networks.backbones import imagenet_weights
-from pokecam.networks.families import BACKBONES
+from pokecam.common.errors import InputError
+
+if TYPE_CHECKING:
+    from pokecam.commands.cache import CacheSettings
 
 KAGGLE_HOST = "www.kaggle.com"
 TIMEOUT_S = 3.0
-COMMAND_TIMEOUT_S = 60.0
 FREE_GB = 2.0  # the default run leaves 0.15 GB in the cache, a run with the Kaggle set 1.5 GB
 LOCKED_VERSION = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", flags=re.MULTILINE)
 PACKAGES = ("dvc", "torch", "torchvision", "numpy", "pandas", "pillow", "safetensors")
@@ -64,10 +64,15 @@ def findings(project: Path) -> Iterator[Finding]:
         project: the top folder of the clone.
 
     Yields:
-        The findings, as soon as each is there.
+        The findings, as soon as each is there. A check that fails is a finding, too.
     """
-    for check in CHECKS:
-        yield from check(project)
+    for about, check in CHECKS.items():
+        try:
+            yield from check(project)
+        except Exception as error:  # whatever is wrong with the machine, the next check runs
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            advice = "remove the cause and run this again; the other lines do not depend on it"
+            yield Finding(about, State.HINT, f"could not be checked: {reason}", advice)
 
 
 def _versions(project: Path) -> Iterator[Finding]:
@@ -90,10 +95,15 @@ def _versions(project: Path) -> Iterator[Finding]:
         advice = "figures may differ from those of the locked versions; `make` installs these"
         yield Finding("packages", State.HINT, "; ".join(different), advice)
     if not missing and not different:
-        yield Finding("packages", State.FINE, f"as locked, torch {torch.__version__}")
+        torch_version = importlib.metadata.version("torch")
+        yield Finding("packages", State.FINE, f"as locked, torch {torch_version}")
 
 
-def _compute(_: Path) -> Iterator[Finding]:
+def _device(_: Path) -> Iterator[Finding]:
+    import torch
+
+    from pokecam.networks import device
+
     chosen = device.pick_device("auto")
     if chosen.type == "cuda":
         free, total = torch.cuda.mem_get_info(chosen)
@@ -107,6 +117,11 @@ def _compute(_: Path) -> Iterator[Finding]:
         if shutil.which("nvidia-smi"):
             advice = "there is an NVIDIA driver: is this torch built for CUDA (README, install)?"
         yield Finding("device", State.HINT if advice else State.FINE, "cpu, no GPU", advice)
+
+
+def _processor(_: Path) -> Iterator[Finding]:
+    import torch
+
     threads = torch.get_num_threads()
     instructions = torch.backends.cpu.get_cpu_capability()
     processor = f"{running.usable_cores()} cores, {threads} threads, {instructions}"
@@ -124,26 +139,103 @@ def _disk(project: Path) -> Iterator[Finding]:
     yield Finding("disk", State.HINT if advice else State.FINE, f"{free:.1f} GB free", advice)
 
 
-def _cache(project: Path) -> Iterator[Finding]:
+def _dvc(project: Path) -> Iterator[Finding]:
     if not (project / ".dvc").is_dir():
         yield Finding("DVC", State.FAULT, f"{project.resolve()} has no .dvc", "clone with git")
         return
     yield from written_in_place(project)
-    folder = _output(["dvc", "cache", "dir"], project)
-    cache = Path(folder.strip()) if folder else project / ".dvc" / "cache"
-    configured = _output(["dvc", "config", "cache.type"], project).strip() or "reflink,copy"
-    link = _link(cache, project, configured.split(","))
+
+
+def _cache(project: Path) -> Iterator[Finding]:
+    from pokecam.commands import cache
+
+    if not (project / ".dvc").is_dir():
+        return
+    try:
+        settings = cache.read_settings(project)
+    except InputError as error:
+        advice = "no `dvc` command works before this is corrected"
+        yield Finding("DVC's settings", State.FAULT, str(error), advice)
+        return
+    place, state, missing, advice = _cache_folder(settings)
+    if missing:
+        yield Finding("DVC's cache", state, f"{place} {missing}", advice)
+    if state is State.FAULT:
+        return
+    if unwritable := cache.unwritable_folder(settings.folder):
+        advice = "finished results can be read from it; to store new ones, set another cache.dir"
+        yield Finding("DVC's cache", State.FAULT, f"{unwritable} cannot be written to", advice)
+    links = cache.links_in_use(project, settings.folder)
+    expected = cache.expected_link(project, settings.folder, settings.link_types)
+    if expected == "reflink":
+        links = {"reflink" if link == "copy" else link for link in links}  # they look the same
+    links = links or {expected}
     advice = ""
-    if link in ("hardlink", "symlink"):
+    if links & {"hardlink", "symlink"}:
         advice = (
             "do not write into files of data/ and models/: that would change the cache, too "
             '(docs/experiments.md, "Links")'
         )
     state = State.HINT if advice else State.FINE
-    yield Finding("DVC's cache", state, f"{cache}, by {link}", advice)
-    if _output(["git", "status", "--porcelain", "params.yaml", "dvc.lock"], project).strip():
+    yield Finding("DVC's cache", state, f"{place}, by {' and '.join(sorted(links))}", advice)
+
+
+def _cache_folder(settings: "CacheSettings") -> tuple[str, State, str, str]:
+    """Look whether the folder of the cache is there.
+
+    Returns:
+        The folder as text, how bad it is, what is wrong ("" if nothing), and advice.
+    """
+    folder = settings.folder
+    place = f"{folder} → {folder.resolve()}" if folder.is_symlink() else f"{folder}"
+    if folder.exists() and not folder.is_dir():
+        advice = "move the file away, or set cache.dir to a folder"
+        return place, State.FAULT, "is not a folder", advice
+    if not folder.exists() and folder.is_symlink():
+        advice = "mount its disk or remove the link: DVC cannot make a folder there"
+        return place, State.FAULT, "does not exist", advice
+    if settings.is_configured and not (folder.exists() and any(folder.iterdir())):
+        problem = "is empty" if folder.exists() else "does not exist"
+        advice = "if it is on a share or another disk, mount that first: DVC would begin a new one"
+        return place, State.HINT, f"(cache.dir) {problem}", advice
+    return place if folder.exists() else f"{place} (not made yet)", State.FINE, "", ""
+
+
+def _git(project: Path) -> Iterator[Finding]:
+    answer = programs.run(["git", "rev-parse", "--git-dir"], project)
+    if answer is None:
+        advice = "install git: `restore`, `dvc exp` and your commits need it"
+        yield Finding("git", State.HINT, "is not installed", advice)
+        return
+    if answer.returncode:
+        if not _works_without_git(project):
+            reason = answer.stderr.strip().partition("\n")[0]
+            advice = "clone the project with git: DVC needs the repository"
+            yield Finding("git", State.FAULT, reason, advice)
+        return
+    if programs.is_shallow(project):
+        advice = (
+            "first `git fetch --unshallow`, then `git fetch origin 'refs/exps/*:refs/exps/*'` "
+            '(docs/experiments.md, "Shallow clones")'
+        )
+        missing = "a shallow clone: older commits and their experiments are missing"
+        yield Finding("git", State.HINT, missing, advice)
+    if programs.output(["git", "status", "--porcelain", "params.yaml", "dvc.lock"], project):
         difference = "params.yaml or dvc.lock differs from the commit"
         yield Finding("git", State.HINT, difference, "`dvc status` lists the stages that would run")
+
+
+def _works_without_git(project: Path) -> bool:
+    """Return whether DVC's settings say that there is no git."""
+    from pokecam.commands import cache
+
+    try:
+        return cache.read_settings(project).without_git
+    except InputError:  # a finding of its own
+        return False
+
+
+def _checkpoints(project: Path) -> Iterator[Finding]:
     checkpoints = [path for path in (project / "checkpoints").glob("*") if path.is_file()]
     if checkpoints:
         trainings = f"{len(checkpoints)} interrupted trainings in checkpoints/"
@@ -164,12 +256,18 @@ def written_in_place(project: Path) -> Iterator[Finding]:
     Yields:
         A fault for each file that cannot be read.
     """
-    # DVC reads dvc.lock by its own rules, so DVC is asked.
-    listing = _run(["dvc", "stage", "list"], project)
-    if listing and listing.returncode and "dvc.lock" in listing.stderr:
-        error = listing.stderr.removeprefix("ERROR: ").strip().partition("\n")[0]
+    from dvc.dvcfile import LOCK_FILE, Lockfile
+    from dvc.exceptions import DvcException
+    from dvc.utils import strictyaml
+
+    try:
+        strictyaml.load(str(project / LOCK_FILE), Lockfile.SCHEMA)
+    except FileNotFoundError:
+        pass
+    except DvcException as error:
         advice = "a dvc was killed while it wrote it: `git checkout dvc.lock`, then `dvc repro`"
-        yield Finding("dvc.lock", State.FAULT, error, advice)
+        reason = str(error).strip().partition("\n")[0]
+        yield Finding(LOCK_FILE, State.FAULT, reason, advice)
     locks = project / ".dvc" / "tmp" / "rwlock"
     try:
         json.loads(locks.read_bytes())
@@ -180,37 +278,9 @@ def written_in_place(project: Path) -> Iterator[Finding]:
         yield Finding("DVC's locks", State.FAULT, f"{locks.name} cannot be read: {error}", advice)
 
 
-def _link(cache: Path, project: Path, configured: Sequence[str]) -> str:
-    """Return how DVC brings a file from the cache into the project: by the first of the configured
-    ways (`cache.type`) that works."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.NamedTemporaryFile(dir=cache) as file,
-        tempfile.TemporaryDirectory(dir=project, suffix=".tmp") as folder,
-    ):
-        tries: dict[str, Callable[[], bool]] = {
-            "reflink": lambda: _succeeds(
-                ["cp", "--reflink=always", file.name, f"{folder}/reflink"]
-            ),
-            "hardlink": lambda: _links(os.link, file.name, f"{folder}/hardlink"),
-            "symlink": lambda: _links(os.symlink, file.name, f"{folder}/symlink"),
-        }
-        for name in configured:
-            if name in tries and tries[name]():
-                return name
-    return "copy"
-
-
-def _links(link: Callable[[str, str], None], file: str, path: str) -> bool:
-    """Return whether a link can be made."""
-    try:
-        link(file, path)
-    except OSError:
-        return False
-    return True
-
-
 def _network(project: Path) -> Iterator[Finding]:
+    from pokecam.data.sources import kaggle
+
     about = "source: datasets/kaggle.yaml"
     archive = kaggle.cached(project / "datasets" / "kaggle.yaml")
     if archive:
@@ -228,14 +298,21 @@ def _network(project: Path) -> Iterator[Finding]:
         yield Finding(about, State.FINE, f"{KAGGLE_HOST} can be reached")
 
 
-def _weights(project: Path) -> Iterator[Finding]:
+def _shipped_weights(project: Path) -> Iterator[Finding]:
+    about = "weights: drawn"
     shipped = sorted(path.stem for path in (project / "pretrained").glob("*.safetensors"))
     if shipped:
-        yield Finding("weights: drawn", State.FINE, ", ".join(shipped))
+        yield Finding(about, State.FINE, ", ".join(shipped))
     else:
-        yield Finding(
-            "weights: drawn", State.FAULT, "none", "git has them: `git checkout pretrained`"
-        )
+        yield Finding(about, State.FAULT, "none", "git has them: `git checkout pretrained`")
+
+
+def _imagenet_weights(_: Path) -> Iterator[Finding]:
+    import torch
+
+    from pokecam.networks.backbones import imagenet_weights
+    from pokecam.networks.families import BACKBONES
+
     folder = Path(torch.hub.get_dir(), "checkpoints")
     files = {name: folder / Path(imagenet_weights(name).url).name for name in BACKBONES}
     downloaded = [name for name, file in files.items() if file.is_file()]
@@ -246,37 +323,17 @@ def _weights(project: Path) -> Iterator[Finding]:
         yield Finding("weights: imagenet", State.HINT, f"none in {folder}", advice)
 
 
-def _output(command: list[str], folder: Path) -> str:
-    """Return what a command prints, or "" if it fails or does not exist."""
-    process = _run(command, folder)
-    return "" if process is None or process.returncode else process.stdout
-
-
-def _succeeds(command: list[str]) -> bool:
-    process = _run(command, Path())
-    return process is not None and process.returncode == 0
-
-
-def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str] | None:
-    """Run a command in a folder. Return None if it does not exist or does not end in time."""
-    try:
-        return subprocess.run(
-            command,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=COMMAND_TIMEOUT_S,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (
-    _versions,
-    _compute,
-    _disk,
-    _cache,
-    _network,
-    _weights,
-)
+# What a check is about → the check.
+CHECKS: dict[str, Callable[[Path], Iterator[Finding]]] = {
+    "packages": _versions,
+    "device": _device,
+    "processor": _processor,
+    "disk": _disk,
+    "DVC": _dvc,
+    "DVC's cache": _cache,
+    "git": _git,
+    "checkpoints": _checkpoints,
+    "source: datasets/kaggle.yaml": _network,
+    "weights: drawn": _shipped_weights,
+    "weights: imagenet": _imagenet_weights,
+}

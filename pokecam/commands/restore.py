@@ -102,7 +102,7 @@ def _check_state(project: Path) -> None:
     ]:
         raise InputError(
             f"the last commit has no {PARAMS} and {LOCK}: run `dvc repro`, then "
-            "`git add -A && git commit`"
+            "`git add . && git commit`"
         )
     if _git(project, "ls-files", "--unmerged"):
         raise InputError(

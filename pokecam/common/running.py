@@ -25,15 +25,16 @@ OUTPUT_FOLDERS = ("data", "models", "checkpoints", "reports", "explained", "comp
 _MACHINE_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENOSPC)
 
 
-def run(main: Callable[[], object]) -> None:
+def run(main: Callable[[], object], *, removes_temporary_files: bool = True) -> None:
     """Run a stage or command.
 
     An `InputError`, Ctrl-C, SIGTERM, and a machine that cannot read or write end the process with
-    one line on stderr and exit code 1. Temporary files are removed before. Any other exception is
-    a defect of this program and keeps its traceback.
+    one line on stderr and exit code 1. Temporary files of killed processes are removed before. Any
+    other exception is a defect of this program and keeps its traceback.
 
     Args:
         main: the function that does the work.
+        removes_temporary_files: False for a command that must not write.
 
     Raises:
         SystemExit: the work did not succeed, for one of the reasons above.
@@ -42,8 +43,9 @@ def run(main: Callable[[], object]) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        for folder in OUTPUT_FOLDERS:
-            sweep(Path(folder))
+        if removes_temporary_files:
+            for folder in OUTPUT_FOLDERS:
+                sweep(Path(folder))
         main()
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of the output has closed it, as `| head` does

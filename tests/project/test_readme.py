@@ -86,7 +86,7 @@ def test_every_command_does_what_it_says(repository, tmp_path):
     repository.run("git", "push", "-q", "-u", "origin", "main")
     reader = Reader(repository, str(tmp_path / "own"), str(tmp_path / "store"))
 
-    reader.type("git diff --quiet HEAD || git commit")  # nothing differs
+    reader.type("git diff --quiet HEAD -- . || git commit")  # nothing differs
     assert "up to date" in reader.type("dvc repro")
     assert "Running stage 'train'" in reader.type("dvc exp run -S backbone")
     assert "log_loss" in reader.type("dvc metrics diff")
@@ -95,7 +95,7 @@ def test_every_command_does_what_it_says(repository, tmp_path):
     # Only what has changed; on so few images the accuracy may be the same.
     assert {"Experiment", "main", "backbone"} <= set(table.split())
     before = repository.run("git", "rev-parse", "HEAD")
-    reader.type("git add -A && git commit")
+    reader.type("git add . && git commit")
     assert repository.run("git", "rev-parse", "HEAD") != before
     assert repository.repro() == []
 

@@ -12,9 +12,12 @@ import numpy as np
 import pandas as pd
 from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
+from dvc.fs import GitFileSystem
+from dvc.repo import Repo
 from dvc_data.index import DataIndexDirError
 
 from pokecam.cam.stored_maps import StoredMaps
+from pokecam.commands.programs import is_shallow
 from pokecam.common.errors import InputError, did_you_mean
 from pokecam.common.params import load_yaml
 from pokecam.data.packed import csv_tables, images
@@ -146,15 +149,41 @@ def _hash(lock: dict[str, Any], stage: str, path: str) -> str:
 
 
 def _files(revision: str, repository: Path) -> DVCFileSystem:
+    """Return the files of a revision by their paths in the project, outputs included."""
     try:
-        files = DVCFileSystem(str(repository), rev=None if revision == WORKSPACE else revision)
+        if revision == WORKSPACE:
+            files = DVCFileSystem(str(repository))
+        else:
+            files = DVCFileSystem(_open_revision(revision, repository))
         files.ls("/", detail=False)
     except DvcException as error:
+        shallow = "; this clone is shallow: `git fetch --unshallow` brings older commits"
         raise InputError(
             f"{revision}: {error}. Expected git revisions, names of experiments (`dvc exp list`) "
-            f"or {WORKSPACE}"
+            f"or {WORKSPACE}{shallow if is_shallow(repository) else ''}"
         ) from error
     return files
+
+
+def _open_revision(revision: str, repository: Path) -> Repo:
+    """Return the project of a revision, with the cache and the remote of this clone.
+
+    A larger git repository may have the project as a subfolder. The paths of a revision begin at
+    the top folder of git, and there DVC alone would look for the project.
+    """
+    with Repo(str(repository)) as clone:
+        git = clone.scm
+        config: dict[str, Any] = {"cache": {"dir": clone.cache.local_cache_dir}}
+        if name := clone.config["core"].get("remote"):
+            config |= {"core": {"remote": name}, "remote": {name: clone.config["remote"][name]}}
+        subfolder = Path(clone.root_dir).resolve().relative_to(Path(git.root_dir).resolve())
+    files = GitFileSystem(scm=git, rev=revision)
+    if not files.exists(str("/" / subfolder / Repo.DVC_DIR)):
+        raise InputError(
+            f"{revision}: it does not have this project in its folder {subfolder}: name a commit "
+            "that does"
+        )
+    return Repo(str("/" / subfolder), fs=files, scm=git, config=config)
 
 
 def _get(files: DVCFileSystem, revision: str, folder: Path, *paths: str) -> None:
@@ -173,7 +202,7 @@ def _advice(revision: str) -> str:
     if revision == WORKSPACE:
         return "Run `dvc repro`"
     return (
-        "Commit a run of yours (`dvc repro`, `git add -A`, `git commit`) and name that commit, "
+        "Commit a run of yours (`dvc repro`, `git add .`, `git commit`) and name that commit, "
         f"compare with {WORKSPACE}, or compute this one: `git checkout {revision}` (of an "
         f"experiment: `dvc exp apply {revision}`) and `dvc repro`"
     )
