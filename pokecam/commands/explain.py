@@ -18,6 +18,7 @@ from pokecam.cam.stored_maps import StoredMaps
 from pokecam.common.errors import InputError, did_you_mean
 from pokecam.data.packed.letterbox import fit, letterbox
 from pokecam.data.packing.decode import UnusableError, decode
+from pokecam.data.sources.names import is_leftover
 from pokecam.networks import layers
 from pokecam.networks.classifier import Classifier, prepare
 from pokecam.networks.device import inference_precision
@@ -261,6 +262,8 @@ def _title(method: str) -> str:
 def list_files(paths: Iterable[Path]) -> list[Path]:
     """List the files among some paths, and all files below the folders among them.
 
+    Hidden files below a folder, and what systems leave behind, are left out.
+
     Returns:
         The files in the order of `paths`, sorted within each folder.
 
@@ -271,7 +274,11 @@ def list_files(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise InputError(f"{path} does not exist: give images, or folders of images")
-        below = sorted(file for file in path.rglob("*") if file.is_file())
+        below = sorted(
+            file
+            for file in path.rglob("*")
+            if file.is_file() and not any(map(is_leftover, file.relative_to(path).parts))
+        )
         files += below if path.is_dir() else [path]
     if not files:
         raise InputError(

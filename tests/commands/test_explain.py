@@ -57,6 +57,17 @@ def test_a_folder_is_explained_and_what_cannot_be_used_is_named(trained, monkeyp
     assert image.size == (16 + 3 * (64 + 16), 30 + 2 * (64 + 30 + 16))
 
 
+def test_leftovers_in_a_folder_are_not_explained(trained):
+    for name in ("@eaDir/a.png", ".cache/a.png", "more/.DS_Store"):
+        (trained / "images" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(trained / "images" / "a.png", trained / "images" / name)
+    files = explain.list_files([trained / "images"])
+    names = [file.relative_to(trained / "images").as_posix() for file in files]
+    assert names == ["a.png", "more/a.png", "notes.txt"]
+    asked = trained / "images" / "@eaDir" / "a.png"
+    assert explain.list_files([asked]) == [asked]
+
+
 def test_classes_and_methods_can_be_chosen(trained, monkeypatch, capsys):
     words = ("--classes", "Bee", "--methods", "grad_cam", "eigen_cam", "edges", "finer_cam")
     command(monkeypatch, "images/a.png", *words)
