@@ -18,7 +18,10 @@ from pathlib import Path
 import torch
 
 from pokecam.common import running
+from pokecam.common.errors import InputError
+from pokecam.common.params import read_params
 from pokecam.data.sources import kaggle
+from pokecam.data.sources.registry import DownloadSettings, find_source
 from pokecam.networks import device
 from pokecam.networks.backbones import imagenet_weights
 from pokecam.networks.families import BACKBONES
@@ -210,6 +213,18 @@ def _links(link: Callable[[str, str], None], file: str, path: str) -> bool:
     return True
 
 
+def _source(project: Path) -> Iterator[Finding]:
+    """Find what DVC cannot read in the source: it would end with a message of its own."""
+    params, pipeline = project / "params.yaml", project / "dvc.yaml"
+    if not params.exists():
+        return
+    try:
+        source = project / read_params(DownloadSettings, params, pipeline).source
+        find_source(str(source)).check(source)
+    except InputError as error:
+        yield Finding("source", State.FAULT, str(error), "mend that, then run `dvc repro`")
+
+
 def _network(project: Path) -> Iterator[Finding]:
     about = "source: datasets/kaggle.yaml"
     archive = kaggle.cached(project / "datasets" / "kaggle.yaml")
@@ -277,6 +292,7 @@ CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (
     _compute,
     _disk,
     _cache,
+    _source,
     _network,
     _weights,
 )

@@ -64,8 +64,8 @@ def test_leftovers_in_a_folder_are_not_explained(trained):
     files = explain.list_files([trained / "images"])
     names = [file.relative_to(trained / "images").as_posix() for file in files]
     assert names == ["a.png", "more/a.png", "notes.txt"]
-    asked = trained / "images" / "@eaDir" / "a.png"
-    assert explain.list_files([asked]) == [asked]
+    thumbnail = trained / "images" / "@eaDir" / "a.png"
+    assert explain.list_files([thumbnail]) == [thumbnail]
 
 
 def test_classes_and_methods_can_be_chosen(trained, monkeypatch, capsys):

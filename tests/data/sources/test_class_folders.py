@@ -288,8 +288,24 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
 def test_a_broken_link_is_an_error(tmp_path):
     source = write_tree(tmp_path, {"Ant/a.png": image_bytes(1)})
     (source / "Ant" / "b.png").symlink_to("nowhere")
-    with pytest.raises(InputError, match=r"cannot read .*b\.png: No such file"):
-        list(folder.members(source))
+    expected = r"Ant/b\.png is a link to nowhere, which does not exist: remove it, or make it lead"
+    for read in (folder.members, folder.check):
+        with pytest.raises(InputError, match=expected):
+            list(read(source) or [])
+
+
+def test_a_folder_of_files_and_links_is_checked_without_a_word(tmp_path):
+    source = write_tree(tmp_path / "tree", {"Ant/a.png": image_bytes(1), "Ant/notes.txt": b""})
+    (source / "Ant" / "up").symlink_to(source)
+    (source / "Ant" / "b.png").symlink_to("a.png")
+    assert folder.check(source) is None
+
+
+def test_a_file_that_may_not_be_read_is_named_by_the_check(tmp_path, monkeypatch):
+    source = write_tree(tmp_path / "tree", {"Ant/a.png": image_bytes(1)})
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read anything
+    with pytest.raises(InputError, match=r"cannot read .*Ant/a\.png: Permission denied: give"):
+        folder.check(source)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
