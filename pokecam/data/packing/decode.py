@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pokecam.common.errors import plain_text
 from pokecam.data.packed.letterbox import draft_size
 from pokecam.data.packing import limits
 from pokecam.data.packing.limits import UnusableError
@@ -143,7 +144,7 @@ def _unidentified_reason(data: bytes) -> str:
 
 def _one_line(error: Exception) -> str:
     """Return the message in one line, without memory addresses, which differ between runs."""
-    text = re.sub(r"<[^>]*>", "", " ".join(str(error).split())).strip()
+    text = re.sub(r"<[^>]*>", "", " ".join(plain_text(str(error)).split())).strip()
     return text or type(error).__name__
 
 
