@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -67,6 +68,17 @@ def decode(data: bytes, enough_px: int) -> tuple[Image.Image, int, int]:
             upright = upright.transpose(_TO_UPRIGHT[orientation])
     is_swapped = is_swapped or orientation >= 5
     return (upright, height, width) if is_swapped else (upright, width, height)
+
+
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Keep Pillow from warning of sizes and of damaged EXIF: `decode` checks both.
+
+    Warnings are a matter of the process. Where several threads decode, enter this before them.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
 
 
 def upright_rgb(image: Image.Image, enough_px: int) -> Image.Image:
