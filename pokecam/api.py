@@ -15,7 +15,7 @@ from pokecam.cam.methods import METHODS
 from pokecam.commands import explain as explaining
 from pokecam.commands.explain import draw
 from pokecam.common.errors import InputError, unknown_name
-from pokecam.data.packing.decode import UnusableError, upright_rgb
+from pokecam.data.packing.decode import UnusableError, quiet_pillow, upright_rgb
 from pokecam.networks.classifier import Classifier, load_classifier, prepare
 from pokecam.networks.layers import cut_at
 from pokecam.notebook import Explanation, Explanations
@@ -159,9 +159,11 @@ def _entries(
             raise InputError(f"images: {_a(image)} given; {_EXPECTED}")
         file = Path(getattr(image, "filename", "") or f"image {number}")
         try:
-            yield file, upright_rgb(image, size_px)
+            with quiet_pillow():
+                upright = upright_rgb(image, size_px)
         except UnusableError as error:
             raise InputError(f"{file} cannot be used: {error}; give another image") from None
+        yield file, upright
 
 
 def _holds_images(images: Any) -> bool:

@@ -269,7 +269,7 @@ def _divide_at_default(
     blocks = [
         name
         for name, shape_of_block in layers
-        if shape_of_block == shape
+        if shape_of_block[-1] == shape[-1]
         and isinstance(
             network.get_submodule(name.rpartition(".")[0]), nn.ModuleList | nn.Sequential
         )

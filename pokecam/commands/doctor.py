@@ -278,6 +278,21 @@ def written_in_place(project: Path) -> Iterator[Finding]:
         yield Finding("DVC's locks", State.FAULT, f"{locks.name} cannot be read: {error}", advice)
 
 
+def _source(project: Path) -> Iterator[Finding]:
+    """Find what DVC cannot read in the source: it would end with a message of its own."""
+    from pokecam.common.params import read_params
+    from pokecam.data.sources.registry import DownloadSettings, find_source
+
+    params, pipeline = project / "params.yaml", project / "dvc.yaml"
+    if not params.exists():
+        return
+    try:
+        source = project / read_params(DownloadSettings, params, pipeline).source
+        find_source(str(source)).check(source)
+    except InputError as error:
+        yield Finding("source", State.FAULT, str(error), "mend that, then run `dvc repro`")
+
+
 def _network(project: Path) -> Iterator[Finding]:
     from pokecam.data.sources import kaggle
 
@@ -333,6 +348,7 @@ CHECKS: dict[str, Callable[[Path], Iterator[Finding]]] = {
     "DVC's cache": _cache,
     "git": _git,
     "checkpoints": _checkpoints,
+    "source": _source,
     "source: datasets/kaggle.yaml": _network,
     "weights: drawn": _shipped_weights,
     "weights: imagenet": _imagenet_weights,

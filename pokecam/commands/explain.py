@@ -16,8 +16,10 @@ from pokecam.cam.maps import compute_maps
 from pokecam.cam.methods import METHODS
 from pokecam.cam.stored_maps import StoredMaps
 from pokecam.common.errors import InputError, did_you_mean
+from pokecam.common.files import portable_name
 from pokecam.data.packed.letterbox import fit, letterbox
-from pokecam.data.packing.decode import UnusableError, decode
+from pokecam.data.packing.decode import UnusableError, decode, quiet_pillow
+from pokecam.data.sources.names import is_leftover
 from pokecam.networks import layers
 from pokecam.networks.classifier import Classifier, prepare
 from pokecam.networks.device import inference_precision
@@ -181,7 +183,8 @@ def _read(entry: Path | tuple[Path, Image.Image], size_px: int) -> tuple[Image.I
     """Return an RGB image, and the width and height of the original, as `decode` does."""
     if isinstance(entry, tuple):
         return entry[1], *entry[1].size
-    return decode(entry.read_bytes(), size_px)
+    with quiet_pillow():
+        return decode(entry.read_bytes(), size_px)
 
 
 def draw(explanation: Explanation) -> Image.Image:
@@ -261,6 +264,8 @@ def _title(method: str) -> str:
 def list_files(paths: Iterable[Path]) -> list[Path]:
     """List the files among some paths, and all files below the folders among them.
 
+    Hidden files below a folder, and what systems leave behind, are left out.
+
     Returns:
         The files in the order of `paths`, sorted within each folder.
 
@@ -271,7 +276,11 @@ def list_files(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise InputError(f"{path} does not exist: give images, or folders of images")
-        below = sorted(file for file in path.rglob("*") if file.is_file())
+        below = sorted(
+            file
+            for file in path.rglob("*")
+            if file.is_file() and not any(map(is_leftover, file.relative_to(path).parts))
+        )
         files += below if path.is_dir() else [path]
     if not files:
         raise InputError(
@@ -281,15 +290,19 @@ def list_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def output_names(files: Sequence[Path]) -> list[str]:
-    """Return a name for the drawing of each file: its stem, numbered where stems are equal."""
+    """Return a name for the drawing of each file: its stem, numbered where stems are equal.
+
+    They exist on every system, and differ in more than capital letters.
+    """
     names: list[str] = []
     stems: set[str] = set()
     for file in files:
-        stem, number = file.stem, 1
-        while stem in stems:
+        portable = portable_name(file.stem)
+        stem, number = portable, 1
+        while stem.casefold() in stems:
             number += 1
-            stem = f"{file.stem}-{number}"
-        stems.add(stem)
+            stem = f"{portable}-{number}"
+        stems.add(stem.casefold())
         names.append(f"{stem}.png")
     return names
 

@@ -4,21 +4,38 @@ import re
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
-_ESCAPE_CODE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
 MAX_LISTED = 20  # a longer list of allowed names is shortened to the nearest name
+
+
+# The sequences by which a program controls a terminal (ECMA-48), and single control characters.
+_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # a command with numbers, such as a colour
+    r"|\x1b[PX\]^_].*?(?:\x1b\\|\x07|\x9c|$)"  # a text for the terminal, such as a link
+    r"|\x1b[ -/]*[0-~]",
+    flags=re.DOTALL,
+)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def plain_text(text: str) -> str:
+    """Return a text without codes for a terminal; other control characters become blanks."""
+    return _CONTROL.sub(" ", _ESCAPE.sub("", text))
 
 
 class InputError(Exception):
     """Wrong input from the user.
 
-    The message is one line that says what was given, what was expected and what to do.
+    The message is one line that says what was given, what was expected and what to do. It may pass
+    on what a library says: codes by which a terminal changes colours or deletes text are removed.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(plain_text(message))
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of another program's message, without escape codes for terminals."""
-    lines = _ESCAPE_CODE.sub("", str(error)).strip().splitlines()
+    """Return the first line of a library's message, or the kind of an error without any."""
+    lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 

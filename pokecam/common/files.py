@@ -26,6 +26,27 @@ _TEMPORARY_NAME = re.compile(r"\..+\.(\d+)\.tmp")  # a temporary file of the pro
 # these do not name the cause. So every exception during a write counts as a full disk if fewer
 # bytes than this are free.
 _FULL_BYTES = 2**20
+# What Windows takes for a device, with any ending and in any case.
+_DEVICE = re.compile(r"con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]", flags=re.IGNORECASE)
+_RESERVED_CHARACTERS = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+
+
+def is_device_name(name: str) -> bool:
+    """Return whether Windows takes a file of this name for a device, and cannot write it."""
+    return _DEVICE.fullmatch(name.partition(".")[0].rstrip(" ")) is not None
+
+
+def portable_name(name: str) -> str:
+    """Return a name, without its ending, that a file can have on every system.
+
+    Characters that Windows reserves become "_". Dots and blanks at the end are left out, and the
+    name of a device gets a "_".
+    """
+    name = _RESERVED_CHARACTERS.sub("_", name).rstrip(". ") or "image"
+    if is_device_name(name):
+        stem, dot, rest = name.partition(".")
+        return f"{stem}_{dot}{rest}"
+    return name
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -6,7 +6,9 @@ They are a state: tensors by torchvision's names, without the last layer of the 
 import hashlib
 import logging
 import pickle
+import re
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,14 @@ from pokecam.networks.settings import (
 
 State = dict[str, Tensor]
 
+# Where training scripts keep the state dict of the network, and after these that of its average.
+_STATE_KEYS = (
+    *("state_dict", "model_state_dict", "model_state", "model", "network", "net", "module"),
+    *("params", "weights", "checkpoint", "state_dict_ema", "model_ema", "ema", "params_ema"),
+)
+# What torch.compile, FSDP and checkpointing insert into the names of a network.
+_INSERTED = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+_REFUSED_OBJECT = re.compile(r"GLOBAL ([\w.]+)")
 _MAX_NAMES = 4  # of tensors, that a message lists
 _OLD_MAGIC = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
 _ADVICE = (
@@ -60,9 +70,50 @@ def fetch_weights(weights: str, backbone: str, folder: Path = SHIPPED_FOLDER) ->
     check_weights_exist(weights, backbone, folder)
     if weights == "none":
         return {}
-    load = NAMED_WEIGHTS.get(weights)
-    state = load(backbone, folder) if load else _load_file(Path(weights))
+    if load := NAMED_WEIGHTS.get(weights):
+        return check_weights(load(backbone, folder), backbone, weights)
+    content, keys = _load_file(Path(weights))
+    state, origin = unwrap(content, Layout.of_backbone(backbone))
+    if keys or origin:
+        log.warning(
+            "%s: the tensors are taken from it: %s",
+            weights,
+            ", ".join(filter(None, [*keys, origin])),
+        )
     return check_weights(state, backbone, weights)
+
+
+def unwrap(state: Mapping[str, Tensor], layout: "Layout") -> tuple[State, str]:
+    """Return the tensors of one network by torchvision's names.
+
+    Programs save a network inside another module, which begins the name of every tensor
+    (`module.` of DataParallel, `model.` of a LightningModule), or is in the middle of it
+    (`_orig_mod.` of torch.compile). The prefix is the one below which most tensors of the backbone
+    are. Of several with equally many it is none, where that is one of them, or the first.
+
+    Args:
+        state: tensors by name.
+        layout: of the backbone.
+
+    Returns:
+        The tensors below the prefix, by their names without it, and a text for a message that says
+        what was removed and which tensors are left out; "" if nothing is.
+    """
+    plain, inserted = {}, {}  # `inserted` is used as an ordered set
+    for name, tensor in state.items():
+        for part in _INSERTED:
+            if part in name:
+                name, inserted[part] = name.replace(part, ""), True
+        plain[name] = tensor
+    prefix = layout.prefix_of(plain)
+    removed = [f"without the prefix {prefix}"] if prefix else []
+    removed += [f"without {', '.join(inserted)} in their names"] if inserted else []
+    unused = [name for name in plain if not name.startswith(prefix)]
+    text = " and ".join(removed)
+    if unused:
+        text += f"; {len(unused)} other tensors are left out ({_list_names(unused)})"
+    below = {name.removeprefix(prefix): plain[name] for name in plain if name.startswith(prefix)}
+    return below, text
 
 
 def check_weights(state: Mapping[str, Tensor], backbone: str, origin: str) -> State:
@@ -187,6 +238,18 @@ class Layout:
             last,
         )
 
+    def prefix_of(self, names: Iterable[str]) -> str:
+        """Return what most names of the body begin with in a state: "", or "module." and the like.
+
+        It is "" if no name of the body is the end of a name.
+        """
+        counts: Counter[str] = Counter()
+        for name in names:
+            parts = name.split(".")
+            ends = (".".join(parts[i:]) for i in range(len(parts)))
+            counts.update(name.removesuffix(end) for end in ends if end in self.body)
+        return max(counts, key=lambda prefix: (counts[prefix], not prefix), default="")
+
     def has_in_head(self, name: str) -> bool:
         """Return whether a tensor of this name belongs to the native head (fc.…, classifier.…)."""
         return _first_part(name) in set(map(_first_part, self.last))
@@ -242,9 +305,10 @@ NAMED_WEIGHTS: dict[str, Callable[[str, Path], State]] = {
 }
 
 
-def _load_file(path: Path) -> State:
+def _load_file(path: Path) -> tuple[State, list[str]]:
+    """Return the state in a file, and the keys below which it is."""
     if path.suffix == ".safetensors":
-        return safetensors_file.read_safetensors(path)[0]
+        return safetensors_file.read_safetensors(path)[0], []
     if not _is_torch_file(path):
         raise InputError(f"{path} is not a file of torch.save, or not a whole one: {_ADVICE}")
     try:
@@ -252,9 +316,16 @@ def _load_file(path: Path) -> State:
     except Exception as error:  # a damaged file can make the unpickler raise anything
         raise InputError(
             f"{path} was not loaded: it is damaged, or holds objects whose loading could run code "
-            f"({str(error).partition(chr(10))[0]}): {_ADVICE}"
+            f"({_reason(error)}): {_ADVICE}"
         ) from None
     return _state_of(content, path)
+
+
+def _reason(error: Exception) -> str:
+    """Name the object that torch refuses to load; else return the first line of its message."""
+    if match := _REFUSED_OBJECT.search(str(error)):
+        return f"a {match[1]}, as of a whole network or of settings beside it"
+    return str(error).partition("\n")[0]
 
 
 def _is_torch_file(path: Path) -> bool:
@@ -264,18 +335,23 @@ def _is_torch_file(path: Path) -> bool:
     return is_old or zipfile.is_zipfile(path)
 
 
-def _state_of(content: Any, path: Path) -> State:
-    """Return the state dict in an object of `torch.load`; training scripts often nest it in a
-    dict."""
-    if isinstance(content, Mapping):
-        content = content.get("state_dict", content.get("model", content))
+def _state_of(content: Any, path: Path) -> tuple[State, list[str]]:
+    """Return the state dict in an object of `torch.load`, and the keys below which it is: training
+    scripts often nest it in a dict."""
+    keys: list[str] = []
+    while isinstance(content, Mapping) and len(keys) < len(_STATE_KEYS):
+        key = next((k for k in _STATE_KEYS if isinstance(content.get(k), Mapping)), None)
+        if key is None:
+            break
+        keys.append(key)
+        content = content[key]
     if (
         not isinstance(content, Mapping)
         or not content
         or not all(isinstance(tensor, Tensor) for tensor in content.values())
     ):
         raise InputError(f"{path} holds no state dict, which is a dict of tensors: {_ADVICE}")
-    return dict(content)
+    return dict(content), keys
 
 
 def _suggest_backbone(state: Mapping[str, Tensor], backbone: str) -> str:
@@ -287,7 +363,8 @@ def _suggest_backbone(state: Mapping[str, Tensor], backbone: str) -> str:
         if BACKBONES[candidate].computes_when_built:
             continue
         layout = Layout.of_backbone(candidate)
-        body = {name: tensor for name, tensor in state.items() if not layout.has_in_head(name)}
+        below, _ = unwrap(state, layout)
+        body = {name: tensor for name, tensor in below.items() if not layout.has_in_head(name)}
         if not layout.describe_mismatch(body):
             return f"It fits {candidate}: set backbone to that"
     return f"Give weights of {backbone} with torchvision's names"

@@ -35,7 +35,8 @@ def check_params(path: Path = Path("params.yaml")) -> None:
     """
     for settings in SETTINGS:
         read_params(settings, path)
-    find_source(read_params(DownloadSettings, path).source)
+    source = read_params(DownloadSettings, path).source
+    find_source(source).check(Path(source))
     split = read_params(SplitSettings, path)
     check_split_file(Path(split.split_file))
     check_fractions(split.val_fraction, split.test_fraction)

@@ -57,6 +57,19 @@ def test_every_hint_and_fault_has_advice(project):
         assert bool(finding.advice) == (finding.state is not State.FINE), finding
 
 
+def test_a_link_to_nothing_in_the_source_is_found(project, tmp_path):
+    """DVC reads the source before any stage runs, and its own message says less."""
+    folder = tmp_path / "images" / "Ant"
+    folder.mkdir(parents=True)
+    parameters = f"source: {tmp_path / 'images'}\nimages_per_class: 1\ndraw_seed: 1\n"
+    (tmp_path / "params.yaml").write_text(parameters)
+    assert "source" not in last_findings(project)
+    (folder / "a.png").symlink_to("nowhere.png")
+    finding = last_findings(project)["source"]
+    assert finding.state is State.FAULT
+    assert "Ant/a.png is a link to nowhere.png" in finding.result
+
+
 def test_downloads_are_found(project, monkeypatch):
     (project / "hub" / "checkpoints").mkdir(parents=True)
     (project / "hub" / "checkpoints" / "resnet18-f37072fd.pth").touch()

@@ -2,12 +2,15 @@
 
 import shutil
 import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import pokecam
 from pokecam import __main__
 from pokecam.cam.capture import capture
 from pokecam.cam.display import display_difference
@@ -18,6 +21,8 @@ from pokecam.networks.class_distances import ClassDistances
 from pokecam.networks.classifier import build_classifier, prepare, save_classifier
 from pokecam.report.overlay import difference
 from tests.conftest import PROJECT
+from tests.data.packing.fuzz import png
+from tests.support.images import encoded
 
 CLASSES = ["Ant", "Bee", "Cat"]
 
@@ -55,6 +60,40 @@ def test_a_folder_is_explained_and_what_cannot_be_used_is_named(trained, monkeyp
     image = Image.open(trained / "out" / "a.png")
     # Columns: the image and two methods. Rows: the two most probable classes.
     assert image.size == (16 + 3 * (64 + 16), 30 + 2 * (64 + 30 + 16))
+
+
+def test_leftovers_in_a_folder_are_not_explained(trained):
+    for name in ("@eaDir/a.png", ".cache/a.png", "more/.DS_Store"):
+        (trained / "images" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(trained / "images" / "a.png", trained / "images" / name)
+    files = explain.list_files([trained / "images"])
+    names = [file.relative_to(trained / "images").as_posix() for file in files]
+    assert names == ["a.png", "more/a.png", "notes.txt"]
+    thumbnail = trained / "images" / "@eaDir" / "a.png"
+    assert explain.list_files([thumbnail]) == [thumbnail]
+
+
+def test_pillow_warns_of_nothing_that_explain_checks(trained, monkeypatch):
+    """A damaged EXIF block, and a PNG that says that it is huge."""
+    broken = encoded(Image.new("RGB", (64, 48)), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f x")
+    (trained / "images" / "b.jpg").write_bytes(broken)
+    (trained / "images" / "c.png").write_bytes(png(10_001, 10_001, b""))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # here it is the user who opens it
+        image = Image.open(trained / "images" / "b.jpg")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        command(monkeypatch, "images")
+        pokecam.explain([image], trained / "models" / "classifier.safetensors")
+    assert [str(entry.message) for entry in caught] == []
+
+
+def test_names_of_drawings_differ_and_exist_on_every_system():
+    files = ["a/con.png", "b/CON.jpg", "a.png", "A.png", "x/a?.png", "x/a:.png", "b/nul.tar.png"]
+    names = explain.output_names([Path(file) for file in files])
+    assert names == [
+        *("con_.png", "CON_-2.png", "a.png", "A-2.png", "a_.png", "a_-2.png", "nul_.tar.png"),
+    ]
 
 
 def test_classes_and_methods_can_be_chosen(trained, monkeypatch, capsys):

@@ -1,6 +1,6 @@
 """Messages about errors that the user can correct."""
 
-from pokecam.common.errors import MAX_LISTED, did_you_mean, unknown_name
+from pokecam.common.errors import MAX_LISTED, InputError, did_you_mean, unknown_name
 
 
 def test_nearest_name_ignoring_case():
@@ -13,3 +13,12 @@ def test_of_many_names_the_nearest_is_enough():
     assert unknown_name("cta", short) == "is not known. Did you mean cat? Allowed: cat, dog"
     assert unknown_name("cta", long) == "is not known. Did you mean cat?"
     assert unknown_name("owl", long) == f"is not known. Allowed: {', '.join(long)}"
+
+
+def test_a_message_of_another_library_is_passed_on_as_plain_text():
+    """Colours, links, titles of a terminal, and what would overwrite the line."""
+    error = InputError(
+        "a \x1b[1mbold\x1b[0m \x1b]8;;x\x07link\x1b]8;;\x1b\\ \x1b(B\rb \x9b31mc\td\ne"
+    )
+    assert str(error) == "a bold link  b c d e"
+    assert str(InputError("Flabébé → 🐢, 2 × 2")) == "Flabébé → 🐢, 2 × 2"

@@ -12,7 +12,14 @@ import pandas as pd
 import pytest
 
 from pokecam.common.errors import InputError
-from pokecam.common.files import sweep, whole_file, whole_folder, write_csv, write_json
+from pokecam.common.files import (
+    portable_name,
+    sweep,
+    whole_file,
+    whole_folder,
+    write_csv,
+    write_json,
+)
 
 
 def names(folder):
@@ -99,3 +106,25 @@ def test_a_full_disk_is_told_whatever_the_library_raises(tmp_path, monkeypatch, 
     with pytest.raises(RuntimeError), whole_file(tmp_path / "out.txt"):
         raise RuntimeError("something else")
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("meowth", "meowth"),
+        ("Évoli ♀ 2", "Évoli ♀ 2"),
+        ("CON", "CON_"),
+        ("aux", "aux_"),
+        ("nul.tar", "nul_.tar"),
+        ("COM¹", "COM¹_"),
+        ("com10", "com10"),
+        ("lpt1 .x", "lpt1 _.x"),
+        ('a:b?c*d|e<f>g"h\\i', "a_b_c_d_e_f_g_h_i"),
+        ("end. . ", "end"),
+        ("...", "image"),
+        ("tab\there", "tab_here"),
+    ],
+)
+def test_a_portable_name_is_one_that_windows_can_have(name, expected):
+    assert portable_name(name) == expected
+    assert portable_name(expected) == expected

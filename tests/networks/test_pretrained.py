@@ -81,6 +81,130 @@ def test_a_state_nested_in_a_checkpoint(tmp_path):
     assert pretrained.fetch_weights(path, SMALL).keys() < state.keys()
 
 
+def prefixed(state, prefix):
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+WRAPPED = {  # how people save a network → (what is in the file, what the line says)
+    "DataParallel": (lambda s: prefixed(s, "module."), "without the prefix module."),
+    "compiled": (lambda s: prefixed(s, "_orig_mod."), "without _orig_mod. in their names"),
+    "compiled, parallel": (
+        lambda s: prefixed(s, "module._orig_mod."),
+        "without the prefix module. and without _orig_mod. in their names",
+    ),
+    "one compiled block": (
+        lambda s: {n.replace("features.3.", "features.3._orig_mod."): t for n, t in s.items()},
+        "without _orig_mod. in their names",
+    ),
+    "sharded": (
+        lambda s: {
+            n.replace("features.", "_fsdp_wrapped_module.features."): t for n, t in s.items()
+        },
+        "without _fsdp_wrapped_module. in their names",
+    ),
+    "Lightning": (
+        lambda s: {
+            "pytorch-lightning_version": "2.4.0",
+            "state_dict": prefixed(s, "model.") | {"loss.weight": torch.ones(3)},
+            "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(3)}}}],
+        },
+        "state_dict, without the prefix model.; 1 other tensors are left out (loss.weight)",
+    ),
+    "backbone": (lambda s: prefixed(s, "backbone."), "without the prefix backbone."),
+    "any name": (lambda s: prefixed(s, "net.encoder."), "without the prefix net.encoder."),
+    "tutorial": (
+        lambda s: {"epoch": 3, "model_state_dict": s, "optimizer_state_dict": {"state": {}}},
+        "model_state_dict",
+    ),
+    "torchvision": (
+        lambda s: {
+            "model": s,
+            "model_ema": prefixed({n: t + 1 for n, t in s.items()}, "module."),
+            "args": {"lr": 0.1},
+        },
+        "model",
+    ),
+    "average only": (
+        lambda s: {"ema": prefixed(s, "module.") | {"n_averaged": torch.tensor(5)}},
+        "ema, without the prefix module.; 1 other tensors are left out (n_averaged)",
+    ),
+    "nested": (lambda s: {"checkpoint": {"state_dict": s}}, "checkpoint, state_dict"),
+    "student and teacher": (
+        lambda s: prefixed(s, "student.") | prefixed({n: t + 1 for n, t in s.items()}, "teacher."),
+        "without the prefix student.; 52 other tensors are left out (teacher.",
+    ),
+}
+
+
+NESTED = {"Lightning", "tutorial", "torchvision", "average only", "nested"}  # dicts of dicts
+
+
+@pytest.mark.parametrize(
+    ("saved_by", "suffix"),
+    [
+        *((name, "pth") for name in WRAPPED),
+        *((name, "safetensors") for name in sorted(WRAPPED.keys() - NESTED)),
+    ],
+)
+def test_state_dicts_as_people_have_them(tmp_path, caplog, saved_by, suffix):
+    """The very tensors, and a line that says how they were found."""
+    state = torchvision_state(SMALL)
+    content, line = WRAPPED[saved_by][0](state), WRAPPED[saved_by][1]
+    path = tmp_path / f"weights.{suffix}"
+    if suffix == "pth":
+        torch.save(content, path)
+    else:
+        safetensors_file.write_safetensors(path, content, {})
+    fetched = pretrained.fetch_weights(str(path), SMALL)
+    body = {name for name in state if not name.startswith("classifier")}
+    assert fetched.keys() == body
+    assert all(torch.equal(fetched[name], state[name]) for name in body)
+    (message,) = caplog.messages
+    assert message.startswith(f"{path}: the tensors are taken from it")
+    assert line in message
+    assert "\n" not in message
+
+
+def test_a_plain_state_dict_needs_no_line(tmp_path, caplog):
+    pretrained.fetch_weights(saved(tmp_path, torchvision_state(SMALL)), SMALL)
+    assert not caplog.messages
+
+
+def test_the_hidden_layers_of_a_head_below_a_prefix_are_used(tmp_path):
+    state = torchvision_state("mobilenet_v3_small")
+    path = saved(tmp_path, {"state_dict": prefixed(state, "model.")})
+    fetched = pretrained.fetch_weights(path, "mobilenet_v3_small")
+    assert torch.equal(fetched["classifier.0.weight"], state["classifier.0.weight"])
+
+
+def test_the_error_for_prefixed_weights_of_another_backbone_names_it(tmp_path):
+    state = prefixed(torchvision_state("resnet18"), "module.")
+    for backbone in ("resnet50", "alexnet"):
+        with pytest.raises(InputError, match="It fits resnet18: set backbone to that"):
+            pretrained.fetch_weights(saved(tmp_path, state), backbone)
+
+
+def test_of_two_states_the_one_with_all_tensors_is_taken(tmp_path):
+    """An incomplete copy before the whole one, and layers of equal names below it."""
+    state = torchvision_state("resnet18")
+    head = {"old.conv1.weight": torch.zeros(64, 3, 7, 7), "old.bn1.weight": torch.zeros(64)}
+    fetched = pretrained.fetch_weights(
+        saved(tmp_path, head | prefixed(state, "model.")), "resnet18"
+    )
+    assert torch.equal(fetched["conv1.weight"], state["conv1.weight"])
+
+
+def test_a_pickled_network_is_named_without_escape_codes(tmp_path):
+    network = torchvision.models.get_model(SMALL, weights=None, num_classes=3)
+    with pytest.raises(InputError) as error:
+        pretrained.fetch_weights(saved(tmp_path, network), SMALL)
+    message = str(error.value)
+    assert message.isprintable()
+    assert "torchvision.models.squeezenet.SqueezeNet" in message
+    assert "a whole network" in message
+    assert "two options" not in message
+
+
 def test_missing_superfluous_and_misshapen_tensors_are_named(tmp_path):
     state = torchvision_state(SMALL)
     del state["features.0.weight"]

@@ -1,10 +1,12 @@
 """Bad parameters with the real `dvc`: one line of ours, before anything that takes time has run."""
 
+import os
+import re
 import shutil
 
 import pytest
 
-from tests.support.repository import Repository, executed_stages
+from tests.support.repository import COLOURS, Repository, draw_images, executed_stages
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,36 @@ def test_a_bad_parameter_is_refused_before_anything_runs(finished, clone, change
     line, stages = refusal(clone, committed, changes)
     assert [text for text in expected if text not in line] == [], line
     assert stages == ["check"]
+
+
+def test_a_file_that_dvc_cannot_read_is_named_before_dvc_fails(finished, clone, tmp_path):
+    """A link to nothing, and a pipe, which DVC would wait for without an end: in a class folder or
+    in a folder that is no class."""
+    committed = (finished.path / "params.yaml").read_bytes()
+    images = tmp_path / "images"
+    draw_images(images, COLOURS, 3)
+    (images / "Ant" / "b.png").symlink_to("nowhere.png")
+    line, stages = refusal(clone, committed, {"source": str(images)})
+    assert stages == ["check"]
+    assert "Ant/b.png is a link to nowhere.png, which does not exist" in line
+    (command,) = re.findall("`(.*?)` lists", line)
+    assert clone.run("bash", "-c", command).splitlines() == [str(images / "Ant" / "b.png")]
+    (images / "Ant" / "b.png").unlink()
+    (images / ".hidden").mkdir()
+    os.mkfifo(images / ".hidden" / "pipe")
+    line, stages = refusal(clone, committed, {"source": str(images)})
+    assert stages == ["check"]
+    assert ".hidden/pipe is no ordinary file" in line
+
+
+def test_an_experiment_with_a_link_to_nothing_ends_in_the_same_line(repository, tmp_path):
+    images = tmp_path / "images"
+    draw_images(images, COLOURS, 3)
+    (images / "Ant" / "b.png").symlink_to("nowhere.png")
+    output = repository.run("dvc", "exp", "run", "-S", f"source={images}", ok=False)
+    assert "is a link to nowhere.png" in output
+    assert executed_stages(output) == ["check"]
+    assert "Traceback" not in output
 
 
 def test_a_misspelt_look_alike_is_refused_before_the_training(finished, clone):

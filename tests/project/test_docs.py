@@ -538,5 +538,6 @@ def test_what_is_not_used_is_told_with_the_limits_that_hold():
     of = limits._MEGAPIXELS_OF
     wanted = f"above {limits.MAX_MEGAPIXELS} megapixels (JPEG), {of['AVIF']} (AVIF, TIFF, WebP), "
     assert {of["AVIF"], of["TIFF"], of["WEBP"]} == {of["AVIF"]}
-    assert f"{wanted}{of['ICO']} (ICO) or {limits._MEGAPIXELS} (others)" in text
+    assert of["ICO"] == of["ICNS"]
+    assert f"{wanted}{of['ICO']} (ICO, ICNS) or {limits._MEGAPIXELS} (others)" in text
     assert f"a side is below {limits.MIN_SIDE_PX} px" in text

@@ -20,6 +20,15 @@ def test_slugs_are_safe_and_no_two_alike():
     assert slugs(names) == expected.split()
 
 
+def test_no_slug_is_a_name_that_windows_reserves():
+    names = ["CON", "aux", "Nul", "COM1", "lpt9", "con", "console", "PRN.", "class-con"]
+    result = slugs(names)
+    assert result == [
+        *("class-con", "class-aux", "class-nul", "class-com1", "class-lpt9", "class-con-2"),
+        *("console", "class-prn", "class-con-3"),
+    ]
+
+
 def test_confusion_is_in_the_order_of_the_classes(built):
     expected = 2 * np.eye(4, dtype=int)
     expected[0] = [1, 1, 0, 0]

@@ -2,22 +2,25 @@
 
 import math
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pokecam.common.errors import plain_text
 from pokecam.data.packed.letterbox import draft_size
 from pokecam.data.packing import limits
 from pokecam.data.packing.limits import UnusableError
-from pokecam.data.sources.formats import HEAD_BYTES, READABLE, detect_format
+from pokecam.data.sources.formats import CONVERTIBLE, HEAD_BYTES, READABLE, detect_format
 
 _STRIP_PX = 2**20  # pixels converted at a time, so that no large image is in memory twice
 _JPEG2000_PX = 12 * 10**6  # larger ones are decoded at a smaller size: this many take two seconds
 _INFINITY = 1e300  # in place of infinity; 255 times as much is still a finite number
 _MAX_EXIF_BYTES = 2**20  # one segment of a JPEG has 2**16
 _ORIENTATION = 0x0112
+_UNSURE_ALPHA = ("DDS", "TGA")
 _TO_UPRIGHT = {  # EXIF orientation → the operation that makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -57,6 +60,7 @@ def decode(data: bytes, enough_px: int) -> tuple[Image.Image, int, int]:
         with limits.one_giant(max(held_px, image.width * image.height)):
             expected_size = image.size
             image.load()
+            image = _without_empty_alpha(image)
             is_swapped = image.size == expected_size[::-1]  # Pillow turns a TIFF itself
             upright = _to_rgb(image, enough_px)
         orientation = _read_orientation(image)
@@ -64,6 +68,17 @@ def decode(data: bytes, enough_px: int) -> tuple[Image.Image, int, int]:
             upright = upright.transpose(_TO_UPRIGHT[orientation])
     is_swapped = is_swapped or orientation >= 5
     return (upright, height, width) if is_swapped else (upright, width, height)
+
+
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Keep Pillow from warning of sizes and of damaged EXIF: `decode` checks both.
+
+    Warnings are a matter of the process. Where several threads decode, enter this before them.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
 
 
 def upright_rgb(image: Image.Image, enough_px: int) -> Image.Image:
@@ -125,7 +140,8 @@ def _raising_reasons(data: bytes) -> Iterator[None]:
             f"too large: at most {limits.MAX_MEGAPIXELS} megapixels are read"
         ) from None
     except Exception as error:  # damaged bytes make Pillow's readers raise nearly anything
-        raise UnusableError(f"truncated or corrupt: {_one_line(error)}") from None
+        reason = limits.text_reason(error) or f"truncated or corrupt: {_one_line(error)}"
+        raise UnusableError(reason) from None
 
 
 def _unidentified_reason(data: bytes) -> str:
@@ -133,14 +149,14 @@ def _unidentified_reason(data: bytes) -> str:
     file_format = detect_format(data[:HEAD_BYTES])
     if file_format in READABLE:
         return f"truncated or corrupt: the header of this {file_format} cannot be read"
-    if file_format in ("HEIC", "Photoshop"):
+    if file_format in CONVERTIBLE:
         return f"{file_format} is not read: convert it to JPEG or PNG"
-    return f"not an image ({file_format or 'unknown format'})"
+    return f"not an image ({file_format or 'or its format is unknown'})"
 
 
 def _one_line(error: Exception) -> str:
     """Return the message in one line, without memory addresses, which differ between runs."""
-    text = re.sub(r"<[^>]*>", "", " ".join(str(error).split())).strip()
+    text = re.sub(r"<[^>]*>", "", " ".join(plain_text(str(error)).split())).strip()
     return text or type(error).__name__
 
 
@@ -151,6 +167,15 @@ def _draft(image: Image.Image, enough_px: int) -> None:
     if image.format == "JPEG2000" and width * height > _JPEG2000_PX:
         shrink = max(1.0, max(width, height) / (2 * enough_px))
         image.reduce = int(math.log2(shrink))  # type: ignore[method-assign, assignment]
+
+
+def _without_empty_alpha(image: Image.Image) -> Image.Image:
+    """Return an image without its alpha channel, where that is 0 everywhere and the format makes
+    it likely that it is no transparency: many programs leave the fourth byte of a pixel at 0."""
+    has_alpha = image.format in _UNSURE_ALPHA and image.mode == "RGBA"
+    if has_alpha and image.getchannel("A").getextrema() == (0, 0):
+        return image.convert("RGB")
+    return image
 
 
 def _read_orientation(image: Image.Image) -> int:

@@ -17,24 +17,38 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import PIL
-from PIL import IcoImagePlugin, Image
+from PIL import IcnsImagePlugin, IcoImagePlugin, Image, PngImagePlugin, UnidentifiedImageError
 
 from pokecam.data.packing import av1
-from pokecam.data.sources.formats import HEAD_BYTES, READABLE, detect_format
+from pokecam.data.sources.formats import CONVERTIBLE, HEAD_BYTES, READABLE, detect_format
 
 MIN_SIDE_PX = 32
 GIANT_PX = 16 * 10**6  # larger images are decoded one at a time, and shrunk at once
 MAX_MEGAPIXELS = 100  # of a JPEG, which is decoded at a smaller size
 _MEGAPIXELS = 50  # of the formats that are not listed below
-_MEGAPIXELS_OF = {"JPEG": MAX_MEGAPIXELS, "AVIF": 30, "TIFF": 30, "WEBP": 30, "ICO": 4}
+_MEGAPIXELS_OF = {"JPEG": MAX_MEGAPIXELS, "AVIF": 30, "TIFF": 30, "WEBP": 30, "ICO": 4, "ICNS": 4}
 # What is read before the first pixel: text, profiles and tags; of WebP and AVIF the whole file.
 _HEADER_MIB = 16
 _HEADER_MIB_OF = {"TIFF": 6, "WEBP": 32}  # every number in the tags of a TIFF becomes an object
 _INTERLACED_MEGAPIXELS = 20  # a PNG in seven passes takes twice as long
 _JPEG2000_MIB = 16  # decoded at 5 MB a second
 _MAX_READS = 10**6  # up to 3 µs each; a chunk, a segment or a tag takes two to four
-# By Pillow's decoders that loop over pixels in Python: 3 µs a pixel; 0.2 µs or less with long runs.
-_SLOW_MEGAPIXELS = {"ppm": 0.8, "ppm_plain": 0.8, "bmp_rle": 10}
+_MAX_ICON_READS = 1000  # an icon of macOS has about 10 images
+# By Pillow's decoders that loop over pixels in Python: 3 µs a pixel, 5 µs for DDS; 0.2 µs or less
+# with long runs.
+_SLOW_MEGAPIXELS = {"ppm": 0.8, "ppm_plain": 0.8, "bmp_rle": 10, "qoi": 0.8, "dds_rgb": 0.5}
+_READS_BY_PIXEL = ("qoi", "dds_rgb")
+# Bits of a pixel and masks of its channels in a DDS → the same for the decoder in C.
+_DDS_RAW_MODES = {
+    (24, (0xFF0000, 0xFF00, 0xFF)): "BGR",
+    (24, (0xFF, 0xFF00, 0xFF0000)): "RGB",
+    (32, (0xFF0000, 0xFF00, 0xFF)): "BGRX",
+    (32, (0xFF, 0xFF00, 0xFF0000)): "RGBX",
+    (32, (0xFF0000, 0xFF00, 0xFF, 0xFF000000)): "BGRA",
+    (32, (0xFF, 0xFF00, 0xFF0000, 0xFF000000)): "RGBA",
+}
+# Every file can be read as one of these: only those that have the whole header are.
+_WITHOUT_SIGNATURE = ("DIB", "TGA")
 _MAX_COMMENTS = 1000  # Pillow copies a megabyte for each
 _MAX_SCANS = 1000
 _MAX_SCANNED_MEGAPIXELS = 1200  # scans × megapixels, 1 to 2 ms each
@@ -44,7 +58,12 @@ _MAX_COEFFICIENT_BYTES = 600 * 10**6  # the coefficients are in memory until the
 _MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
 _START_OF_SCAN, _END = 0xDA, 0xD9
 _TIFF_TILE = (322, 323)  # the tags of width and length
+_TIFF_KIND, _PREVIEW = 254, 1
 _TIFF_TAG_BLOCKS = (34665, 34853, 40965)  # the tags of EXIF, GPS, interoperability
+
+# One text in a PNG may be as large as all of them together, which Pillow limits too.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+_TEXT_MIB = PngImagePlugin.MAX_TEXT_MEMORY >> 20
 
 _giant_lock = threading.Lock()
 logging.getLogger("PIL").setLevel(logging.CRITICAL)  # the reasons say what its log would
@@ -60,13 +79,14 @@ class _MeteredFile(io.BytesIO):
     Args:
         data: its bytes.
         header_mib: how many MiB may be read before `begin_pixels`.
+        reads: how often it may be read.
     """
 
-    def __init__(self, data: bytes, header_mib: int) -> None:
+    def __init__(self, data: bytes, header_mib: int, reads: int = _MAX_READS) -> None:
         super().__init__(data)
         self._header_mib = header_mib
         self._remaining_bytes: float = header_mib * 2**20
-        self._remaining_reads = _MAX_READS
+        self._remaining_reads: float = reads
 
     def read(self, size: int | None = -1, /) -> bytes:
         piece = super().read(size)
@@ -78,14 +98,15 @@ class _MeteredFile(io.BytesIO):
                 "again as PNG or JPEG"
             )
         if self._remaining_reads < 0:
-            raise UnusableError(
-                "too slow: more than a million pieces; save it again as PNG or JPEG"
-            )
+            raise UnusableError("too slow: too many pieces; save it again as PNG or JPEG")
         return piece
 
-    def begin_pixels(self) -> None:
-        """End the limit on bytes: from here on pixels are read."""
+    def begin_pixels(self, decoder: str = "") -> None:
+        """End the limit on bytes, and that on reads for a decoder that reads pixel by pixel: from
+        here on pixels are read, and their number is limited."""
         self._remaining_bytes = float("inf")
+        if decoder in _READS_BY_PIXEL:
+            self._remaining_reads = float("inf")
 
 
 def open_image(data: bytes) -> tuple[Image.Image, int]:
@@ -103,20 +124,28 @@ def open_image(data: bytes) -> tuple[Image.Image, int]:
         Exception: Pillow raises nearly anything for a damaged file.
     """
     file_format = detect_format(data[:HEAD_BYTES])
-    formats = (file_format,) if file_format in READABLE else READABLE
+    if file_format in CONVERTIBLE and file_format != "HEIC":  # an AVIF can begin as a HEIC does
+        raise UnidentifiedImageError
+    formats = [name for name in READABLE if name not in _WITHOUT_SIGNATURE]
+    if file_format in READABLE:
+        formats = [file_format]
     header_mib = _HEADER_MIB_OF.get(file_format or "TIFF", _HEADER_MIB)
-    if file_format == "ICO":  # `open` decodes it, and its real size is not the one in its header
+    # The real size of an icon is not the one in its header, and `open` or `load` decodes all of it.
+    if file_format == "ICO":
         _check_icon(data)
+    elif file_format == "ICNS":
+        _check_mac_icon(data)
     file = _MeteredFile(data, header_mib)
     image = Image.open(file, formats=formats)
     _check_size(image)
     jpeg_scans = count_scans(data) if file_format == "JPEG" else 0
     _check_scans(image, jpeg_scans, len(data))
     _check_interlaced(image)
+    _decode_dds_in_c(image)
     _check_decoder(image, data)
     _check_tiff(image)
     _check_coded(image, data)
-    file.begin_pixels()
+    file.begin_pixels(_decoder(image))
     return image, 0 if jpeg_scans == 1 else image.width * image.height
 
 
@@ -201,8 +230,7 @@ def _check_interlaced(image: Image.Image) -> None:
 def _check_decoder(image: Image.Image, data: bytes) -> None:
     if image.format == "JPEG2000" and len(data) > _JPEG2000_MIB * 2**20:
         raise UnusableError(f"too large: at most {_JPEG2000_MIB} MiB are read of a JPEG2000")
-    tiles = getattr(image, "tile", None)
-    decoder = tiles[0][0] if tiles else ""
+    decoder = _decoder(image)
     megapixels = _SLOW_MEGAPIXELS.get(decoder, MAX_MEGAPIXELS)
     if image.width * image.height > megapixels * 10**6:
         raise UnusableError(
@@ -211,6 +239,20 @@ def _check_decoder(image: Image.Image, data: bytes) -> None:
         )
     if decoder == "ppm_plain" and data.count(b"#") > _MAX_COMMENTS:
         raise UnusableError(f"too slow: more than {_MAX_COMMENTS} comments; save it again as PNG")
+
+
+def _decoder(image: Image.Image) -> str:
+    """Return the name of the decoder of the pixels; "" if Pillow uses none of its own."""
+    tiles = getattr(image, "tile", None)
+    return tiles[0][0] if tiles else ""
+
+
+def _decode_dds_in_c(image: Image.Image) -> None:
+    """Let the decoder in C read the usual orders of bytes of a DDS that is not compressed."""
+    if _decoder(image) == "dds_rgb":
+        (tile,) = image.tile  # type: ignore[attr-defined]
+        if raw_mode := _DDS_RAW_MODES.get(tile.args):
+            image.tile = [tile._replace(codec_name="raw", args=raw_mode)]  # type: ignore[attr-defined]
 
 
 def _check_scans(image: Image.Image, scans: int, size_bytes: int) -> None:
@@ -234,11 +276,26 @@ def _check_icon(data: bytes) -> None:
     icon = IcoImagePlugin.IcoFile(_MeteredFile(data, _HEADER_MIB))
     inner = data[icon.entry[0].offset :]
     with Image.open(_MeteredFile(inner, _HEADER_MIB), formats=("PNG", "DIB")) as image:
-        if image.width * image.height > _MEGAPIXELS_OF["ICO"] * 10**6:
-            raise UnusableError(
-                f"too large: an icon of {image.width}×{image.height} px, at most "
-                f"{_MEGAPIXELS_OF['ICO']} megapixels are read of an ICO"
-            )
+        _check_icon_size(image, "ICO")
+
+
+def _check_mac_icon(data: bytes) -> None:
+    """Check the size of every PNG and JPEG 2000 in an icon of macOS."""
+    icon = IcnsImagePlugin.IcnsFile(_MeteredFile(data, _HEADER_MIB, _MAX_ICON_READS))
+    for start, length in icon.dct.values():
+        inner = data[start : start + length]
+        if detect_format(inner[:HEAD_BYTES]) in ("PNG", "JPEG2000"):
+            with Image.open(_MeteredFile(inner, _HEADER_MIB), formats=("PNG", "JPEG2000")) as image:
+                _check_icon_size(image, "ICNS")
+
+
+def _check_icon_size(image: Image.Image, file_format: str) -> None:
+    megapixels = _MEGAPIXELS_OF[file_format]
+    if image.width * image.height > megapixels * 10**6:
+        raise UnusableError(
+            f"too large: an icon of {image.width}×{image.height} px, at most {megapixels} "
+            f"megapixels are read of an {file_format}"
+        )
 
 
 def _check_tiff(image: Image.Image) -> None:
@@ -249,6 +306,11 @@ def _check_tiff(image: Image.Image) -> None:
     if image.format != "TIFF":
         return
     tags = image.tag_v2  # type: ignore[attr-defined]
+    if tags.get(_TIFF_KIND) == _PREVIEW:
+        raise UnusableError(
+            "its first image is only a preview, as in the raw file of a camera: convert it to JPEG "
+            "or PNG"
+        )
     width, height = (tags.get(tag, 0) for tag in _TIFF_TILE)
     if width * height > _MEGAPIXELS_OF["TIFF"] * 10**6:
         raise UnusableError(
@@ -270,6 +332,13 @@ def _check_coded(image: Image.Image, data: bytes) -> None:
             f"too large: {coded_px / 10**6:.0f} megapixels are coded in it, at most {megapixels} "
             "are read of an AVIF"
         )
+
+
+def text_reason(error: Exception) -> str | None:
+    """Return the reason if Pillow refuses the texts or the profile of a PNG for their size."""
+    if "MAX_TEXT" not in str(error):
+        return None
+    return f"too large: more than {_TEXT_MIB} MiB of text in a PNG; save it again without its text"
 
 
 @functools.cache

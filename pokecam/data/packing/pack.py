@@ -3,7 +3,6 @@
 import logging
 import shutil
 import sys
-import warnings
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +22,7 @@ from pokecam.data.packed import few_images
 from pokecam.data.packed.letterbox import fit, letterbox, letterbox_mask
 from pokecam.data.packing import tables
 from pokecam.data.packing.classes import choose
-from pokecam.data.packing.decode import UnusableError, decode, decode_mask
+from pokecam.data.packing.decode import UnusableError, decode, decode_mask, quiet_pillow
 from pokecam.data.packing.duplicates import fingerprint, groups, near_pairs, same_image
 from pokecam.data.packing.journal import RejectedFile, UnfinishedWork, UsableImage
 from pokecam.data.packing.tables import PackedRow
@@ -139,9 +138,7 @@ def _prepare_all(
     queue: deque[tuple[Future[UsableImage | RejectedFile], int]] = deque()
     queued_bytes = 0
     Image.init()  # the first `open` would load Pillow's plugins, which many threads cannot do
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
-        # Pillow warns of sizes and of damaged EXIF. `decode` checks both.
-        warnings.filterwarnings("ignore", module=r"PIL\.")
+    with quiet_pillow(), ThreadPoolExecutor(workers) as pool:
         for file in files:
             size_bytes = raw.getinfo(f"images/{file}").file_size
             while queue and (

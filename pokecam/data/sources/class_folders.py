@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from typing import IO
 
 from pokecam.common.errors import InputError
 from pokecam.data.sources.formats import HEAD_BYTES, has_image_content, has_image_ending
-from pokecam.data.sources.names import normalise_name
+from pokecam.data.sources.names import MAC_ICON, folded_name, is_leftover, normalise_name
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +73,10 @@ class Entry:
 def members(entries: Iterable[Entry], source: str) -> Iterator[tuple[str, bytes]]:
     """Select the members of raw.zip from the files of a source.
 
-    Hidden files are ignored, and so are files with neither the name nor the first bytes of an
-    image. A warning names them. A file that has one of the two is a member, and `select` decides
-    later whether it can be used.
+    Hidden files and what systems leave behind (`names.is_leftover`) are ignored, and so are files
+    with neither the name nor the first bytes of an image. A
+    warning names them. A file that has one of the two is a member, and `select` decides later
+    whether it can be used.
 
     Args:
         entries: all files of the source.
@@ -87,7 +88,8 @@ def members(entries: Iterable[Entry], source: str) -> Iterator[tuple[str, bytes]
         sorted by name.
 
     Raises:
-        InputError: no image lies in a class folder, or a mask does not belong to exactly one image.
+        InputError: no image lies in a class folder, two classes differ only in capital letters or
+            blanks, or a mask does not belong to exactly one image.
     """
     images, masks, other_files = _sort_entries(entries)
     if not images:
@@ -96,6 +98,7 @@ def members(entries: Iterable[Entry], source: str) -> Iterator[tuple[str, bytes]
             f"at any depth, and there is {_list_paths(other_files) or 'nothing'}"
             f"{_archive_hint(other_files)}"
         )
+    _check_classes(images, source)
     boxes = _find_boxes(images, other_files)
     ignored = [entry for entry in other_files if entry is not boxes]
     if ignored:
@@ -118,14 +121,41 @@ def _sort_entries(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry], l
     other_files: list[Entry] = []
     for entry in sorted(entries, key=lambda entry: (entry.path.count("/"), entry.path)):
         *folders, name = check_path(entry.path).split("/")
-        is_hidden = any(step.startswith((".", "__MACOSX")) for step in (*folders, name))
-        if not folders or is_hidden:
+        if not folders or any(map(is_leftover, (*folders, name))):
             other_files.append(entry)
         elif name.lower().endswith(MASK):
             masks.append(entry)
         else:
             (images if _is_image(name, entry) else other_files).append(entry)
     return images, masks, other_files
+
+
+def _check_classes(images: list[Entry], source: str) -> None:
+    """Name folders that are read as one class, and refuse two that are probably one."""
+    counts = Counter(entry.path.split("/")[-2] for entry in images)
+    folders_of: dict[str, set[str]] = defaultdict(set)  # class → names of folders
+    for folder in counts:
+        folders_of[normalise_name(folder)].add(folder)
+    for label, folders in folders_of.items():
+        if len(folders) > 1:
+            log.warning(
+                "read as one class, %s: %s", label, ", ".join(map(shorten, sorted(folders)))
+            )
+    similar: dict[str, list[str]] = defaultdict(list)
+    for label in sorted(folders_of):
+        similar[folded_name(label)].append(label)
+    for labels in similar.values():
+        if len(labels) > 1:
+            sizes = (sum(counts[folder] for folder in folders_of[label]) for label in labels)
+            listed = " and ".join(
+                f"{shorten(label)} ({size} image{'s' * (size != 1)})"
+                for label, size in zip(labels, sizes, strict=True)
+            )
+            raise InputError(
+                f"source {source}: the classes {listed} differ only in capital letters or blanks: "
+                "give both folders one name if they are one class, or else names that differ in "
+                "more than that"
+            )
 
 
 def check_path(path: str) -> str:
@@ -139,7 +169,8 @@ def check_path(path: str) -> str:
             f"the file name {shorten(path)} has {len(path)} characters, {MAX_NAME} are read: "
             "rename the file"
         )
-    if not path.isprintable() and any(
+    is_readable = path.isprintable() or path.endswith(MAC_ICON)
+    if not is_readable and any(
         unicodedata.category(character) in _UNREADABLE for character in path
     ):
         raise InputError(f"the file name {shorten(path)} is not readable text: rename the file")
@@ -225,6 +256,9 @@ def _archive_hint(entries: list[Entry]) -> str:
 
 
 def _list_paths(entries: list[Entry]) -> str:
-    paths = ", ".join(entry.path for entry in entries[:_MAX_LISTED])
+    paths = ", ".join(
+        entry.path if entry.path.isprintable() else shorten(entry.path)
+        for entry in entries[:_MAX_LISTED]
+    )
     n_more = len(entries) - _MAX_LISTED
     return f"{paths} and {n_more} more" if n_more > 0 else paths

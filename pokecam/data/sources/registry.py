@@ -34,10 +34,12 @@ class Source(NamedTuple):
     Attributes:
         fits: returns whether a path is such a source.
         members: (path, images per class, seed) → its members.
+        check: raises `InputError` for what DVC could not read when it computes the hash of a path.
     """
 
     fits: Callable[[Path], bool]
     members: Callable[[Path, int, int], Members]
+    check: Callable[[Path], None] = lambda _path: None
 
 
 def _is_yaml_with(key: str) -> Callable[[Path], bool]:
@@ -65,6 +67,7 @@ SOURCES = {
     "folder": Source(
         Path.is_dir,
         lambda path, _count, _seed: folder.members(path),
+        folder.check,
     ),
     "zip": Source(
         archive.is_zip,

@@ -34,12 +34,19 @@ SIZES = (0, 1, 31, 32, 33, 255, 1000, 4000, 8191, 16384, 65535, 2**31 - 1, 2**32
 MODES = {
     "AVIF": ["L", "RGB", "RGBA"],
     "BMP": ["1", "L", "P", "RGB", "RGBA"],
+    "DDS": ["L", "LA", "RGB", "RGBA"],
+    "DIB": ["1", "L", "P", "RGB", "RGBA"],
     "GIF": ["L", "P"],
+    "ICNS": ["L", "RGB", "RGBA"],
     "ICO": ["1", "L", "P", "RGB", "RGBA"],
     "JPEG": ["L", "RGB", "CMYK"],
     "JPEG2000": ["L", "LA", "RGB", "RGBA", "I;16"],
+    "PCX": ["1", "L", "P", "RGB"],
     "PNG": ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"],
     "PPM": ["1", "L", "RGB", "I;16", "F"],
+    "QOI": ["RGB", "RGBA"],
+    "SGI": ["L", "RGB", "RGBA"],
+    "TGA": ["1", "L", "LA", "P", "RGB", "RGBA"],
     "TIFF": ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "LAB", "I;16", "I", "F"],
     "WEBP": ["RGB", "RGBA"],
 }
@@ -142,6 +149,34 @@ def icon_of(inner: bytes) -> bytes:
     return struct.pack("<HHH", 0, 1, 1) + entry + inner
 
 
+def sgi_rle() -> bytes:
+    """Return a run-length encoded SGI in grey, which Pillow cannot write."""
+    row = b"\x20\3" + b"\xa0" + bytes(range(32)) + b"\0"  # 32 times 3, 32 values, the end
+    head = struct.pack(">HBBHHHH", 474, 1, 1, 2, WIDTH, HEIGHT, 1) + struct.pack(">II", 0, 255)
+    starts = struct.pack(f">{HEIGHT}I", *[512 + 8 * HEIGHT] * HEIGHT)
+    lengths = struct.pack(f">{HEIGHT}I", *[len(row)] * HEIGHT)
+    return head.ljust(512, b"\0") + starts + lengths + row
+
+
+def dds(width: int, height: int, bits: int, masks: tuple[int, ...]) -> bytes:
+    """Return a DDS, not compressed, of zeros, whose channels lie anywhere in a pixel."""
+    kind = 0x41 if len(masks) == 4 else 0x40  # RGB, with alpha
+    head = struct.pack("<7I44x", 124, 0x100F, height, width, 0, 0, 0)
+    pixel_format = struct.pack("<IIII4I", 32, kind, 0, bits, *masks, *[0] * (4 - len(masks)))
+    return b"DDS " + head + pixel_format + bytes(20) + bytes(width * height * bits // 8)
+
+
+def mac_icon(code: bytes, content: bytes) -> bytes:
+    """Return an icon of macOS with one image."""
+    block = code + struct.pack(">I", 8 + len(content)) + content
+    return b"icns" + struct.pack(">I", 8 + len(block)) + block
+
+
+def old_mac_icon() -> bytes:
+    """Return an icon of 48 × 48 in runs of bytes, which Pillow cannot write."""
+    return mac_icon(b"ih32", b"\xfd\x40" * 3 * 18)
+
+
 def _special_files() -> Iterator[bytes]:
     """Yield files with animation, interlacing, compression, orientation or tiles."""
     frames = {"save_all": True, "append_images": [patches(2, WIDTH, HEIGHT)]}
@@ -160,6 +195,14 @@ def _special_files() -> Iterator[bytes]:
     for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
         yield encoded(rgb, "TIFF", compression=compression)
     yield encoded(in_mode("1"), "TIFF", compression="group4")
+    yield encoded(rgb, "TGA", compression="tga_rle")
+    yield encoded(rgb, "SGI", bpc=2)
+    for pixel_format in ("DXT1", "DXT3", "DXT5", "BC5"):
+        yield encoded(
+            rgb if pixel_format == "BC5" else in_mode("RGBA"), "DDS", pixel_format=pixel_format
+        )
+    yield sgi_rle()
+    yield old_mac_icon()
     yield encoded(rgb, "TIFF", big_tiff=True)
     yield from (tiled_tiff(), interlaced_png(), rle_bmp())
     numbers = b" ".join(b"%d" % value for value in np.asarray(rgb).ravel())
@@ -198,6 +241,24 @@ def bombs() -> dict[str, bytes]:
         "PNG with a profile of 64 MB": png(WIDTH, HEIGHT, rows, extra=_text(2**26, b"iCCP")),
         "PNG with 20 MB of pixels too many": png(WIDTH, HEIGHT, bytes(20 * 10**6)),
         "icon of a PNG of 8,000²": icon_of(png(8000, 8000, bytes(8001), kind=0)),
+        "Mac icon of a PNG of 8,000²": mac_icon(b"ic09", png(8000, 8000, bytes(8001), kind=0)),
+        "Mac icon of a million empty pieces": b"icns" + b"\x7f\0\0\0" + b"abcd\0\0\0\x08" * 10**6,
+        "PNG with one text of 60 MB": png(WIDTH, HEIGHT, rows, extra=_text(60 * 2**20)),
+        "PNG with one text of 70 MB": png(WIDTH, HEIGHT, rows, extra=_text(70 * 2**20)),
+        "QOI of 4 megapixels": b"qoif" + struct.pack(">II", 2000, 2000) + b"\3\0" + bytes(10**6),
+        "QOI of 0.8 megapixels of noise": b"qoif"
+        + struct.pack(">II", 1000, 800)
+        + b"\4\0"
+        + np.random.default_rng(0).bytes(3 * 10**6).replace(b"\xc0", b"\xff"),
+        "DDS with masks of 3 bits of 4 megapixels": dds(2000, 2000, 8, (0xE0, 0x1C, 3)),
+        "DDS with masks of 3 bits of 0.5 megapixels": dds(1000, 500, 8, (0xE0, 0x1C, 3)),
+        "TGA of 65,535²": struct.pack(
+            "<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, 65535, 65535, 24, 32
+        ),
+        "PCX of 65,535²": struct.pack("<BBBBHHHH", 10, 5, 1, 8, 0, 0, 65534, 65534).ljust(65, b"\0")
+        + b"\3"
+        + bytes(999),
+        "SGI of 65,535²": struct.pack(">HBBHHHH", 474, 1, 1, 3, 65535, 65535, 3) + bytes(999),
         "JPEG with 20 MB of EXIF": jpeg[:2] + exif * 320 + jpeg[2:],
         "JPEG of a million comments": jpeg[:2] + b"\xff\xfe\0\2" * 10**6 + jpeg[2:],
         "JPEG of 2,000 scans": progressive[:-2] + progressive[last_scan:-2] * 2000 + b"\xff\xd9",

@@ -16,6 +16,7 @@ from PIL import Image
 from pokecam.data.packing import decode as module
 from pokecam.data.packing import limits
 from pokecam.data.packing.decode import UnusableError, decode
+from tests.data.packing import fuzz
 from tests.data.packing.fuzz import in_mode
 from tests.support.images import encoded, image_bytes, patches
 
@@ -34,7 +35,10 @@ def reason(data: bytes) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "GIF"])
+@pytest.mark.parametrize(
+    "kind",
+    ["PNG", "BMP", "TIFF", "PPM", "GIF", "DDS", "DIB", "PCX", "QOI", "SGI", "TGA"],
+)
 def test_lossless_formats_keep_every_pixel(kind):
     image = patches(1).quantize(64).convert("RGB")
     assert np.array_equal(pixels(encoded(image, kind)), np.asarray(image))
@@ -96,6 +100,71 @@ def test_transparency_lies_on_white(mode):
     rgb = pixels(data)
     assert (rgb[:, :30] == 255).all()
     assert (rgb[:, 34:] == 0).all()
+
+
+def test_a_text_of_any_length_in_a_png_is_read_or_is_the_reason():
+    """A whole PNG with a few megabytes of compressed text, as programs that draw save them."""
+    rows = b"".join(b"\0" + row.tobytes() for row in np.asarray(patches(1, 64, 48)))
+    for megabytes in (2, 40):
+        for kind, head in ((b"zTXt", b"prompt\0\0"), (b"iTXt", b"prompt\0\1\0\0\0")):
+            text = fuzz.chunk(kind, head + zlib.compress(b"a long text " * (megabytes * 87_000)))
+            data = fuzz.png(64, 48, rows, extra=text)
+            assert np.array_equal(pixels(data), np.asarray(patches(1, 64, 48)))
+    too_long = fuzz.png(64, 48, rows, extra=fuzz._text(65 * 2**20))
+    expected = "too large: more than 64 MiB of text in a PNG; save it again without its text"
+    assert reason(too_long) == expected
+    assert reason(fuzz.png(64, 48, rows, extra=fuzz._text(2**20) * 65)) == expected
+
+
+DDS_ORDERS = [
+    (24, (0xFF0000, 0xFF00, 0xFF)),
+    (24, (0xFF, 0xFF00, 0xFF0000)),
+    (32, (0xFF0000, 0xFF00, 0xFF)),
+    (32, (0xFF, 0xFF00, 0xFF0000)),
+    (32, (0xFF0000, 0xFF00, 0xFF, 0xFF000000)),
+    (32, (0xFF, 0xFF00, 0xFF0000, 0xFF000000)),
+    (16, (0xF800, 0x7E0, 0x1F)),
+]
+
+
+@pytest.mark.parametrize(("bits", "masks"), DDS_ORDERS)
+def test_a_dds_has_the_same_pixels_by_every_decoder(monkeypatch, bits, masks):
+    head = fuzz.dds(40, 36, bits, masks)[:128]
+    data = head + np.random.default_rng(0).bytes(40 * 36 * bits // 8)
+    read = pixels(data)
+    assert len(np.unique(read)) > 30
+    monkeypatch.setattr(limits, "_DDS_RAW_MODES", {})
+    assert np.array_equal(read, pixels(data))
+
+
+def test_an_uncompressed_dds_of_a_usual_order_is_not_slow():
+    data = encoded(patches(1, 1024, 1024), "DDS")
+    assert pixels(data).shape == (1024, 1024, 3)
+
+
+@pytest.mark.parametrize("kind", ["DDS", "TGA"])
+def test_an_alpha_channel_that_nobody_filled_hides_nothing(kind):
+    """A game's image of four bytes a pixel, the last of them 0, is not white."""
+    image = patches(1)
+    image.putalpha(0)
+    assert np.array_equal(pixels(encoded(image, kind)), np.asarray(patches(1)))
+    image.paste((0, 0, 0, 255), (0, 0, 32, 64))
+    assert (pixels(encoded(image, kind))[:, 32:] == 255).all()
+
+
+def test_a_tga_is_read_in_every_orientation():
+    data = bytearray(encoded(patches(1), "TGA"))
+    assert data[17] == 0  # from the bottom, from the left
+    for flags, step in ((0, (-1, 1)), (0x10, (-1, -1)), (0x20, (1, 1)), (0x30, (1, -1))):
+        data[17] = flags
+        stored = np.asarray(patches(1))[::-1]
+        assert np.array_equal(pixels(bytes(data)), stored[:: step[0], :: step[1]])
+
+
+def test_the_preview_in_a_camera_raw_is_not_the_image():
+    tags = fuzz.grey_tiff(64, 48, t254=(4, 1, 1))
+    assert reason(fuzz.tiff(tags, bytes(64 * 48))).startswith("its first image is only a preview")
+    assert pixels(fuzz.tiff(tags | {254: (4, 1, 0)}, bytes(64 * 48))).shape == (48, 64, 3)
 
 
 def test_half_transparent_black_is_grey():
@@ -234,10 +303,14 @@ def test_a_large_jpeg_decoded_small_looks_the_same():
     ("data", "expected"),
     [
         (b"", "empty file"),
-        (b'<?xml version="1.0"?>\n<svg xmlns="x"/>', "not an image (SVG)"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="x"/>', "SVG is not read: convert it to JPEG or PNG"),
         (b"<!DOCTYPE html><html>404</html>", "not an image (HTML)"),
-        (b"just some words", "not an image (unknown format)"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image (PostScript)"),
+        (b"just some words", "not an image (or its format is unknown)"),
+        (
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+            "PostScript is not read: convert it to JPEG or PNG",
+        ),
+        (b"II*\0\x10\0\0\0CR\2\0", "camera raw is not read: convert it to JPEG or PNG"),
         (b"\0\0\0\x18ftypheic0000", "HEIC is not read: convert it to JPEG or PNG"),
         (b"\xff\xd8\xff", "truncated or corrupt: the header of this JPEG cannot be read"),
         (image_bytes(1, width=12, height=90), "too small: 12×90 px, at least 32 px needed"),

@@ -112,7 +112,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_stays_in_step(tmp_path):
     images = packed(tmp_path, files)
     assert quarantine(tmp_path) == {
         "Ant/1.png": "empty file",
-        "Ant/drawing.svg": "not an image (SVG)",
+        "Ant/drawing.svg": "SVG is not read: convert it to JPEG or PNG",
         "Bee/cut.jpg": quarantine(tmp_path)["Bee/cut.jpg"],
         "Bee/tiny.gif": "too small: 12×9 px, at least 32 px needed",
     }
@@ -166,7 +166,7 @@ def test_too_few_usable_images_names_class_and_count(tmp_path):
         packed(tmp_path, files)
     assert str(error.value) == (
         "class Bee has 2 usable images, 3 or more are needed; 1 cannot be used, Bee/1.png: "
-        "not an image (SVG). Add images or take Bee out of `classes`"
+        "SVG is not read: convert it to JPEG or PNG. Add images or take Bee out of `classes`"
     )
     assert not (tmp_path / "images").exists()
 
@@ -371,7 +371,7 @@ def test_the_awkward_images_of_the_real_world(tmp_path, shared):
     corrupt = reasons.pop("Ant/corrupt_charmander_00000287.jpg")
     assert corrupt.startswith("truncated or corrupt: ")
     assert reasons == {
-        "Ant/cloyster.svg": "not an image (SVG)",
+        "Ant/cloyster.svg": "SVG is not read: convert it to JPEG or PNG",
         "Ant/dup_labelled_Cubone.jpg": twice + "Bee/dup_labelled_Marowak.jpg",
         "Bee/dup_labelled_Marowak.jpg": twice + "Ant/dup_labelled_Cubone.jpg",
     }

@@ -9,6 +9,7 @@ import pytest
 
 from pokecam.common.errors import InputError
 from pokecam.data.sources import class_folders, folder, raw_zip
+from pokecam.data.sources.names import normalise_name
 from tests.support.images import as_tar, as_zip, image_bytes, write_tree
 
 TREE = {
@@ -153,6 +154,90 @@ def test_what_claims_to_be_an_image_goes_on_to_select(tmp_path, caplog):
     assert not caplog.messages
 
 
+LEFTOVERS = [
+    *("@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", ".AppleDouble"),
+    *("__MACOSX", "$RECYCLE.BIN", "RECYCLER", "System Volume Information", "lost+found"),
+    *(".thumbnails", ".Trash-1000", "Network Trash Folder", "Temporary Items", "@EADIR"),
+]
+
+
+@pytest.mark.parametrize("name", LEFTOVERS)
+@pytest.mark.parametrize("container", ["folder", "zip", "tar"])
+def test_leftovers_of_storage_and_desktops_are_no_classes(tmp_path, caplog, name, container):
+    """Beside the classes, in a class, and with the name of an image as the folder below."""
+    files = TREE | {
+        f"pets/{name}/Ant/a.jpg": image_bytes(5),
+        f"pets/{name}/b.png": image_bytes(6),
+        f"pets/Ant/{name}/a.jpg/SYNOPHOTO_THUMB_M.jpg": image_bytes(7),
+    }
+    if container == "folder":
+        result = members(tmp_path, files)
+    else:
+        pack = {"zip": as_zip, "tar": as_tar}[container]
+        result = dict(pack(tmp_path / f"a.{container}", files))
+    assert result == MEMBERS
+    (message,) = caplog.messages
+    assert f"pets/{name}/b.png" in message
+
+
+def test_files_that_a_desktop_leaves_are_no_images(tmp_path):
+    junk = {f"Ant/{name}": image_bytes(8) for name in ("Thumbs.db", "desktop.ini", ".DS_Store")}
+    junk |= {f"Ant/{name}": image_bytes(9) for name in ("ehthumbs.db", "._a.jpg", "Icon\r")}
+    assert set(members(tmp_path, TREE | junk)) == set(MEMBERS)
+    assert set(as_tar(tmp_path / "a.tar", TREE | junk)) == set(MEMBERS.items())
+
+
+@pytest.mark.parametrize("twin", ["Ant ", " Ant", "Ant\u00a0", "Ant \u3000"])
+@pytest.mark.parametrize("container", ["folder", "zip"])
+def test_blanks_around_a_name_are_no_class_of_their_own(tmp_path, caplog, twin, container):
+    files = {
+        "Ant/a.png": image_bytes(1),
+        f"{twin}/a.png": image_bytes(2),
+        f"{twin}/a.mask.png": image_bytes(3),
+        "Bee/a.png": image_bytes(4),
+    }
+    read = (
+        members(tmp_path, files) if container == "folder" else dict(as_zip(tmp_path / "z", files))
+    )
+    names = dict(
+        zip(sorted(["Ant", twin], key="{}/".format), ["Ant/a.png", "Ant/a-2.png"], strict=True)
+    )
+    assert read == {
+        f"images/{names['Ant']}": image_bytes(1),
+        f"images/{names[twin]}": image_bytes(2),
+        f"masks/{names[twin]}.png": image_bytes(3),
+        "images/Bee/a.png": image_bytes(4),
+    }
+    (message,) = caplog.messages
+    assert message == f"read as one class, Ant: {', '.join(map(repr, sorted(['Ant', twin])))}"
+
+
+def test_a_single_class_with_a_blank_has_none_in_its_name(tmp_path, caplog):
+    assert list(members(tmp_path, {"Ant /a.png": image_bytes(1)})) == ["images/Ant/a.png"]
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("Cat", "cat"), ("straße", "STRASSE"), ("Mr  Mime", "Mr mime"), ("É", "e\u0301")],
+)
+@pytest.mark.parametrize("container", ["folder", "zip", "tar"])
+def test_classes_that_differ_in_case_or_blanks_are_an_error(tmp_path, first, second, container):
+    files = {f"x/{first}/a.png": image_bytes(1), f"y/{second}/b.png": image_bytes(2)}
+    files |= {"Bee/a.png": image_bytes(3)}
+    with pytest.raises(InputError) as error:
+        if container == "folder":
+            members(tmp_path, files)
+        else:
+            pack = {"zip": as_zip, "tar": as_tar}[container]
+            dict(pack(tmp_path / f"a.{container}", files))
+    message = str(error.value)
+    assert "\n" not in message
+    assert f"{normalise_name(first)!r} (1 image)" in message
+    assert f"{normalise_name(second)!r} (1 image)" in message
+    assert "give both folders one name" in message
+
+
 def test_an_image_beside_the_class_folders_has_no_class(tmp_path, caplog):
     assert members(tmp_path, {"cover.png": image_bytes(1), "Ant/a.png": image_bytes(2)}) == {
         "images/Ant/a.png": image_bytes(2)
@@ -203,8 +288,24 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
 def test_a_broken_link_is_an_error(tmp_path):
     source = write_tree(tmp_path, {"Ant/a.png": image_bytes(1)})
     (source / "Ant" / "b.png").symlink_to("nowhere")
-    with pytest.raises(InputError, match=r"cannot read .*b\.png: No such file"):
-        list(folder.members(source))
+    expected = r"Ant/b\.png is a link to nowhere, which does not exist: remove it, or make it lead"
+    for read in (folder.members, folder.check):
+        with pytest.raises(InputError, match=expected):
+            list(read(source) or [])
+
+
+def test_a_folder_of_files_and_links_is_checked_without_a_word(tmp_path):
+    source = write_tree(tmp_path / "tree", {"Ant/a.png": image_bytes(1), "Ant/notes.txt": b""})
+    (source / "Ant" / "up").symlink_to(source)
+    (source / "Ant" / "b.png").symlink_to("a.png")
+    assert folder.check(source) is None
+
+
+def test_a_file_that_may_not_be_read_is_named_by_the_check(tmp_path, monkeypatch):
+    source = write_tree(tmp_path / "tree", {"Ant/a.png": image_bytes(1)})
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read anything
+    with pytest.raises(InputError, match=r"cannot read .*Ant/a\.png: Permission denied: give"):
+        folder.check(source)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):

@@ -13,6 +13,8 @@ LRI, RLI, FSI, PDI = map(chr, range(0x2066, 0x206A))
     [
         ("Flabe\u0301be\u0301", "Flab\u00e9b\u00e9"),
         ("עברית", "עברית"),
+        (" Mr. Mime\u00a0", "Mr. Mime"),
+        (" ", " "),
         ("👩\u200d🔬", "👩\u200d🔬"),
         (f"{RLO}live", f"{RLO}live{PDF}"),
         (f"{RLO}live{PDF}", f"{RLO}live{PDF}"),
@@ -22,6 +24,6 @@ LRI, RLI, FSI, PDI = map(chr, range(0x2066, 0x206A))
         (f"{LRI}{FSI}", f"{LRI}{FSI}{PDI}{PDI}"),
     ],
 )
-def test_accents_are_composed_and_directions_end_with_the_name(name, expected):
+def test_accents_are_composed_blanks_around_removed_and_directions_end(name, expected):
     assert normalise_name(name) == expected
     assert normalise_name(expected) == expected
