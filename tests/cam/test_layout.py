@@ -140,6 +140,52 @@ def test_tokens_that_stand_after_or_among_the_patches_are_left_out():
         torch.testing.assert_close(captured.activations, network.patches(x).relu())
 
 
+@pytest.mark.parametrize("order", ["columns", "windows"])
+def test_tokens_that_do_not_lie_row_by_row_are_refused(order):
+    """As in Hiera, whose tokens are in the order of its windows."""
+
+    class Reordered(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches, self.block, self.head = nn.Conv2d(3, 8, 4, 4), nn.ReLU(), nn.Linear(8, 3)
+
+        def forward(self, x):
+            A = self.patches(x)
+            if order == "columns":
+                A = A.transpose(2, 3)
+            else:  # the four positions in windows of 2 × 2, one after another
+                A = A.unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).permute(0, 1, 3, 5, 2, 4)
+            return self.head(self.block(A.flatten(2).movedim(1, 2)).mean(1))
+
+    network, x = Reordered().eval(), torch.rand(1, 3, 32, 32)
+    with pytest.raises(InputError, match=r"block gives \(1, 64, 8\) for an image of 32 × 32 px,"):
+        cut(network, x, "block")
+
+
+def test_a_network_that_adapts_itself_to_an_image_is_given_back():
+    """As the Swin Transformer of `transformers`, which narrows its windows for good."""
+
+    class Adapting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.window = 4
+            self.register_buffer("scale", torch.ones(1))
+            self.patches, self.block, self.head = nn.Conv2d(3, 8, 4, 4), nn.ReLU(), nn.Linear(8, 3)
+
+        def forward(self, x):
+            A = self.patches(x)
+            if min(A.shape[-2:]) < self.window:
+                self.window, self.scale = min(A.shape[-2:]), self.scale * 2
+            return self.head((self.block(A) * self.scale).mean((2, 3)) + self.window)
+
+    network, x = Adapting().eval(), torch.rand(1, 3, 16, 16)
+    logits = network(x)
+    classifier = cut(network, x, "block")
+    assert network.window == 4
+    torch.testing.assert_close(network(x), logits)
+    torch.testing.assert_close(classifier(x), logits)
+
+
 def test_torchvisions_swin_needs_no_grid():
     with torch.random.fork_rng():
         torch.manual_seed(0)
