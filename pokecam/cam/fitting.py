@@ -28,7 +28,8 @@ def check_methods(names: Iterable[str], classifier: Classifier, *, parameter: st
         check_method(name, classifier, parameter=parameter)
         if METHODS[name].relu_only:
             side = classifier.image_size
-            x = torch.empty(1, 3, side, side, device="meta")
+            dtype = next(classifier.parameters()).dtype
+            x = torch.empty(1, 3, side, side, dtype=dtype, device="meta")
             functions = functions_other_than_relu(without_content(classifier), x)
             if functions:
                 raise InputError(not_only_relu(name, parameter, classifier.backbone, functions))
