@@ -143,6 +143,15 @@ def is_relu6(func: Any, args: tuple, kwargs: dict) -> bool:
     return func in (F.hardtanh, F.hardtanh_) and limits[:2] == (0, 6)
 
 
+def is_in_place(func: Any, args: tuple, kwargs: dict) -> bool:
+    """Return whether a call of ReLU or ReLU6 that is intercepted overwrites its input."""
+    if func.__name__.endswith("_"):
+        return True
+    position = {F.relu: 1, F.relu6: 1, F.hardtanh: 3}.get(func)
+    given = args[position] if position is not None and len(args) > position else False
+    return bool(kwargs.get("inplace", given))
+
+
 def functions_other_than_relu(network: Callable[[Tensor], Any], x: Tensor) -> list[str]:
     """Find the reasons why guided backpropagation is not defined for a network.
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pokecam.cam.capture import capture
 from pokecam.cam.display import Floats, display
-from pokecam.cam.halves import Body, build_head, eager
+from pokecam.cam.halves import Body, Head, build_head, eager, run_whole
 from pokecam.cam.inputs import check_images, layer_name, plain_name, unwrap
 from pokecam.cam.layout import Grid, TokenGrid, could_be_map, infer_grid
 from pokecam.cam.maps import Classes, Groups, compute_maps
@@ -45,8 +45,15 @@ class CutClassifier(Classifier):
     """A network divided at a layer by `cut`."""
 
     def __init__(
-        self, body: Body, head: nn.Module, grid: Grid, classes: Sequence[str], image: Tensor
+        self,
+        body: Body,
+        head: nn.Module,
+        grid: Grid,
+        n_dimensions: int,
+        classes: Sequence[str],
+        image: Tensor,
     ) -> None:
+        """`n_dimensions` are those of the features of one image."""
         super().__init__(
             body,
             head,
@@ -56,24 +63,27 @@ class CutClassifier(Classifier):
             image_size=image.shape[-1],
         )
         self._grid = grid
+        self._n_dimensions = n_dimensions
         self._image_shape = image.shape
 
     def forward(self, x: Tensor) -> Tensor:
-        network = self.get_submodule("body.network")
-        with eager(network):
-            return find_logits(network(x))
+        return run_whole(self.get_submodule("body.network"), x)
 
     def check_images(self, x: Tensor) -> None:
-        """Check the input of the network, and that its tokens are laid out as `cut` found out."""
+        """Check that tokens are laid out as `cut` found out, and let the head know the size."""
         if isinstance(self._grid, TokenGrid) and x.shape[1:] != self._image_shape:
             raise InputError(
                 f"x: images {tuple(x.shape[1:])} given to a network that was divided for images "
                 f"{tuple(self._image_shape)}; divide it again with these images, because its "
                 "tokens lie otherwise"
             )
+        if isinstance(self.head, Head):
+            self.head.image = x[0]
 
     def grid(self, features: Tensor) -> Tensor:
-        return self._grid(features)
+        # One leading dimension, as a user's own function may expect.
+        leading = features.shape[: -self._n_dimensions]
+        return self._grid(features.flatten(0, len(leading) - 1)).unflatten(0, leading)
 
     @property
     def cam_layer(self) -> str:
@@ -111,17 +121,15 @@ def cut(
     """
     check_images(x)
     network = unwrap(network)
-    x = x[:1].detach()
+    x = x[:1].detach().clone()
     with evaluating(network), torch.inference_mode(False), torch.no_grad():
         run = _run(network, x)
         divide = partial(_divide_at, network, x, run, grid)
         if layer is None:
-            body, head, layout = _divide_at_default(
-                network, run, (x.shape[-2], x.shape[-1]), divide
-            )
+            halves = _divide_at_default(network, run, divide)
         else:
-            body, head, layout = divide(_check_layer(layer_name(network, layer), run))
-    return CutClassifier(body, head, layout, _class_names(classes, run.logits.shape[1]), x[0])
+            halves = divide(_check_layer(layer_name(network, layer), run))
+    return CutClassifier(*halves, _class_names(classes, run.logits.shape[1]), x[0])
 
 
 def heatmaps(
@@ -215,10 +223,10 @@ def _run(network: nn.Module, x: Tensor) -> _Run:
     with ExitStack() as hooks:
         hooks.enter_context(eager(network))
         for name, module in network.named_modules():
-            if name:
+            if name and not isinstance(module, torch.jit.ScriptModule):
                 hooks.callback(module.register_forward_hook(partial(run.record, name)).remove)
         try:
-            run.logits = find_logits(network(x))
+            run.logits = find_logits(network(x.clone()))
         except Exception as error:  # whatever the network's own code raises
             raise InputError(
                 f"network: does not run with x, {tuple(x.shape)} of {x.dtype} on {x.device}: "
@@ -232,7 +240,7 @@ def _run(network: nn.Module, x: Tensor) -> _Run:
     return run
 
 
-Halves = tuple[Body, nn.Module, Grid]
+Halves = tuple[Body, nn.Module, Grid, int]
 
 
 def _divide_at(network: nn.Module, x: Tensor, run: _Run, grid: Grid | None, layer: str) -> Halves:
@@ -240,12 +248,16 @@ def _divide_at(network: nn.Module, x: Tensor, run: _Run, grid: Grid | None, laye
     body = Body(network, layer)
     A = body(x)
     layout = grid or infer_grid(body, layer, x, A, run.conv_sizes)
-    return body, build_head(body, layout, x, A, run.logits), layout
+    laid_out = layout(A)
+    if laid_out.ndim != 4 or len(laid_out) != 1:
+        raise InputError(
+            f"grid: turns {describe(A)} into {describe(laid_out)}; give a function that returns "
+            "(N, K, h, w)"
+        )
+    return body, build_head(body, layout, x, A, run.logits), layout, A.ndim - 1
 
 
-def _divide_at_default(
-    network: nn.Module, run: _Run, image: tuple[int, int], divide: Callable[[str], Halves]
-) -> Halves:
+def _divide_at_default(network: nn.Module, run: _Run, divide: Callable[[str], Halves]) -> Halves:
     """Divide at the last layer, except pooling, whose output is a map.
 
     Where tokens come after the last map, it is the last layer of those, if the logits are read from
@@ -257,7 +269,7 @@ def _divide_at_default(
         if len(shapes) == 1
         and shapes[0] is not None
         and not isinstance(network.get_submodule(name), _POOLS)
-        and (could_be_map(shapes[0], image) or (len(shapes[0]) == 3 and min(shapes[0][1:]) > 1))
+        and (could_be_map(shapes[0]) or _could_be_tokens(shapes[0]))
     ]
     if not layers:
         raise InputError(
@@ -277,15 +289,19 @@ def _divide_at_default(
     # Not the layers within a block, which end with a shape such as this, too.
     depth = min((name.count(".") for name in blocks), default=0)
     blocks = [name for name in blocks if name.count(".") == depth]
-    for name in [last, *blocks[: -_BLOCKS_TO_TRY - 1 : -1]]:
+    *earlier, candidate = [*blocks[-_BLOCKS_TO_TRY:], last]
+    while True:
         try:
-            return divide(name)
+            return divide(candidate)
         except InputError:
-            continue
-    raise InputError(
-        f"layer: no map can be made of the output of {last} {tuple(shape)}, in which the network "
-        f"ends, nor of its last {_BLOCKS_TO_TRY} blocks; name the layer to take"
-    )
+            if not earlier:
+                raise
+            candidate = earlier.pop()
+
+
+def _could_be_tokens(shape: torch.Size) -> bool:
+    """Whether an output could be tokens, with the images first or second."""
+    return len(shape) == 3 and shape[2] > 1 and max(shape[:2]) > 1
 
 
 def _check_layer(layer: str, run: _Run) -> str:
@@ -306,6 +322,11 @@ def _check_layer(layer: str, run: _Run) -> str:
 def _class_names(classes: Sequence[str] | None, n_logits: int) -> Sequence[str]:
     if classes is None:
         return ["positive"] if n_logits == 1 else [str(c) for c in range(n_logits)]
+    if n_logits == 1 and list(classes) == ["negative"]:
+        raise InputError(
+            "classes: 'negative' is the evidence against a single logit; give its class another "
+            "name"
+        )
     if len(classes) != n_logits:
         raise InputError(
             f"classes: {len(classes)} names given for {n_logits} logits; give one name for "

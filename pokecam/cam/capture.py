@@ -51,6 +51,17 @@ class Capture:
         """A (N, K, h, w), what maps are made of."""
         return self.classifier.grid(self.features)
 
+    @cached_property
+    def channel_dimension(self) -> int:
+        """The dimension of the features of one image that holds the channels."""
+        shape = self.features.shape[1:]
+        positions = torch.arange(shape.numel(), dtype=torch.float64).view(1, *shape)
+        grid = self.classifier.grid(positions)[0]  # where each element of A stands in the features
+        if len(grid) == 1:
+            return shape.index(1)
+        step = int(grid[1, 0, 0] - grid[0, 0, 0])
+        return torch.empty(shape).stride().index(step)
+
     @property
     def leaf_is_pooled(self) -> bool:
         """Whether the graph begins with the means of the features."""

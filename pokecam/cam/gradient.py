@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pokecam.cam.capture import Capture
+from pokecam.networks.device import is_out_of_memory
 
 
 def grad_cam(captured: Capture, targets: Tensor) -> Tensor:
@@ -98,7 +99,10 @@ def gradients(captured: Capture, targets: Tensor) -> Tensor:
         (g,) = torch.autograd.grad(
             captured.logits, captured.leaf, targets, retain_graph=True, is_grads_batched=True
         )
-    except RuntimeError:  # an operation after the layer whose gradients cannot be batched
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        # An operation after the layer has gradients that cannot be batched.
         g = torch.stack(
             [
                 torch.autograd.grad(captured.logits, captured.leaf, target, retain_graph=True)[0]

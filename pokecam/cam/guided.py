@@ -7,11 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pokecam.cam.affine import functions_other_than_relu, is_relu, is_relu6
+from pokecam.cam.affine import functions_other_than_relu, is_in_place, is_relu, is_relu6
 from pokecam.cam.capture import Capture, at_least_float32
 from pokecam.cam.gradient import grad_cam
 from pokecam.cam.methods import not_only_relu
 from pokecam.common.errors import InputError
+from pokecam.networks.device import is_out_of_memory
 
 
 def guided_grad_cam(captured: Capture, targets: Tensor) -> Tensor:
@@ -67,7 +68,9 @@ def guided_backpropagation(classifier: nn.Module, x: Tensor, targets: Tensor) ->
         for target in targets:
             (g,) = torch.autograd.grad(logits, x, target.to(logits.dtype), retain_graph=True)
             gradients.append(at_least_float32(g))
-    except RuntimeError:
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         raise InputError(
             "method: guided_grad_cam needs gradients of the image, which do not reach it; use "
             "another method, or remove what stops them (`no_grad`, `detach`, a checkpoint)"
@@ -80,14 +83,14 @@ class _GuidedReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cap: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.cap = cap
+        # Not x, which the network may overwrite.
+        ctx.save_for_backward((x > 0) & (x < cap))
         return x.clamp(0, cap)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        return grad.relu() * ((x > 0) & (x < ctx.cap)), None
+        (passes,) = ctx.saved_tensors
+        return grad.relu() * passes, None
 
 
 class _GuidedMode(TorchFunctionMode):
@@ -96,8 +99,16 @@ class _GuidedMode(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
+        kwargs = kwargs or {}
         if is_relu(func):
-            return _GuidedReLU.apply(args[0], float("inf"))
-        if is_relu6(func, args, kwargs or {}):
-            return _GuidedReLU.apply(args[0], 6.0)
-        return func(*args, **(kwargs or {}))
+            cap = float("inf")
+        elif is_relu6(func, args, kwargs):
+            cap = 6.0
+        else:
+            return func(*args, **kwargs)
+        x = args[0] if args else kwargs["input"]
+        guided = _GuidedReLU.apply(x, cap)
+        if not is_in_place(func, args, kwargs):
+            return guided
+        # The network may go on with x and leave what is returned.
+        return x.copy_(guided)

@@ -18,10 +18,13 @@ from pokecam.cam.layout import Grid, channels_first
 from pokecam.cam.outputs import find_logits
 from pokecam.common.errors import InputError
 from pokecam.networks.backbones import Apply, GlobalAverage
+from pokecam.networks.device import is_out_of_memory
 
-# Logits of the divided and of the whole network may differ by this fraction of the largest one, or
-# by this many times the precision of the network: rounding depends on the size of the batch.
+# Logits of the divided and of the whole network may differ by this fraction of the difference
+# between two images, and by rounding, which depends on the size of the batch: this fraction of the
+# largest logit, or as many times the precision of the network.
 _TOLERANCE = 1e-3
+_ROUNDING = 1e-5
 _TOLERANCE_EPS = 4
 
 # Scale of the random activations on which a head is compared with a linear layer. It is far beyond
@@ -50,7 +53,7 @@ class Body(nn.Module):
 
         with eager(self.network), _forward_hook(self.network, self.layer, stop):
             try:
-                self.network(x)
+                self.network(x.clone())  # some networks normalise their input in place
             except _LayerReached:
                 return outputs[0]
         raise InputError(
@@ -63,7 +66,7 @@ class Head(nn.Module):
 
     Args:
         body: the network up to the layer.
-        image: (3, H, W), what an image is like; its pixels are not used.
+        image: (3, H, W), what an image is like; only its shape and type are used.
         dtype: the type of the layer's output, in which the network continues.
         single_image: whether the network runs on one empty image, or on as many as there are
             activations.
@@ -73,14 +76,14 @@ class Head(nn.Module):
         super().__init__()
         # In a list, so that it does not become a submodule: the body owns the network already.
         self._bodies = [body]
-        self._image = torch.empty_like(image, device="meta")
+        self.image = image
         self._dtype = dtype
         self._single_image = single_image
 
     def forward(self, A: Tensor) -> Tensor:
         (body,) = self._bodies
         n_images = 1 if self._single_image else len(A)
-        x = torch.zeros_like(self._image, device=A.device).expand(n_images, -1, -1, -1)
+        x = A.new_zeros(n_images, *self.image.shape, dtype=self.image.dtype)
         needs_grad = torch.is_grad_enabled()
 
         def replace(_module: nn.Module, _inputs: Any, _output: Tensor) -> Tensor:
@@ -132,39 +135,45 @@ def build_head(body: Body, grid: Grid, x: Tensor, A: Tensor, logits: Tensor) -> 
         InputError: the logits depend on more than the layer's output, not on all of it, or on
             chance; or no gradient reaches it.
     """
+    # Another image, in which a shortcut around the layer is not hidden by a black one, by a large
+    # bias, or by logits that hardly differ.
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(2)).to(x)
+    other_A, other_logits = body(x + noise), run_whole(body.network, x + noise)
     eps = max(torch.finfo(values.dtype).eps for values in (x, A, logits))
-    tolerance = max(_TOLERANCE, _TOLERANCE_EPS * eps)
+    relative = max(_TOLERANCE, _TOLERANCE_EPS * eps)
+    tolerance = float(
+        relative * (logits - other_logits).abs().max()
+        + max(_ROUNDING, _TOLERANCE_EPS * eps) * logits.abs().max()
+    )
     large = _PROBE_SCALE * torch.randn(A.shape, generator=torch.Generator().manual_seed(0)).to(A)
     other_patches = torch.where(_read_by(grid, A), large, A)
-    probes = torch.cat([A, large, torch.zeros_like(A), other_patches])
+    probes = torch.cat([A, large, torch.zeros_like(A), other_patches, other_A])
+    expected = torch.cat([logits, other_logits])
     for single_image in (True, False):
         whole = Head(body, x[0], A.dtype, single_image)
         try:
             probe_logits = whole(probes)
-        except RuntimeError:  # the network takes the number of images from its input
+        except Exception as error:  # the network takes the number of images from its input
+            if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                raise
             continue
-        if len(probe_logits) == len(probes) and _agree(probe_logits[:1], logits, tolerance):
+        if len(probe_logits) == len(probes) and _agree(probe_logits[[0, -1]], expected, tolerance):
             _check_dependence(body.layer, probe_logits)
-            head = _linear_head(body.network, grid, probes, probe_logits, tolerance) or whole
+            head = _linear_head(body.network, grid, probes, probe_logits, relative) or whole
             _check_gradient(body.layer, head, A)
             return head
-    raise InputError(
-        _why_not_divided(body, Head(body, x[0], A.dtype, True), x, A, logits, tolerance)
-    )
+    raise InputError(_why_not_divided(body, x, A, logits, tolerance))
 
 
-def _why_not_divided(
-    body: Body, head: Head, x: Tensor, A: Tensor, logits: Tensor, tolerance: float
-) -> str:
-    """Return why a head does not give the logits of the network."""
-    with eager(body.network):
-        again = find_logits(body.network(x))
-    if not _agree(again, logits, tolerance):
+def _why_not_divided(body: Body, x: Tensor, A: Tensor, logits: Tensor, tolerance: float) -> str:
+    """Return why no head gives the logits of the network."""
+    if not _agree(run_whole(body.network, x), logits, tolerance):
         return (
             "network: gives other logits for the same image each time, in evaluation mode, too; "
             "switch off what is random in its `forward`, as `F.dropout(x)` without `self.training`"
         )
-    if _agree(head(A), logits, tolerance):
+    two = run_whole(body.network, torch.cat([x, x + 1]))
+    if two.shape[1:] != logits.shape[1:] or not _agree(two[:1], logits, tolerance):
         return (
             "network: gives other logits for an image when there are others in the batch; let "
             "BatchNorm track running statistics, or replace what else mixes the images"
@@ -188,12 +197,12 @@ def _check_dependence(layer: str, probe_logits: Tensor) -> None:
 
     Args:
         layer: the name of the layer.
-        probe_logits: (4, C), of the probes of `build_head`.
+        probe_logits: (5, C), of the probes of `build_head`.
 
     Raises:
         InputError: they do not, so that every map would be empty.
     """
-    usual, large, _, other_patches = probe_logits
+    usual, large, _, other_patches, _ = probe_logits
     if usual.equal(large):
         raise InputError(
             f"layer: the logits are the same whatever {layer} gives; take another layer, or train "
@@ -216,7 +225,9 @@ def _check_gradient(layer: str, head: nn.Module, A: Tensor) -> None:
         with torch.enable_grad():
             leaf = A.detach().clone().requires_grad_()
             (gradient,) = torch.autograd.grad(head(leaf).sum(), leaf, allow_unused=True)
-    except RuntimeError:
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         gradient = None
     if gradient is None:
         raise InputError(
@@ -236,7 +247,7 @@ def _linear_head(
         grid: output of the layer → (…, K, h, w).
         probes: (n, …), activations: of an image, large random ones, zeros, and others.
         probe_logits: (n, C), what the head gives for them.
-        tolerance: as in `_agree`.
+        tolerance: as in `_agree_relatively`.
     """
     pooled = grid(probes).mean(dim=(-2, -1))  # (n, K)
     weight_shape = (probe_logits.shape[1], pooled.shape[1])
@@ -247,17 +258,30 @@ def _linear_head(
             layout = [] if grid is channels_first else [Apply(grid)]
             head = nn.Sequential(*layout, GlobalAverage(), LinearOf(layer))
             head_logits = head(probes)
-            if _agree(head_logits[0], probe_logits[0], tolerance) and all(
-                _agree(values[1] - values[2], probe_logits[1] - probe_logits[2], tolerance)
+            if _agree_relatively(head_logits[0], probe_logits[0], tolerance) and all(
+                _agree_relatively(
+                    values[1] - values[2], probe_logits[1] - probe_logits[2], tolerance
+                )
                 for values in (head_logits, product)
             ):
                 return head
     return None
 
 
+def run_whole(network: nn.Module, x: Tensor) -> Any:
+    """Return the logits of a network, which may change its input."""
+    with eager(network):
+        return find_logits(network(x.clone()))
+
+
 def _agree(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    """Whether two logits differ by at most the tolerance."""
+    return a.shape == b.shape and bool((a - b).abs().max() <= tolerance)
+
+
+def _agree_relatively(a: Tensor, b: Tensor, tolerance: float) -> bool:
     """Whether two logits are equal up to a fraction of the largest one."""
-    return a.shape == b.shape and bool((a - b).abs().max() <= tolerance * b.abs().max())
+    return _agree(a, b, tolerance * float(b.abs().max()))
 
 
 @contextmanager

@@ -62,9 +62,10 @@ def unwrap(network: Any) -> nn.Module:
             "that it was made of"
         )
     for name, module in network.named_modules():
-        if "quantized" in type(module).__module__:
+        kind = type(module)
+        if ".quantized." in kind.__module__ and not kind.__name__.endswith("Functional"):
             raise InputError(
-                f"network: its layer {name or type(module).__name__} is quantised, so it has no "
+                f"network: its layer {name or kind.__name__} is quantised, so it has no "
                 "gradients; give the network as it was before"
             )
     return network
@@ -99,7 +100,14 @@ def layer_name(network: nn.Module, layer: Any) -> str:
         given = f"a {type(plain).__name__} that is no layer of the network"
         hint = ""
     else:
-        names = [name for name in modules if plain_name(name) == plain_name(layer)]
+        # A module may have several names, of which `named_modules` has the first.
+        module_of = {
+            plain_name(name): module
+            for name, module in network.named_modules(remove_duplicate=False)
+            if not hasattr(module, _COMPILED)
+        }
+        named = module_of.get(plain_name(layer))
+        names = [name for name, module in modules.items() if module is named]
         given = f"{layer} is no layer of the network"
         hint = did_you_mean(layer, map(plain_name, modules))
     if not names:

@@ -11,7 +11,8 @@ the layout must follow from something:
    of the network gives, or as patches of the image in its proportions. Tokens that are not
    patches are known by being the same for two images.
 
-Tokens must also lie row by row: those of each half of the image must change most with that half.
+In 2, and for tokens, rows must also lie where they are taken to be: the activations of each half of
+the image must change most with that half.
 
 Otherwise the layer is refused.
 """
@@ -91,10 +92,12 @@ def infer_grid(body: nn.Module, layer: str, x: Tensor, A: Any, conv_sizes: Itera
         InputError: the layout does not follow from anything.
     """
     grids: list[Grid] = []
-    if isinstance(A, Tensor) and A.ndim in (3, 4):
+    if isinstance(A, Tensor) and A.ndim in (3, 4) and len(A) == 1:
         changing, image = _changing_dimensions(body, x, A), (x.shape[-2], x.shape[-1])
         if A.ndim == 4:
             grids = _grids_of_map(A, image, changing)
+            if changing is None:
+                grids = [grid for grid in grids if _lie_row_by_row(body, x, A, grid)]
         else:
             grids = _grids_of_tokens(body, x, A, tuple(conv_sizes), changing)
     if len(grids) == 1:
@@ -112,12 +115,9 @@ def infer_grid(body: nn.Module, layer: str, x: Tensor, A: Any, conv_sizes: Itera
     )
 
 
-def could_be_map(shape: torch.Size, image: Size) -> bool:
+def could_be_map(shape: torch.Size) -> bool:
     """Whether an output could be a map of more than one pixel, channels first or last."""
-    return len(shape) == 4 and any(
-        min(size) > 1 and _has_proportions(size, image)
-        for size in ((shape[2], shape[3]), (shape[1], shape[2]))
-    )
+    return len(shape) == 4 and (min(shape[2:]) > 1 or min(shape[1:3]) > 1)
 
 
 def _changing_dimensions(body: nn.Module, x: Tensor, A: Tensor) -> tuple[set[int], set[int]] | None:
@@ -150,14 +150,18 @@ def _restored(network: nn.Module) -> Iterator[None]:
     Some networks adapt themselves to the size of an image for good: the Swin Transformer of
     `transformers` narrows its windows.
     """
-    attributes = [(module.__dict__, dict(module.__dict__)) for module in network.modules()]
-    buffers = [(module._buffers, dict(module._buffers)) for module in network.modules()]
+    dicts = [
+        values
+        for module in network.modules()
+        for values in (module.__dict__, module._parameters, module._buffers, module._modules)
+    ]
+    before = [dict(values) for values in dicts]
     try:
         yield
     finally:
-        for values, before in (*attributes, *buffers):
+        for values, values_before in zip(dicts, before, strict=True):
             values.clear()
-            values.update(before)
+            values.update(values_before)
 
 
 def _grids_of_map(A: Tensor, image: Size, changing: tuple[set[int], set[int]] | None) -> list[Grid]:
@@ -208,25 +212,22 @@ def _grids_of_tokens(
         possible = [(d, size) for d in dimensions for size in sizes(A.shape[d])]
         if possible:
             break
-    grids: dict[TokenGrid, int] = {}  # how well each is supported
+    grids: list[Grid] = []
+    extras: list[Grid] = []
     for d, size in possible:
         n_extra = A.shape[d] - size[0] * size[1]
-        positions = _extra_tokens(body, x, A, d) if n_extra else ()
-        is_proved = len(positions) == n_extra
-        # Nearly all networks have them before the patches.
-        extra = positions if is_proved else tuple(range(n_extra))
-        grids[TokenGrid(size, d - 3, extra)] = (n_extra == 0) + 2 * (is_proved and n_extra > 0)
-    return [
-        grid
-        for grid, support in grids.items()
-        if support == max(grids.values()) and _lie_row_by_row(body, x, A, grid)
-    ]
+        extra = _extra_tokens(body, x, A, d) if n_extra else ()
+        grid = TokenGrid(size, d - 3, extra)
+        if len(extra) == n_extra and _lie_row_by_row(body, x, A, grid):
+            (extras if extra else grids).append(grid)
+    # That some tokens do not depend on the image proves that tokens are counted there.
+    return extras or grids
 
 
-def _lie_row_by_row(body: nn.Module, x: Tensor, A: Tensor, grid: TokenGrid) -> bool:
-    """Whether the tokens of each half of the image change most with that half.
+def _lie_row_by_row(body: nn.Module, x: Tensor, A: Tensor, grid: Grid) -> bool:
+    """Whether the activations of each half of the image change most with that half.
 
-    They do not where the tokens are in the order of windows, or in columns. Where all tokens
+    They do not where tokens are in the order of windows, or where columns come first. Where all
     change alike, as in an untrained network that only mixes them, nothing speaks against it.
     """
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x)
@@ -282,15 +283,20 @@ def _extra_tokens(body: nn.Module, x: Tensor, A: Tensor, dimension: int) -> tupl
 
 
 def _first_tokens(body: nn.Module, x: Tensor, shape: torch.Size) -> Tensor | None:
-    """Return the first output of a module that has the shape of the layer's tokens."""
-    outputs: list[Tensor] = []
+    """Return the first input or output of a module that has the shape of the layer's tokens."""
+    first: list[Tensor] = []
 
-    def record(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        if not outputs and isinstance(output, Tensor) and output.shape == shape:
-            outputs.append(output.detach().clone())
+    def record(values: Any) -> None:
+        values = values if isinstance(values, tuple) else (values,)
+        for value in values:
+            if not first and isinstance(value, Tensor) and value.shape == shape:
+                first.append(value.detach().clone())
 
     with ExitStack() as hooks:
         for module in body.modules():
-            hooks.callback(module.register_forward_hook(record).remove)
+            before = module.register_forward_pre_hook(lambda _, inputs: record(inputs))
+            after = module.register_forward_hook(lambda _, _inputs, output: record(output))
+            hooks.callback(before.remove)
+            hooks.callback(after.remove)
         body(x)
-    return outputs[0] if outputs else None
+    return first[0] if first else None

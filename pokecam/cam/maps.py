@@ -99,9 +99,9 @@ def _targets(
             "method: a Finer-CAM compares a class with others, and the network has a single logit; "
             "use cam or grad_cam"
         )
-    sides = [*dict.fromkeys([*names, *SIDES])]  # the last is "negative"
+    sides = [*dict.fromkeys([*names, *SIDES])]
     indices = [0] if classes is None else class_indices(classes, sides)
-    signs = [-1.0 if index == len(sides) - 1 else 1.0 for index in indices]
+    signs = [-1.0 if sides[index] == "negative" else 1.0 for index in indices]
     return torch.tensor(signs).to(logits)[:, None, None].expand(-1, *logits.shape)
 
 
@@ -149,6 +149,8 @@ def _class_index(value: str | int, names: Sequence[str], parameter: str) -> int:
             )
         return names.index(value)
     # A negative number, which Python would count from the end, is more often a mistake than meant.
+    if isinstance(value, Tensor) and value.ndim == 0 and not value.is_floating_point():
+        value = int(value)
     is_number = isinstance(value, Integral) and not isinstance(value, bool)
     if is_number and 0 <= int(value) < len(names):
         return int(value)

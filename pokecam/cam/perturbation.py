@@ -41,8 +41,8 @@ def ablation_cam(captured: Capture, targets: Tensor) -> Tensor:
 def _logits_without_channels(captured: Capture) -> Iterator[Tensor]:
     """Yield for each image the logits (K, C) with one channel of the features set to 0."""
     channels = torch.arange(captured.activations.shape[1])
-    for features in captured.features:  # (K, h, w), or tokens (T, K)
-        dimension = 0 if features.ndim == 3 else 1
+    dimension = captured.channel_dimension
+    for features in captured.features:  # (K, h, w), (h, w, K) or tokens (T, K)
         logits = []
         for chunk in channels.split(AT_ONCE):
             copies = features.repeat(len(chunk), *[1] * features.ndim)

@@ -160,7 +160,6 @@ def _cache(project: Path) -> Iterator[Finding]:
     place, state, missing, advice = _cache_folder(settings)
     if missing:
         yield Finding("DVC's cache", state, f"{place} {missing}", advice)
-    if state is State.FAULT:
         return
     if unwritable := cache.unwritable_folder(settings.folder):
         advice = "finished results can be read from it; to store new ones, set another cache.dir"

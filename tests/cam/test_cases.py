@@ -5,6 +5,8 @@ import re
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+import torchvision
 from torch import nn
 
 from pokecam.cam.anywhere import cut, heatmaps
@@ -13,7 +15,7 @@ from pokecam.cam.maps import compute_maps
 from pokecam.cam.methods import METHODS
 from pokecam.common.errors import InputError
 from tests.conftest import PROJECT
-from tests.support.api_cases import REFUSED, WORKS, Plain, Works, plain, x
+from tests.support.api_cases import REFUSED, WORKS, Part, Plain, Works, plain, x
 from tests.support.small_networks import whole_graph_maps
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of torch, about what is deprecated
@@ -175,4 +177,154 @@ def test_a_network_that_catches_exceptions_is_stopped_at_the_layer():
     torch.testing.assert_close(
         compute_maps(capture(cut(network, x(), "last"), x()), "grad_cam"),
         whole_graph_maps(network, "last", x(), lambda A: A)["grad_cam"],
+    )
+
+
+def test_a_shortcut_around_the_layer_is_not_hidden_by_a_black_image_or_a_large_bias():
+    class Shortcut(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 1, 1)
+            self.fc = nn.Linear(8, 4)
+
+        def forward(self, x):
+            x = self.a(x).relu()
+            return self.fc((x + self.b(x).relu()).mean((2, 3)))
+
+    network = Shortcut().eval()
+    for images in (x(), torch.zeros_like(x())):
+        with pytest.raises(InputError, match="what follows b reads more than its output"):
+            cut(network, images, "b")
+    network.fc.bias.data += 1000
+    with pytest.raises(InputError, match="what follows b reads more than its output"):
+        cut(network, x(), "b")
+
+
+def test_a_head_that_reads_the_size_of_the_image_gets_that_of_each_batch():
+    class Sized(Plain):
+        def forward(self, x):
+            A = F.interpolate(self.last(self.stem(x)), x.shape[-2:])
+            return self.fc(A.sum((2, 3)) / 1000)
+
+    network = Sized().eval()
+    classifier = cut(network, x(), "last")
+    for images in (x(), F.interpolate(x(), (64, 40)), x()):
+        captured = capture(classifier, images)
+        torch.testing.assert_close(captured.logits, network(images))
+        torch.testing.assert_close(
+            compute_maps(captured, "grad_cam"),
+            whole_graph_maps(network, "last", images, lambda A: A)["grad_cam"],
+        )
+
+
+def test_relus_in_place_whose_result_is_not_used():
+    class InPlace(Plain):
+        def __init__(self, apply):
+            super().__init__()
+            self.convolution, self.apply_to = nn.Conv2d(3, 6, 3, 2, 1), apply
+
+        def forward(self, x):
+            A = self.convolution(x)
+            result = self.apply_to(A)
+            return self.fc(self.last[1]((A if result is None else result).mean((2, 3))))
+
+    def network(apply):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return InPlace(apply).eval()
+
+    def statement(function):
+        def apply(A):
+            function(A)
+
+        return apply
+
+    expected = heatmaps(network(F.relu), x(), "guided_grad_cam", layer="convolution")
+    assert expected.max() == 1
+    for function in (F.relu_, torch.relu_, torch.Tensor.relu_, nn.ReLU(inplace=True)):
+        actual = heatmaps(network(statement(function)), x(), "guided_grad_cam", layer="convolution")
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
+    actual = heatmaps(
+        network(lambda A: torch.relu(input=A)), x(), "guided_grad_cam", layer="convolution"
+    )
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+def test_the_class_of_a_single_logit_is_not_called_negative():
+    with pytest.raises(InputError, match="classes: 'negative' is the evidence against a single"):
+        cut(plain(classes=1), x(), classes=["negative"])
+
+
+def test_a_network_that_replaces_a_parameter_for_another_size_keeps_its_own():
+    class Adapting(Plain):
+        def __init__(self):
+            super().__init__()
+            self.position = nn.Parameter(torch.randn(1, 6, 4, 6))
+
+        def forward(self, x):
+            A = self.last(self.stem(x))
+            if A.shape[-2:] != self.position.shape[-2:]:
+                self.position = nn.Parameter(F.interpolate(self.position, A.shape[-2:]))
+            return self.fc((A + self.position).mean((2, 3)))
+
+    network = Adapting().eval()
+    position = network.position
+    cut(network, x(), "last")
+    assert network.position is position
+
+
+def test_a_network_that_normalises_its_input_in_place_leaves_the_images_alone():
+    class Normalising(Plain):
+        def forward(self, x):
+            return super().forward(x.sub_(0.5).div_(0.25))
+
+    images = x()
+    maps = heatmaps(Normalising().eval(), images, layer="last")
+    torch.testing.assert_close(images, x())
+    assert np.isfinite(maps).all()
+
+
+def test_networks_that_only_look_quantised_or_check_their_batch():
+    quantisable = torchvision.models.quantization.resnet18(num_classes=4, quantize=False).eval()
+    assert cut(quantisable, F.interpolate(x(), (64, 96))).cam_layer == "layer4"
+
+    class Checking(Plain):
+        def forward(self, x):
+            pooled = self.backbone(x)
+            if len(pooled) != len(x):
+                raise ValueError("batch")
+            return self.fc(pooled)
+
+    captured = capture(cut(Checking().eval(), x(), "last"), x())
+    assert compute_maps(captured, "grad_cam").shape == (2, 4, 4, 6)
+
+
+def test_a_scripted_part_is_passed_over_and_a_second_name_is_a_name():
+    network = Part(plain())
+    network.part.mlp = torch.jit.script(nn.Identity())
+    network.target = network.part.last
+    assert cut(network, x(), "target").cam_layer == "part.last"
+    assert cut(network, x(), network.target).cam_layer == "part.last"
+
+
+def test_memory_that_does_not_hold_is_not_said_to_be_something_else(monkeypatch):
+    classifier = cut(plain(), x(), "last")
+
+    def fail(*_args, **_options):
+        raise torch.OutOfMemoryError("out of memory")
+
+    captured = capture(classifier, x())
+    monkeypatch.setattr(torch.autograd, "grad", fail)
+    for method in ("grad_cam", "guided_grad_cam"):
+        with pytest.raises(torch.OutOfMemoryError):
+            compute_maps(captured, method)
+    with pytest.raises(torch.OutOfMemoryError):
+        cut(plain(mlp=True), x(), "last", grid=lambda A: A)
+
+
+def test_target_classes_may_be_numbers_of_torch():
+    predictions = plain()(x()).argmax(dim=1)
+    np.testing.assert_array_equal(
+        heatmaps(plain(), x(), classes=list(predictions)),
+        heatmaps(plain(), x(), classes=predictions),
     )

@@ -13,6 +13,7 @@ from pokecam.cam.capture import capture
 from pokecam.cam.layout import channels_first, channels_last
 from pokecam.cam.maps import compute_maps
 from pokecam.common.errors import InputError
+from tests.support.api_cases import ColumnsFirst
 from tests.support.small_networks import HEADS, LAYOUTS, Shape, build, images, whole_graph_maps
 
 SIDES = st.integers(2, 7)
@@ -67,14 +68,104 @@ def test_as_many_channels_as_rows_and_columns_are_told_apart_by_other_images(lay
         assert classifier._grid is (channels_last if layout == "last" else channels_first)
 
 
-def test_the_layout_of_one_size_and_equal_sides_is_refused():
-    shape = Shape("last", (6, 6), 6, one_size=True)
-    with pytest.raises(
-        InputError, match=r"block gives \(1, 6, 6, 6\) for an image of 24 × 24 px, w"
-    ):
-        cut(build(shape), images(shape), "block")
-    classifier = cut(build(shape), images(shape), "block", grid=channels_last)
-    assert capture(classifier, images(shape)).activations.shape == (2, 6, 6, 6)
+@pytest.mark.parametrize("layout", ["first", "last"])
+def test_one_size_and_equal_sides_are_told_apart_by_where_the_activations_change(layout):
+    shape = Shape(layout, (6, 6), 6, one_size=True)
+    classifier = cut(build(shape), images(shape), "block")
+    assert classifier._grid is (channels_last if layout == "last" else channels_first)
+
+
+def test_columns_before_rows_are_refused_or_described():
+    network, x = ColumnsFirst().double().eval(), torch.rand(1, 3, 24, 24).double()
+    with pytest.raises(InputError, match=r"block gives \(1, 6, 6, 8\) for an image of 24 × 24 px,"):
+        cut(network, x, "block")
+    classifier = cut(network, x, "block", grid=lambda A: A.permute(0, 3, 2, 1))
+    expected = whole_graph_maps(network, "block", x, lambda A: A.permute(0, 3, 2, 1))
+    captured = capture(classifier, x)
+    for method, raw in expected.items():
+        torch.testing.assert_close(compute_maps(captured, method), raw)
+
+
+def test_a_grid_that_does_not_give_a_map_is_refused():
+    shape = Shape("last", (6, 6), 8)
+    with pytest.raises(InputError, match=r"grid: turns \(1, 6, 6, 8\) into \(1, 8\); give a func"):
+        cut(build(shape), images(shape), "block", grid=lambda A: A.mean((1, 2)))
+
+
+@pytest.mark.parametrize("layout", ["first", "last", "tokens", "tokens last"])
+def test_ablation_cam_switches_off_channels_in_every_layout(layout):
+    shape = Shape(layout, (4, 5), 7, one_size=True, head="mlp", extra=int("tok" in layout))
+    network, x = build(shape), images(shape)
+    actual = compute_maps(capture(cut(network, x, "block"), x), "ablation_cam")
+    A = network.block(network.embedding(network.arrange(tokens_of(network, x))))
+    logits, weights = network(x), []
+    for k in range(7):
+        changed = A.clone()
+        changed.select(1 if layout in ("first", "tokens last") else -1, k).zero_()
+        pooled = network.grid(changed).mean((-2, -1))
+        weights.append((logits - network.mlp(pooled)) / logits.abs())
+    expected = torch.einsum("knc,nkhw->nchw", torch.stack(weights), network.grid(A))
+    torch.testing.assert_close(actual, expected.detach())
+
+
+def tokens_of(network, x):
+    """What `SmallNetwork.forward` arranges."""
+    A = network.patches(x) + network.position
+    if not network.shape.layout.startswith("tokens"):
+        return A
+    extra = network.extra.expand(len(x), -1, -1)
+    return torch.cat([extra, A.flatten(2)], dim=2)
+
+
+def test_a_class_token_after_the_patches_of_a_post_norm_encoder():
+    """Its first output has mixed the tokens already; its first input has not."""
+
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches, self.token = nn.Conv2d(3, 32, 8, 8), nn.Parameter(torch.randn(1, 1, 32))
+            layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+            self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+            self.head = nn.Linear(32, 4)
+
+        def forward(self, x):
+            patches = self.patches(x).flatten(2).movedim(1, 2)
+            tokens = torch.cat([patches, self.token.expand(len(x), 1, 32)], dim=1)
+            return self.head(self.encoder(tokens).mean(1))
+
+    classifier = cut(Encoder().eval(), torch.rand(1, 3, 112, 112), "encoder.layers.1")
+    assert classifier._grid.extra == (196,)
+
+
+@pytest.mark.parametrize(
+    "convolutions",
+    [
+        [nn.Conv2d(3, 8, 5), nn.ReLU(), nn.Conv2d(8, 8, 5), nn.ReLU(), nn.Conv2d(8, 8, 5)],
+        [nn.Conv2d(3, 8, 3, (2, 1), 1), nn.ReLU(), nn.Conv2d(8, 8, 3, (2, 1), 1)],
+    ],
+    ids=["without padding", "two strides"],
+)
+def test_the_default_layer_is_the_last_map_whatever_its_proportions(convolutions):
+    network = nn.Sequential(
+        *convolutions, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)
+    ).eval()
+    assert cut(network, torch.rand(1, 3, 32, 64)).cam_layer == str(len(convolutions))
+
+
+def test_tokens_before_images_are_no_earlier_map():
+    class SequenceFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches = nn.Conv2d(3, 16, 8, 8)
+            layer = nn.TransformerEncoderLayer(16, 4, 32)
+            self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+            self.head = nn.Linear(16, 4)
+
+        def forward(self, x):
+            return self.head(self.encoder(self.patches(x).flatten(2).permute(2, 0, 1)).mean(0))
+
+    with pytest.raises(InputError, match=r"gives \(16, 1, 16\) for an image of 32 × 32 px"):
+        cut(SequenceFirst().eval(), torch.rand(1, 3, 32, 32))
 
 
 @pytest.mark.parametrize("extra", [0, 1, 2])

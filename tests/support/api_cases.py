@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
-from tests.support.small_networks import CLASSES, Shape, build
+from tests.support.small_networks import CLASSES
 
 
 class Plain(nn.Module):
@@ -173,8 +173,18 @@ def _mixing(network: Plain) -> None:
     network.last.append(nn.BatchNorm2d(6, track_running_stats=False))
 
 
-def _square() -> Shape:
-    return Shape("last", (6, 6), 6, one_size=True)
+class ColumnsFirst(nn.Module):
+    """A network of one image size whose layer gives (N, w, h, K)."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, 4)
+        self.position = nn.Parameter(torch.randn(6, 6, 8))
+        self.block, self.head = nn.ReLU(), nn.Linear(8, CLASSES)
+
+    def forward(self, x):
+        A = self.patches(x).transpose(1, 3) + self.position
+        return self.head(self.block(A).mean((1, 2)))
 
 
 # What is refused → (the network, the images, the layer), and the line that says why.
@@ -214,10 +224,11 @@ REFUSED: dict[str, tuple[Callable[[], tuple], str]] = {
         lambda: (plain(), x(), ["stem", "last"]),
         "layer: a list given; give one layer, a name in `named_modules()` or the module itself",
     ),
-    "a square map of as many channels as rows, in a network of one image size": (
-        lambda: (build(_square()), torch.rand(1, *_square().image_shape).double(), "block"),
-        "layer: block gives (1, 6, 6, 6) for an image of 24 × 24 px, which could be laid out in "
-        "more than one way; take another layer, or describe its layout with `grid`",
+    "a layout that does not follow from anything": (
+        lambda: (ColumnsFirst().eval(), torch.rand(1, 3, 24, 24), "block"),
+        "layer: block gives (1, 6, 6, 8) for an image of 24 × 24 px, which is neither a map "
+        "(N, K, h, w) or (N, h, w, K) of the image nor the tokens of its patches (N, T, K); take "
+        "another layer, or describe its layout with `grid`",
     ),
     "a head that is random in evaluation mode": (
         lambda: (plain(wrap=_dropout), x(), None),

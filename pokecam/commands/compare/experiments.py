@@ -174,16 +174,18 @@ def _open_revision(revision: str, repository: Path) -> Repo:
     with Repo(str(repository)) as clone:
         git = clone.scm
         config: dict[str, Any] = {"cache": {"dir": clone.cache.local_cache_dir}}
-        if name := clone.config["core"].get("remote"):
+        name = clone.config["core"].get("remote")
+        if name in clone.config["remote"]:
             config |= {"core": {"remote": name}, "remote": {name: clone.config["remote"][name]}}
         subfolder = Path(clone.root_dir).resolve().relative_to(Path(git.root_dir).resolve())
     files = GitFileSystem(scm=git, rev=revision)
-    if not files.exists(str("/" / subfolder / Repo.DVC_DIR)):
+    top = f"/{subfolder.as_posix()}"  # of the file system of git, on Windows, too
+    if not files.exists(f"{top}/{Repo.DVC_DIR}"):
         raise InputError(
             f"{revision}: it does not have this project in its folder {subfolder}: name a commit "
             "that does"
         )
-    return Repo(str("/" / subfolder), fs=files, scm=git, config=config)
+    return Repo(top, fs=files, scm=git, config=config)
 
 
 def _get(files: DVCFileSystem, revision: str, folder: Path, *paths: str) -> None:

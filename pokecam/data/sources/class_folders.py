@@ -20,7 +20,12 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from pokecam.common.errors import InputError
-from pokecam.data.sources.formats import HEAD_BYTES, has_image_content, has_image_ending
+from pokecam.data.sources.formats import (
+    HEAD_BYTES,
+    has_image_content,
+    has_image_ending,
+    has_readable_ending,
+)
 from pokecam.data.sources.names import MAC_ICON, folded_name, is_leftover, normalise_name
 
 log = logging.getLogger(__name__)
@@ -183,6 +188,9 @@ def shorten(name: str) -> str:
 
 
 def _is_image(name: str, entry: Entry) -> bool:
+    # One that is too large to be read, and would not be used, does not end the run.
+    if has_image_ending(name) and not has_readable_ending(name):
+        return entry.size_bytes <= MAX_FILE_MIB * 2**20
     return has_image_ending(name) or has_image_content(entry.head())
 
 
@@ -194,6 +202,8 @@ def _match_masks(masks: list[Entry], images: list[Entry]) -> dict[str, Entry]:
     mask_of = {}
     for mask in masks:
         matches = images_of[mask.path[: -len(MASK)]]
+        # Beside an image may lie the file of the editor in which it was made.
+        matches = [image for image in matches if has_readable_ending(image.path)] or matches
         if len(matches) != 1:
             paths = " and ".join(image.path for image in matches) or "no image"
             raise InputError(

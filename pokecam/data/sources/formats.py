@@ -89,7 +89,11 @@ CONVERTIBLE = {
     *("WMF", "EMF", "PostScript", "SVG"),
 }
 
-_ENDINGS = tuple(f".{ending}" for endings in (READABLE | NOT_READ).values() for ending in endings)
+_READABLE_ENDINGS = tuple(f".{ending}" for endings in READABLE.values() for ending in endings)
+_ENDINGS = (
+    *_READABLE_ENDINGS,
+    *(f".{ending}" for endings in NOT_READ.values() for ending in endings),
+)
 HEAD_BYTES = 512
 
 
@@ -121,6 +125,11 @@ def detect_format(head: bytes) -> str | None:
 def has_image_ending(name: str) -> bool:
     """Return whether a file name ends as those of images do."""
     return name.lower().endswith(_ENDINGS)
+
+
+def has_readable_ending(name: str) -> bool:
+    """Return whether a file name ends as those of images that are read do."""
+    return name.lower().endswith(_READABLE_ENDINGS)
 
 
 def has_image_content(head: bytes) -> bool:

@@ -12,7 +12,7 @@ MAC_ICON = "Icon\r"  # the file in which macOS keeps the icon of a folder
 _LEFTOVERS = {
     *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@sharebin", "@tmp"),
     *("__macosx", "network trash folder", "temporary items", MAC_ICON.casefold()),
-    *("$recycle.bin", "recycler", "recycled", "system volume information"),
+    *("$recycle.bin", "system volume information"),
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found", "__pycache__"),
 }
 

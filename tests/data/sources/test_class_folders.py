@@ -156,7 +156,7 @@ def test_what_claims_to_be_an_image_goes_on_to_select(tmp_path, caplog):
 
 LEFTOVERS = [
     *("@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", ".AppleDouble"),
-    *("__MACOSX", "$RECYCLE.BIN", "RECYCLER", "System Volume Information", "lost+found"),
+    *("__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found"),
     *(".thumbnails", ".Trash-1000", "Network Trash Folder", "Temporary Items", "@EADIR"),
 ]
 
@@ -323,6 +323,22 @@ def test_a_tree_without_images_in_class_folders(tmp_path, files, listed):
     (tmp_path / "tree").mkdir()
     with pytest.raises(InputError, match=rf"no images in class folders.* there is {listed}"):
         members(tmp_path, files)
+
+
+def test_words_of_everyday_language_are_classes(tmp_path):
+    """As in a data set of waste: only names that nobody gives a class are those of leftovers."""
+    result = members(tmp_path, {f"{name}/a.png": image_bytes(1) for name in ("Recycled", "Glass")})
+    assert sorted(result) == ["images/Glass/a.png", "images/Recycled/a.png"]
+
+
+def test_the_file_of_an_editor_beside_an_image_and_its_mask(tmp_path, monkeypatch):
+    """It is in the list of unusable files, if it is not too large to be looked at."""
+    files = {"Ant/a.jpg": image_bytes(1, "JPEG"), "Ant/a.mask.png": image_bytes(2)}
+    names = set(members(tmp_path / "one", files | {"Ant/a.xcf": b"gimp xcf"}))
+    assert names == {"images/Ant/a.jpg", "masks/Ant/a.jpg.png", "images/Ant/a.xcf"}
+    monkeypatch.setattr(class_folders, "MAX_FILE_MIB", 1)
+    large = members(tmp_path / "two", files | {"Ant/scan.pcd": bytes(2**20 + 1)})
+    assert set(large) == {"images/Ant/a.jpg", "masks/Ant/a.jpg.png"}
 
 
 def test_a_file_too_large_for_an_image(tmp_path, monkeypatch):
