@@ -90,6 +90,6 @@ def test_a_shallow_clone_is_named_and_made_whole(repository, shallow):
     for command in re.findall("`(git fetch .+?)`", line):
         shallow.run("bash", "-c", command)
     assert name in shallow.run("dvc", "exp", "list", "--all-commits")
-    assert "shallow" not in shallow.pokecam("doctor")
+    assert "unshallow" not in shallow.pokecam("doctor")
     answer = shallow.pokecam("compare", "HEAD~2", "HEAD", ok=False)
-    assert "shallow" not in answer
+    assert "this clone is shallow" not in answer
