@@ -148,8 +148,8 @@ def is_in_place(func: Any, args: tuple, kwargs: dict) -> bool:
     if func.__name__.endswith("_"):
         return True
     position = {F.relu: 1, F.relu6: 1, F.hardtanh: 3}.get(func)
-    given = args[position] if position is not None and len(args) > position else False
-    return bool(kwargs.get("inplace", given))
+    in_place = args[position] if position is not None and len(args) > position else False
+    return bool(kwargs.get("inplace", in_place))
 
 
 def functions_other_than_relu(network: Callable[[Tensor], Any], x: Tensor) -> list[str]:

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from pokecam.cam.capture import capture
 from pokecam.cam.display import Floats, display
-from pokecam.cam.halves import Body, Head, build_head, eager, run_whole
+from pokecam.cam.halves import Body, Head, build_head, run_whole
 from pokecam.cam.inputs import check_images, layer_name, plain_name, unwrap
-from pokecam.cam.layout import Grid, TokenGrid, could_be_map, infer_grid
+from pokecam.cam.layout import Grid, TokenGrid, could_be_map, could_be_tokens, infer_grid
 from pokecam.cam.maps import Classes, Groups, compute_maps
-from pokecam.cam.outputs import describe, find_logits
+from pokecam.cam.outputs import describe
 from pokecam.common.errors import InputError, did_you_mean, first_line
 from pokecam.networks.classifier import Classifier
 from pokecam.networks.dry_run import evaluating
@@ -69,7 +69,7 @@ class CutClassifier(Classifier):
     def forward(self, x: Tensor) -> Tensor:
         return run_whole(self.get_submodule("body.network"), x)
 
-    def check_images(self, x: Tensor) -> None:
+    def adapt_to(self, x: Tensor) -> None:
         """Check that tokens are laid out as `cut` found out, and let the head know the size."""
         if isinstance(self._grid, TokenGrid) and x.shape[1:] != self._image_shape:
             raise InputError(
@@ -221,12 +221,11 @@ def _run(network: nn.Module, x: Tensor) -> _Run:
     """
     run = _Run()
     with ExitStack() as hooks:
-        hooks.enter_context(eager(network))
         for name, module in network.named_modules():
             if name and not isinstance(module, torch.jit.ScriptModule):
                 hooks.callback(module.register_forward_hook(partial(run.record, name)).remove)
         try:
-            run.logits = find_logits(network(x.clone()))
+            run.logits = run_whole(network, x)
         except Exception as error:  # whatever the network's own code raises
             raise InputError(
                 f"network: does not run with x, {tuple(x.shape)} of {x.dtype} on {x.device}: "
@@ -269,7 +268,7 @@ def _divide_at_default(network: nn.Module, run: _Run, divide: Callable[[str], Ha
         if len(shapes) == 1
         and shapes[0] is not None
         and not isinstance(network.get_submodule(name), _POOLS)
-        and (could_be_map(shapes[0]) or _could_be_tokens(shapes[0]))
+        and (could_be_map(shapes[0]) or could_be_tokens(shapes[0]))
     ]
     if not layers:
         raise InputError(
@@ -297,11 +296,6 @@ def _divide_at_default(network: nn.Module, run: _Run, divide: Callable[[str], Ha
             if not earlier:
                 raise
             candidate = earlier.pop()
-
-
-def _could_be_tokens(shape: torch.Size) -> bool:
-    """Whether an output could be tokens, with the images first or second."""
-    return len(shape) == 3 and shape[2] > 1 and max(shape[:2]) > 1
 
 
 def _check_layer(layer: str, run: _Run) -> str:

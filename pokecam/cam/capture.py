@@ -97,7 +97,7 @@ def capture(classifier: Classifier, x: Tensor, precision: torch.dtype = torch.fl
         InputError: x is not a batch of finite images.
     """
     check_images(x)
-    classifier.check_images(x)
+    classifier.adapt_to(x)
     with evaluating(classifier), torch.inference_mode(False), without_autocast(x.device):
         pool, rest = classifier.pool_and_rest
         with torch.no_grad():

@@ -10,9 +10,6 @@ from pokecam.common.errors import InputError, unknown_name
 from pokecam.networks.classifier import Classifier
 from pokecam.networks.dry_run import without_content
 
-# What the name of a method comes from → what would make it fit.
-_REMEDIES = {"cam_methods": "set head to gap and cam_layer to null"}
-
 
 def check_methods(names: Iterable[str], classifier: Classifier, *, parameter: str) -> None:
     """Check that methods fit a classifier of the pipeline.
@@ -55,6 +52,5 @@ def check_method(name: str, classifier: Classifier, *, parameter: str) -> None:
         name,
         parameter=parameter,
         network=classifier.backbone,
-        remedy=_REMEDIES.get(parameter, "take another layer"),
         has_linear_head=classifier.linear is not None,
     )

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pokecam.cam.layout import Grid, channels_first
+from pokecam.cam.layout import Grid, channels_first, noise_like
 from pokecam.cam.outputs import find_logits
 from pokecam.common.errors import InputError
 from pokecam.networks.backbones import Apply, GlobalAverage
@@ -137,15 +137,15 @@ def build_head(body: Body, grid: Grid, x: Tensor, A: Tensor, logits: Tensor) -> 
     """
     # Another image, in which a shortcut around the layer is not hidden by a black one, by a large
     # bias, or by logits that hardly differ.
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(2)).to(x)
-    other_A, other_logits = body(x + noise), run_whole(body.network, x + noise)
+    other_x = x + noise_like(x, 2)
+    other_A, other_logits = body(other_x), run_whole(body.network, other_x)
     eps = max(torch.finfo(values.dtype).eps for values in (x, A, logits))
     relative = max(_TOLERANCE, _TOLERANCE_EPS * eps)
     tolerance = float(
         relative * (logits - other_logits).abs().max()
         + max(_ROUNDING, _TOLERANCE_EPS * eps) * logits.abs().max()
     )
-    large = _PROBE_SCALE * torch.randn(A.shape, generator=torch.Generator().manual_seed(0)).to(A)
+    large = _PROBE_SCALE * noise_like(A, 0)
     other_patches = torch.where(_read_by(grid, A), large, A)
     probes = torch.cat([A, large, torch.zeros_like(A), other_patches, other_A])
     expected = torch.cat([logits, other_logits])

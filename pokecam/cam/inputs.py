@@ -89,32 +89,25 @@ def layer_name(network: nn.Module, layer: Any) -> str:
             f"layer: a {type(layer).__name__} given; give one layer, a name in `named_modules()` "
             "or the module itself"
         )
-    modules = {
-        name: module
-        for name, module in network.named_modules()
-        if name and not hasattr(module, _COMPILED)
-    }
     if isinstance(layer, nn.Module):
-        plain = getattr(layer, _COMPILED, layer)
-        names = [name for name, module in modules.items() if module is plain]
-        given = f"a {type(plain).__name__} that is no layer of the network"
-        hint = ""
+        module = getattr(layer, _COMPILED, layer)
+        description, hint = f"a {type(module).__name__} that", ""
     else:
-        # A module may have several names, of which `named_modules` has the first.
+        # A module may have several names.
         module_of = {
-            plain_name(name): module
-            for name, module in network.named_modules(remove_duplicate=False)
-            if not hasattr(module, _COMPILED)
+            plain_name(name): candidate
+            for name, candidate in network.named_modules(remove_duplicate=False)
+            if not hasattr(candidate, _COMPILED)
         }
-        named = module_of.get(plain_name(layer))
-        names = [name for name, module in modules.items() if module is named]
-        given = f"{layer} is no layer of the network"
-        hint = did_you_mean(layer, map(plain_name, modules))
-    if not names:
-        raise InputError(
-            f"layer: {given}.{hint} Give a name in `named_modules()` or the module itself"
-        )
-    return names[0]
+        module = module_of.get(plain_name(layer))
+        description, hint = layer, did_you_mean(layer, module_of)
+    for name, candidate in network.named_modules():
+        if name and candidate is module:
+            return name
+    raise InputError(
+        f"layer: {description} is no layer of the network.{hint} Give a name in `named_modules()` "
+        "or the module itself"
+    )
 
 
 def plain_name(layer: str) -> str:

@@ -21,7 +21,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -93,13 +93,8 @@ def infer_grid(body: nn.Module, layer: str, x: Tensor, A: Any, conv_sizes: Itera
     """
     grids: list[Grid] = []
     if isinstance(A, Tensor) and A.ndim in (3, 4) and len(A) == 1:
-        changing, image = _changing_dimensions(body, x, A), (x.shape[-2], x.shape[-1])
-        if A.ndim == 4:
-            grids = _grids_of_map(A, image, changing)
-            if changing is None:
-                grids = [grid for grid in grids if _lie_row_by_row(body, x, A, grid)]
-        else:
-            grids = _grids_of_tokens(body, x, A, tuple(conv_sizes), changing)
+        probe = _Probe(body, x, A)
+        grids = _grids_of_map(probe) if A.ndim == 4 else _grids_of_tokens(probe, tuple(conv_sizes))
     if len(grids) == 1:
         return grids[0]
     height, width = x.shape[-2:]
@@ -120,13 +115,65 @@ def could_be_map(shape: torch.Size) -> bool:
     return len(shape) == 4 and (min(shape[2:]) > 1 or min(shape[1:3]) > 1)
 
 
-def _changing_dimensions(body: nn.Module, x: Tensor, A: Tensor) -> tuple[set[int], set[int]] | None:
-    """Return the dimensions of A that change with the height of the image, and with the width.
+def could_be_tokens(shape: torch.Size) -> bool:
+    """Whether an output could be tokens, with the images first or second."""
+    return len(shape) == 3 and shape[2] > 1 and max(shape[:2]) > 1
 
-    None if the network takes images of one size, or pools to one size.
+
+def noise_like(values: Tensor, seed: int) -> Tensor:
+    """Return standard normal numbers in the shape and type and on the device of other values."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(values.shape, generator=generator).to(values)
+
+
+class _Probe:
+    """What a layer gives for an image, and how that changes with the image. Each of the latter is
+    computed when it is needed, and once.
+
+    Attributes:
+        body: images → output of the layer.
+        x: (1, …, H, W), the image.
+        A: the output of the layer for it.
     """
-    with_height, with_width = (_changing_with(body, x, A, axis) for axis in (-2, -1))
-    return (with_height, with_width) if with_height and with_width else None
+
+    def __init__(self, body: nn.Module, x: Tensor, A: Tensor) -> None:
+        self.body = body
+        self.x = x
+        self.A = A
+
+    @property
+    def image_size(self) -> Size:
+        return self.x.shape[-2], self.x.shape[-1]
+
+    @cached_property
+    def changing(self) -> tuple[set[int], set[int]] | None:
+        """The dimensions of A that change with the height of the image, and with the width. None
+        if the network takes images of one size, or pools to one size."""
+        with_height, with_width = (
+            _changing_with(self.body, self.x, self.A, axis) for axis in (-2, -1)
+        )
+        return (with_height, with_width) if with_height and with_width else None
+
+    @cached_property
+    def same_for_two_images(self) -> Tensor | None:
+        """Which elements of A are the same for two images where the network first has a tensor of
+        this shape. None if it has none before A."""
+        other = self.x + noise_like(self.x, 0)
+        first, others = (_first_like(self.body, image, self.A.shape) for image in (self.x, other))
+        return None if first is None or others is None else first == others
+
+    @cached_property
+    def with_changed_halves(self) -> dict[int, tuple[Tensor, Tensor]]:
+        """Axis of the image → A with the first and with the last half along it changed."""
+        noise = noise_like(self.x, 1)
+        outputs = {}
+        for axis in (-2, -1):
+            pixels = self.x.shape[axis] // 2
+            first, last = self.x.clone(), self.x.clone()
+            for changed, start in ((first, 0), (last, self.x.shape[axis] - pixels)):
+                changed.narrow(axis, start, pixels).add_(noise.narrow(axis, start, pixels))
+            outputs[axis] = self.body(first), self.body(last)
+        return outputs
 
 
 def _changing_with(body: nn.Module, x: Tensor, A: Tensor, axis: int) -> set[int]:
@@ -164,17 +211,16 @@ def _restored(network: nn.Module) -> Iterator[None]:
             values.update(values_before)
 
 
-def _grids_of_map(A: Tensor, image: Size, changing: tuple[set[int], set[int]] | None) -> list[Grid]:
+def _grids_of_map(probe: _Probe) -> list[Grid]:
     """Return the possible layouts of a map: channels first, channels last, both or none."""
     layouts: dict[Size, Grid] = {(2, 3): channels_first, (1, 2): channels_last}
-    if changing is not None:
-        return [
-            grid for (rows, columns), grid in layouts.items() if changing == ({rows}, {columns})
-        ]
+    if probe.changing is not None:
+        return [grid for (y, x), grid in layouts.items() if probe.changing == ({y}, {x})]
+    shape = probe.A.shape
     return [
         grid
-        for (rows, columns), grid in layouts.items()
-        if _has_proportions((A.shape[rows], A.shape[columns]), image)
+        for (y, x), grid in layouts.items()
+        if _has_proportions((shape[y], shape[x]), probe.image_size) and _lies_in_rows(probe, grid)
     ]
 
 
@@ -198,50 +244,43 @@ def _has_proportions(size: Size, image: Size) -> bool:
     )
 
 
-def _grids_of_tokens(
-    body: nn.Module,
-    x: Tensor,
-    A: Tensor,
-    conv_sizes: tuple[Size, ...],
-    changing: tuple[set[int], set[int]] | None,
-) -> list[Grid]:
+def _grids_of_tokens(probe: _Probe, conv_sizes: tuple[Size, ...]) -> list[Grid]:
     """Return the possible layouts of tokens."""
-    dimensions = [d for d in (1, 2) if changing in (None, ({d}, {d}))]
-    image = (x.shape[-2], x.shape[-1])
-    for sizes in (partial(_conv_sizes_of, conv_sizes), partial(_patch_sizes_of, image)):
-        possible = [(d, size) for d in dimensions for size in sizes(A.shape[d])]
+    shape = probe.A.shape
+    dimensions = [d for d in (1, 2) if probe.changing in (None, ({d}, {d}))]
+    for sizes in (
+        partial(_conv_sizes_of, conv_sizes),
+        partial(_patch_sizes_of, probe.image_size),
+    ):
+        possible = [(d, size) for d in dimensions for size in sizes(shape[d])]
         if possible:
             break
     grids: list[Grid] = []
     extras: list[Grid] = []
     for d, size in possible:
-        n_extra = A.shape[d] - size[0] * size[1]
-        extra = _extra_tokens(body, x, A, d) if n_extra else ()
+        n_extra = shape[d] - size[0] * size[1]
+        extra = _extra_tokens(probe, d) if n_extra else ()
         grid = TokenGrid(size, d - 3, extra)
-        if len(extra) == n_extra and _lie_row_by_row(body, x, A, grid):
+        if len(extra) == n_extra and _lies_in_rows(probe, grid):
             (extras if extra else grids).append(grid)
     # That some tokens do not depend on the image proves that tokens are counted there.
     return extras or grids
 
 
-def _lie_row_by_row(body: nn.Module, x: Tensor, A: Tensor, grid: Grid) -> bool:
+def _lies_in_rows(probe: _Probe, grid: Grid) -> bool:
     """Whether the activations of each half of the image change most with that half.
 
     They do not where tokens are in the order of windows, or where columns come first. Where all
-    change alike, as in an untrained network that only mixes them, nothing speaks against it.
+    change alike, as in an untrained network that only mixes them, there is no evidence against it.
     """
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x)
-    before = grid(A)
-    for axis in (-2, -1):
-        pixels, cells = x.shape[axis] // 2, before.shape[axis] // 2
-        changes = []
-        for start in (0, x.shape[axis] - pixels):
-            changed = x.clone()
-            changed.narrow(axis, start, pixels).add_(noise.narrow(axis, start, pixels))
-            changes.append((grid(body(changed)) - before).float().norm(dim=1, keepdim=True))
-        first, last = changes
+    before = grid(probe.A)
+    for axis, outputs in probe.with_changed_halves.items():
+        first, last = (
+            (grid(output) - before).float().norm(dim=1, keepdim=True) for output in outputs
+        )
         # From 1, where a token changes with the first half only, to −1.
         share = (first - last) / (first + last).clamp(min=torch.finfo(first.dtype).tiny)
+        cells = before.shape[axis] // 2
         if cells == 0 or not share.std() > _LEAST_LOCALITY:
             continue
         near_first = share.narrow(axis, 0, cells).mean()
@@ -268,22 +307,17 @@ def _patch_sizes_of(image: Size, n_tokens: int) -> Iterator[Size]:
                 yield h, w
 
 
-def _extra_tokens(body: nn.Module, x: Tensor, A: Tensor, dimension: int) -> tuple[int, ...]:
-    """Return the positions of the tokens that do not depend on the image.
-
-    They are those that are the same for two images where the network first has its tokens, before
-    they are mixed. None if no layer gives them before that.
-    """
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
-    tokens, others = (_first_tokens(body, image, A.shape) for image in (x, x + noise))
-    if tokens is None or others is None:
+def _extra_tokens(probe: _Probe, dimension: int) -> tuple[int, ...]:
+    """Return the positions of the tokens that do not depend on the image; none if no layer gives
+    them before they are mixed."""
+    same = probe.same_for_two_images
+    if same is None:
         return ()
-    is_equal = (tokens == others).movedim(dimension, 0).flatten(1).all(dim=1)
-    return tuple(is_equal.nonzero().flatten().tolist())
+    return tuple(same.movedim(dimension, 0).flatten(1).all(dim=1).nonzero().flatten().tolist())
 
 
-def _first_tokens(body: nn.Module, x: Tensor, shape: torch.Size) -> Tensor | None:
-    """Return the first input or output of a module that has the shape of the layer's tokens."""
+def _first_like(body: nn.Module, x: Tensor, shape: torch.Size) -> Tensor | None:
+    """Return the first input or output of a module that has a shape."""
     first: list[Tensor] = []
 
     def record(values: Any) -> None:

@@ -148,9 +148,9 @@ def _class_index(value: str | int, names: Sequence[str], parameter: str) -> int:
                 f"{parameter}: {value!r} is the name of the classes {indices}: give indices"
             )
         return names.index(value)
-    # A negative number, which Python would count from the end, is more often a mistake than meant.
     if isinstance(value, Tensor) and value.ndim == 0 and not value.is_floating_point():
         value = int(value)
+    # A negative number, which Python would count from the end, is more often a mistake than meant.
     is_number = isinstance(value, Integral) and not isinstance(value, bool)
     if is_number and 0 <= int(value) < len(names):
         return int(value)

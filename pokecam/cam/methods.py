@@ -98,16 +98,17 @@ class CamSettings(Settings):
     ]
 
 
-def check_head(
-    name: str, *, parameter: str, network: str, remedy: str, has_linear_head: bool
-) -> None:
+# What the name of a method comes from → what would make it fit.
+_REMEDIES = {"cam_methods": "set head to gap and cam_layer to null"}
+
+
+def check_head(name: str, *, parameter: str, network: str, has_linear_head: bool) -> None:
     """Check that a method fits the head of a network.
 
     Args:
         name: of a method in `METHODS`.
         parameter: what the name comes from, for the error.
         network: the network, for the error.
-        remedy: what would make it fit, for the error.
         has_linear_head: whether nothing but average pooling and one linear layer follows the
             activations.
 
@@ -115,6 +116,7 @@ def check_head(
         InputError: it does not fit, with the reason and what would fit.
     """
     if METHODS[name].linear_head and not has_linear_head:
+        remedy = _REMEDIES.get(parameter, "take another layer")
         fitting = [other for other in METHODS if not METHODS[other].linear_head]
         raise InputError(
             f"{parameter}: {name} needs nothing but average pooling and one linear layer after "

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from pokecam.commands import programs
 from pokecam.common import running
-from pokecam.common.errors import InputError
+from pokecam.common.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from pokecam.commands.cache import CacheSettings
@@ -265,8 +265,7 @@ def written_in_place(project: Path) -> Iterator[Finding]:
         pass
     except DvcException as error:
         advice = "a dvc was killed while it wrote it: `git checkout dvc.lock`, then `dvc repro`"
-        reason = str(error).strip().partition("\n")[0]
-        yield Finding(LOCK_FILE, State.FAULT, reason, advice)
+        yield Finding(LOCK_FILE, State.FAULT, first_line(error), advice)
     locks = project / ".dvc" / "tmp" / "rwlock"
     try:
         json.loads(locks.read_bytes())

@@ -114,8 +114,8 @@ class Classifier(nn.Module):
         """
         return self.head(self.body(x))
 
-    def check_images(self, x: Tensor) -> None:
-        """Check images (N, 3, S, S) beyond what `cam.inputs.check_images` does.
+    def adapt_to(self, x: Tensor) -> None:
+        """Get ready for images (N, 3, S, S): here nothing is to be done.
 
         Raises:
             InputError: the network cannot lay out the activations of such images.

@@ -18,7 +18,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
-from pokecam.common.errors import InputError
+from pokecam.common.errors import InputError, first_line
 from pokecam.networks import backbones, quantised, safetensors_file
 from pokecam.networks.classifier import Classifier
 from pokecam.networks.families import BACKBONES
@@ -325,7 +325,7 @@ def _reason(error: Exception) -> str:
     """Name the object that torch refuses to load; else return the first line of its message."""
     if match := _REFUSED_OBJECT.search(str(error)):
         return f"a {match[1]}, as of a whole network or of settings beside it"
-    return str(error).partition("\n")[0]
+    return first_line(error)
 
 
 def _is_torch_file(path: Path) -> bool:

@@ -49,6 +49,5 @@ def check_params(path: Path = Path("params.yaml")) -> None:
                 name,
                 parameter="cam_methods",
                 network=f"{network.backbone} with head: {network.head}",
-                remedy="set head to gap and cam_layer to null",
                 has_linear_head=BACKBONES[network.backbone].linear_head,
             )

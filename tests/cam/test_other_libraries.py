@@ -48,13 +48,18 @@ TIMM = {
 }
 
 
+def fill_zeros(network: nn.Module) -> None:
+    """Give last layers that begin with zeros random weights."""
+    for parameter in network.parameters():
+        if parameter.ndim > 1 and float(parameter.detach().abs().max()) == 0:
+            nn.init.normal_(parameter, std=0.05)
+
+
 def check(network: nn.Module, side_px: int, expected: Expected) -> None:
     # Double precision: in untrained networks the class token hardly depends on the patches, so
     # maps are differences of nearly equal numbers.
     network.double().eval()
-    for parameter in network.parameters():  # last layers that begin with zeros
-        if parameter.ndim > 1 and float(parameter.detach().abs().max()) == 0:
-            nn.init.normal_(parameter, std=0.05)
+    fill_zeros(network)
     x = torch.rand(2, 3, side_px, side_px, generator=torch.Generator().manual_seed(0)).double()
     classifier = cut(network, x)
     assert classifier.cam_layer == expected.layer
@@ -97,9 +102,7 @@ def test_networks_of_timm(name):
 def test_tokens_of_hiera_in_the_order_of_its_windows_are_refused():
     timm = pytest.importorskip("timm")
     network = timm.create_model("hiera_tiny_224", pretrained=False, num_classes=4).eval()
-    for parameter in network.parameters():
-        if parameter.ndim > 1 and float(parameter.detach().abs().max()) == 0:
-            nn.init.normal_(parameter, std=0.05)
+    fill_zeros(network)
     x = torch.rand(1, 3, 224, 224)
     assert cut(network, x, "blocks.11").cam_layer == "blocks.11"
     for layer in ("blocks.2", "blocks.9"):

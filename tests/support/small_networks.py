@@ -66,9 +66,9 @@ class SmallNetwork(nn.Module):
             parts = [extra, A.flatten(2)] if self.shape.extra_first else [A.flatten(2), extra]
             A = torch.cat(parts, dim=2)
         A = self.block(self.embedding(self.arrange(A)))
-        pooled = self.grid(A).mean((-2, -1))
-        if self.shape.head == "attention":  # what is read depends on the other tokens
-            values = self.grid(A).flatten(2)
+        values = self.read_patches(A)
+        pooled = values.mean(-1)
+        if self.shape.head == "attention":  # what is read depends on the other patches
             weights = values.mean(1, keepdim=True).softmax(-1)
             return self.linear((values * weights).sum(-1))
         return self.mlp(pooled) if self.shape.head == "mlp" else self.linear(pooled)
@@ -77,22 +77,15 @@ class SmallNetwork(nn.Module):
         """Bring (N, K, …) into the layout."""
         return A if self.shape.layout in ("first", "tokens last") else A.movedim(1, -1)
 
+    def read_patches(self, A: Tensor) -> Tensor:
+        """Return the patches (N, K, n) in the output of `block`, of an image of any size."""
+        A = A if self.shape.layout in ("first", "tokens last") else A.movedim(-1, 1)
+        values, n = A.flatten(2), self.shape.extra
+        return values[..., n:] if self.shape.extra_first else values[..., : values.shape[-1] - n]
+
     def grid(self, A: Tensor) -> Tensor:
         """Return the output of `block` as (N, K, h, w), as the test knows it."""
-        A = A if self.shape.layout in ("first", "tokens last") else A.movedim(-1, 1)
-        if A.ndim == 4:
-            return A
-        n = self.shape.extra
-        patches = A[..., n:] if self.shape.extra_first else A[..., : A.shape[-1] - n]
-        h, w = self.shape.size
-        if not self.shape.one_size and h * w != patches.shape[-1]:
-            side = math.isqrt(patches.shape[-1])  # of another image
-            return (
-                patches.unflatten(-1, (side, -1))
-                if side**2 == patches.shape[-1]
-                else (patches.unsqueeze(-1))
-            )
-        return patches.unflatten(-1, (h, w))
+        return self.read_patches(A).unflatten(-1, self.shape.size)
 
 
 class _Block(nn.Module):

@@ -55,13 +55,17 @@ class Entry:
     size_bytes: int
     open: Callable[[], AbstractContextManager[IO[bytes]]]
 
+    @property
+    def is_too_large(self) -> bool:
+        return self.size_bytes > MAX_FILE_MIB * 2**20
+
     def read(self) -> bytes:
         """Return the content of the file.
 
         Raises:
             InputError: the file is too large for an image.
         """
-        if self.size_bytes > MAX_FILE_MIB * 2**20:
+        if self.is_too_large:
             raise InputError(
                 f"{self.path} has {self.size_bytes / 2**20:.0f} MiB, an image may have "
                 f"{MAX_FILE_MIB}: remove it from the source"
@@ -79,9 +83,8 @@ def members(entries: Iterable[Entry], source: str) -> Iterator[tuple[str, bytes]
     """Select the members of raw.zip from the files of a source.
 
     Hidden files and what systems leave behind (`names.is_leftover`) are ignored, and so are files
-    with neither the name nor the first bytes of an image. A
-    warning names them. A file that has one of the two is a member, and `select` decides later
-    whether it can be used.
+    with neither the name nor the first bytes of an image. A warning names them. A file that has
+    one of the two is a member, and `select` decides later whether it can be used.
 
     Args:
         entries: all files of the source.
@@ -188,10 +191,11 @@ def shorten(name: str) -> str:
 
 
 def _is_image(name: str, entry: Entry) -> bool:
-    # One that is too large to be read, and would not be used, does not end the run.
-    if has_image_ending(name) and not has_readable_ending(name):
-        return entry.size_bytes <= MAX_FILE_MIB * 2**20
-    return has_image_ending(name) or has_image_content(entry.head())
+    if has_readable_ending(name):
+        return True
+    if has_image_ending(name):  # one that would not be used does not end the run by its size
+        return not entry.is_too_large
+    return has_image_content(entry.head())
 
 
 def _match_masks(masks: list[Entry], images: list[Entry]) -> dict[str, Entry]:
