@@ -26,7 +26,7 @@ def main(
     checkpoints_path: Path = Path("checkpoints"),
 ) -> None:
     settings, recipe = read_params(TrainSettings), read_params(Recipe)
-    cam_settings = read_params(CamSettings)
+    maps = read_params(CamSettings)
     packed = images.load_packed(images_path)
     split = splits.read_split(split_path, packed.manifest)
     labels = pd.Index(packed.classes).get_indexer(packed.manifest.label)
@@ -34,11 +34,8 @@ def main(
 
     model = start(settings, packed.classes, packed.pixels.shape[1], state, recipe.seed)
     # Methods that do not fit the network are an error before it is trained, not after.
-    check_methods(
-        cam_settings.cam_methods,
-        layers.cut_at(model, cam_settings.cam_layer),
-        parameter="cam_methods",
-    )
+    at_layer = layers.cut_at(model, maps.cam_layer)
+    check_methods(maps.cam_methods, at_layer, parameter="cam_methods")
     team = distributed.join_team(settings.device)
     model.to(team.device)
     files = [*files_below(images_path), split_path, pretrained_path]
