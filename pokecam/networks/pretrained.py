@@ -73,7 +73,10 @@ def fetch_weights(weights: str, backbone: str, folder: Path = SHIPPED_FOLDER) ->
     if load := NAMED_WEIGHTS.get(weights):
         return check_weights(load(backbone, folder), backbone, weights)
     content, keys = _load_file(Path(weights))
-    state, origin = unwrap(content, Layout.of_backbone(backbone))
+    try:
+        state, origin = unwrap(content, Layout.of_backbone(backbone))
+    except InputError as error:
+        raise InputError(f"{weights}: {error}") from None
     if keys or origin:
         log.warning(
             "%s: the tensors are taken from it: %s",
@@ -89,7 +92,7 @@ def unwrap(state: Mapping[str, Tensor], layout: "Layout") -> tuple[State, str]:
     Programs save a network inside another module, which begins the name of every tensor
     (`module.` of DataParallel, `model.` of a LightningModule), or is in the middle of it
     (`_orig_mod.` of torch.compile). The prefix is the one below which most tensors of the backbone
-    are. Of several with equally many it is none, where that is one of them, or the first.
+    are, or none where the names need none.
 
     Args:
         state: tensors by name.
@@ -98,6 +101,9 @@ def unwrap(state: Mapping[str, Tensor], layout: "Layout") -> tuple[State, str]:
     Returns:
         The tensors below the prefix, by their names without it, and a text for a message that says
         what was removed and which tensors are left out; "" if nothing is.
+
+    Raises:
+        InputError: several prefixes have the whole backbone below them.
     """
     plain, inserted = {}, {}  # `inserted` is used as an ordered set
     for name, tensor in state.items():
@@ -242,13 +248,28 @@ class Layout:
         """Return what most names of the body begin with in a state: "", or "module." and the like.
 
         It is "" if no name of the body is the end of a name.
+
+        Raises:
+            InputError: the whole body is there several times, below prefixes.
         """
         counts: Counter[str] = Counter()
         for name in names:
             parts = name.split(".")
             ends = (".".join(parts[i:]) for i in range(len(parts)))
             counts.update(name.removesuffix(end) for end in ends if end in self.body)
-        return max(counts, key=lambda prefix: (counts[prefix], not prefix), default="")
+        prefix = max(counts, key=lambda prefix: (counts[prefix], not prefix), default="")
+        whole = [p for p, n in counts.items() if n >= len(self.body) - len(self.optional)]
+        if prefix and len(whole) > 1:
+            raise InputError(
+                f"there are {len(whole)} networks of this backbone ({_list_names(whole)}): give a "
+                "file that holds one of them"
+            )
+        return prefix
+
+    @property
+    def optional(self) -> set[str]:
+        """The tensors of the body that some file formats leave out."""
+        return {name for name in self.body if name.endswith(".num_batches_tracked")}
 
     def has_in_head(self, name: str) -> bool:
         """Return whether a tensor of this name belongs to the native head (fc.…, classifier.…)."""
@@ -256,10 +277,9 @@ class Layout:
 
     def describe_mismatch(self, body: Mapping[str, Tensor]) -> str:
         """Say which tensors of a body do not fit; "" if all fit."""
-        optional = {name for name in self.body if name.endswith(".num_batches_tracked")}
         common = body.keys() & self.body.keys()
         mismatches = {
-            "missing tensors": self.body.keys() - body.keys() - optional,
+            "missing tensors": self.body.keys() - body.keys() - self.optional,
             "superfluous tensors": body.keys() - self.body.keys(),
             "tensors of another shape": {n for n in common if tuple(body[n].shape) != self.body[n]},
         }
@@ -337,21 +357,26 @@ def _is_torch_file(path: Path) -> bool:
 
 def _state_of(content: Any, path: Path) -> tuple[State, list[str]]:
     """Return the state dict in an object of `torch.load`, and the keys below which it is: training
-    scripts often nest it in a dict."""
-    keys: list[str] = []
-    while isinstance(content, Mapping) and len(keys) < len(_STATE_KEYS):
-        key = next((k for k in _STATE_KEYS if isinstance(content.get(k), Mapping)), None)
-        if key is None:
-            break
-        keys.append(key)
-        content = content[key]
-    if (
-        not isinstance(content, Mapping)
-        or not content
-        or not all(isinstance(tensor, Tensor) for tensor in content.values())
-    ):
+    scripts often nest it in a dict, beside their settings."""
+    keys = _keys_of_state(content)
+    if keys is None:
         raise InputError(f"{path} holds no state dict, which is a dict of tensors: {_ADVICE}")
+    for key in keys:
+        content = content[key]
     return dict(content), keys
+
+
+def _keys_of_state(content: Any) -> list[str] | None:
+    """Return the keys that lead to the first state dict in `content`; None if there is none."""
+    if not isinstance(content, Mapping):
+        return None
+    if content and all(isinstance(tensor, Tensor) for tensor in content.values()):
+        return []
+    for key in _STATE_KEYS:
+        keys = _keys_of_state(content.get(key))
+        if keys is not None:
+            return [key, *keys]
+    return None
 
 
 def _suggest_backbone(state: Mapping[str, Tensor], backbone: str) -> str:

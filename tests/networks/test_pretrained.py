@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import re
 import urllib.request
 
 import pytest
@@ -129,14 +130,17 @@ WRAPPED = {  # how people save a network → (what is in the file, what the line
         "ema, without the prefix module.; 1 other tensors are left out (n_averaged)",
     ),
     "nested": (lambda s: {"checkpoint": {"state_dict": s}}, "checkpoint, state_dict"),
-    "student and teacher": (
-        lambda s: prefixed(s, "student.") | prefixed({n: t + 1 for n, t in s.items()}, "teacher."),
-        "without the prefix student.; 52 other tensors are left out (teacher.",
+    "settings below the name of the model": (
+        lambda s: {"model": {"depth": 18}, "network": {"layers": {}}, "weights": s},
+        "weights",
     ),
 }
 
 
-NESTED = {"Lightning", "tutorial", "torchvision", "average only", "nested"}  # dicts of dicts
+NESTED = {  # dicts of dicts
+    *("Lightning", "tutorial", "torchvision", "average only", "nested"),
+    "settings below the name of the model",
+}
 
 
 @pytest.mark.parametrize(
@@ -163,6 +167,18 @@ def test_state_dicts_as_people_have_them(tmp_path, caplog, saved_by, suffix):
     assert message.startswith(f"{path}: the tensors are taken from it")
     assert line in message
     assert "\n" not in message
+
+
+def test_two_networks_in_a_file_are_refused(tmp_path):
+    """A student and its teacher: nothing says which of the two is meant."""
+    state = torchvision_state(SMALL)
+    teacher = {name: tensor + 1 for name, tensor in state.items()}
+    path = saved(tmp_path, prefixed(state, "student.") | prefixed(teacher, "teacher."))
+    with pytest.raises(InputError, match=re.escape(f"{path}: there are 2 networks of this back")):
+        pretrained.fetch_weights(path, SMALL)
+    one_tensor = dict([teacher.popitem()])
+    path = saved(tmp_path, prefixed(state, "student.") | prefixed(one_tensor, "teacher."))
+    assert pretrained.fetch_weights(path, SMALL)
 
 
 def test_a_plain_state_dict_needs_no_line(tmp_path, caplog):
