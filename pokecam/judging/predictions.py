@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
 CALIBRATION_BINS = 15
 
@@ -44,12 +43,14 @@ def evaluate(
         classes: C names in the order of the indices.
     """
     predicted = probabilities.argmax(axis=1)
+    p_of_label = probabilities[np.arange(len(labels)), labels]
     calibration = calibrate(labels, probabilities)
     report = per_class(labels, predicted, classes)
     metrics = {
         "accuracy": float((predicted == labels).mean()),
         "macro_f1": float(report.f1.mean()),
-        "log_loss": float(log_loss(labels, probabilities, labels=range(len(classes)))),
+        # A probability of 0 counts as the smallest step from 1, so that the mean stays finite.
+        "log_loss": float(-np.log(p_of_label.clip(np.finfo(p_of_label.dtype).eps)).mean()),
         "ece": expected_calibration_error(calibration),
         "n_test": len(labels),
     }
@@ -91,11 +92,17 @@ def per_class(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str])
         label, precision, recall, f1, support, one row for each class. The precision of a class
         that is never predicted is 0, and so is the recall of a class without images.
     """
-    columns = precision_recall_fscore_support(
-        labels, predicted, labels=range(len(classes)), zero_division=0
+    counts = _counts(labels, predicted, len(classes))
+    n_correct, n_predicted, support = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
+    return pd.DataFrame(
+        {
+            "label": classes,
+            "precision": n_correct / n_predicted.clip(1),  # 0 / 1 without a prediction
+            "recall": n_correct / support.clip(1),
+            "f1": 2 * n_correct / (n_predicted + support).clip(1),  # the harmonic mean of the two
+            "support": support,
+        }
     )
-    names = ("precision", "recall", "f1", "support")
-    return pd.DataFrame({"label": classes} | dict(zip(names, columns, strict=True)))
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
@@ -104,9 +111,14 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str])
     Returns:
         label, predicted, count, one row for each of the C² pairs, in the order of the classes.
     """
-    counts = confusion_matrix(labels, predicted, labels=range(len(classes)))
+    counts = _counts(labels, predicted, len(classes))
     pairs = pd.MultiIndex.from_product([classes, classes], names=["label", "predicted"])
     return pd.DataFrame({"count": counts.ravel()}, index=pairs).reset_index()
+
+
+def _counts(labels: np.ndarray, predicted: np.ndarray, C: int) -> np.ndarray:
+    """Return the confusion matrix (C, C): labels, predicted classes."""
+    return np.bincount(labels * C + predicted, minlength=C * C).reshape(C, C)
 
 
 def calibrate(

@@ -31,11 +31,14 @@ from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum
 
 from pokecam.networks.families import BACKBONES
+from pokecam.networks.late_dynamo import late_dynamo
+
+with late_dynamo():
+    import torchvision
+    from torchvision.models import WeightsEnum
 
 Halves = tuple[nn.Module, nn.Module]  # body, native head
 

@@ -25,6 +25,7 @@ from pokecam.networks.backbones import Apply, GlobalAverage
 from pokecam.networks.class_distances import ClassDistances
 from pokecam.networks.device import is_out_of_memory
 from pokecam.networks.distributed import SINGLE_PROCESS, Team
+from pokecam.networks.dry_run import building_without_content
 from pokecam.networks.families import BACKBONES
 from pokecam.networks.settings import HEADS
 
@@ -194,7 +195,13 @@ def _is_global_average(layer: nn.Module) -> bool:
 
 
 def build_classifier(
-    backbone: str, head: str, classes: Sequence[str], image_size: int, feature_stride: int = 32
+    backbone: str,
+    head: str,
+    classes: Sequence[str],
+    image_size: int,
+    feature_stride: int = 32,
+    *,
+    n_channels: int | None = None,
 ) -> Classifier:
     """Build a classifier with random weights.
 
@@ -211,6 +218,7 @@ def build_classifier(
         image_size: side S in px of the images that the network is meant for.
         feature_stride: 32 leaves the network as it is. 16 makes the sides of the activations a
             16th of those of the image, twice what most networks have (`dilation.refine`).
+        n_channels: K of the activations; None: found by running the body once.
 
     Returns:
         The classifier, in training mode and memory format channels_last.
@@ -230,7 +238,8 @@ def build_classifier(
     if feature_stride == 16:
         dilation.refine(body, backbone)
     if head == "gap":
-        head_module = _gap_head(backbone, _n_channels(backbone, body), len(classes))
+        n_channels = n_channels or _n_channels(backbone, body)
+        head_module = _gap_head(backbone, n_channels, len(classes))
     classifier = Classifier(
         body,
         head_module,
@@ -406,7 +415,7 @@ def load_classifier(path: Path | str) -> Classifier:
             f"give a file that the train stage wrote"
         )
     try:
-        classifier = _build_without_weights(metadata)
+        classifier = _build_without_weights(metadata, state)
     except ValueError as error:
         raise InputError(
             f"{path} describes a network that this version of PokeCAM does not support: {error}"
@@ -432,8 +441,11 @@ def _take_distances(state: dict[str, Tensor]) -> ClassDistances | None:
     return ClassDistances(state.pop(_MEANS), state.pop(_VALIDATION))
 
 
-def _build_without_weights(metadata: Mapping[str, str]) -> Classifier:
+def _build_without_weights(metadata: Mapping[str, str], state: Mapping[str, Tensor]) -> Classifier:
     """Build the network that the metadata describe, with tensors that have shapes but no values.
+
+    `state` holds its tensors. Of these only the size of the last layer is used, so that nothing has
+    to run: without values that would import `torch._dynamo`.
 
     Raises:
         ValueError: `save_classifier` does not write such metadata.
@@ -449,9 +461,20 @@ def _build_without_weights(metadata: Mapping[str, str]) -> Classifier:
     ):
         if not is_supported:
             raise ValueError(f"{key} {value}")
-    with torch.device("meta"):  # random weights would take time and be replaced at once
+    with building_without_content():  # all tensors are replaced at once
         stride = int(metadata["feature_stride"])
-        return build_classifier(metadata["backbone"], metadata["head"], classes, size_px, stride)
+        return build_classifier(
+            metadata["backbone"],
+            metadata["head"],
+            classes,
+            size_px,
+            stride,
+            n_channels=_n_inputs(state.get("head.linear.weight")),
+        )
+
+
+def _n_inputs(weight: Tensor | None) -> int | None:
+    return weight.shape[1] if weight is not None and weight.ndim == 2 else None
 
 
 def _gap_head(backbone: str, n_channels: int, n_classes: int) -> nn.Sequential:

@@ -1,10 +1,18 @@
 """Examining a network without changing it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+# What fills a tensor with initial values, in place.
+INITIALISE = {
+    *(torch.Tensor.normal_, torch.Tensor.uniform_),
+    *(value for name, value in vars(nn.init).items() if callable(value) and name.endswith("_")),
+}
 
 
 @contextmanager
@@ -18,6 +26,33 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for child in training:
             child.training = True
+
+
+class _WithoutInitialisation(TorchFunctionMode):
+    """Leaves out what gives tensors their initial values."""
+
+    def __torch_function__(
+        self,
+        func: Callable,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in INITIALISE:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def building_without_content() -> Iterator[None]:
+    """Build modules whose tensors have a shape but no values (the "meta" device).
+
+    Random initialisation, which would change nothing, is left out: on that device it imports
+    `torch._dynamo`, which takes longer than to build the network.
+    """
+    with torch.device("meta"), _WithoutInitialisation():
+        yield
 
 
 def run_without_content(module: nn.Module, size_px: int) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor
 from pokecam.common.errors import InputError, first_line
 from pokecam.networks import backbones, quantised, safetensors_file
 from pokecam.networks.classifier import Classifier
+from pokecam.networks.dry_run import building_without_content
 from pokecam.networks.families import BACKBONES
 from pokecam.networks.settings import (
     SHIPPED_FOLDER,
@@ -232,7 +233,7 @@ class Layout:
     @classmethod
     def of_backbone(cls, backbone: str) -> "Layout":
         """Return the layout of a backbone, which is built without values."""
-        with torch.device("meta"):
+        with building_without_content():
             halves = backbones.split(backbone, n_classes=2, pooled=True)
             body, head = (half.state_dict() for half in halves)
         head = {name: tensor for name, tensor in head.items() if name not in body}

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 from pokecam.common.progress import Progress
@@ -175,11 +175,12 @@ def chance_warning(n_correct: int, labels: np.ndarray) -> str | None:
     """
     n = len(labels)
     chance = np.bincount(labels).max() / n
-    p = stats.binomtest(n_correct, n, chance, alternative="greater").pvalue
+    p = special.bdtrc(n_correct - 1, n, chance) if n_correct else 1.0
     if p < SIGNIFICANT:
         return None
     accuracy = f"validation accuracy {n_correct / n:.2f} ({n_correct} of {n} images)"
-    highest = stats.binomtest(n_correct, n).proportion_ci(CONFIDENCE, method="exact").high
+    tail = (1 - CONFIDENCE) / 2
+    highest = special.bdtri(n_correct, n, tail) if n_correct < n else 1.0
     if highest < (chance + 1) / 2:
         return (
             f"{accuracy} is no better than chance ({chance:.2f}): the network has learnt next to "

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn import metrics as sklearn_metrics
 
 from pokecam.judging import predictions
 
@@ -95,3 +96,24 @@ def test_predictions_keep_the_order_and_name_every_class(result):
     assert table.predicted.tolist() == ["Ant", "Ant", "Bee", "Bee", "Cat", "Ant"]
     assert table.probability.tolist() == [0.8, 0.6, 0.5, 0.7, 0.5, 0.5]
     assert table[[f"p:{name}" for name in CLASSES]].to_numpy() == pytest.approx(PROBABILITIES)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_everything_equals_scikit_learn(seed):
+    """Classes without images, classes that are never predicted, and probabilities of 0 and 1."""
+    rng = np.random.default_rng(seed)
+    n, C = rng.integers(1, 40), rng.integers(2, 7)
+    classes, labels = [f"class {c}" for c in range(C)], rng.integers(C, size=n)
+    probabilities = rng.dirichlet(np.full(C, 0.2), size=n).astype([np.float32, float][seed % 2])
+    probabilities[0] = np.eye(C)[rng.integers(C)]
+    predicted = probabilities.argmax(axis=1)
+    result = predictions.evaluate([str(i) for i in range(n)], labels, probabilities, classes)
+    columns = sklearn_metrics.precision_recall_fscore_support(
+        labels, predicted, labels=range(C), zero_division=0
+    )
+    actual = result.per_class.drop(columns="label").to_numpy()
+    np.testing.assert_allclose(actual, np.transpose(columns), rtol=1e-12)
+    matrix = sklearn_metrics.confusion_matrix(labels, predicted, labels=range(C))
+    np.testing.assert_array_equal(result.confusion["count"], matrix.ravel())
+    expected = sklearn_metrics.log_loss(labels, probabilities, labels=range(C))
+    assert result.metrics["log_loss"] == pytest.approx(expected, rel=1e-5)

@@ -8,6 +8,7 @@ from itertools import chain, repeat
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 from pokecam.common.files import write_csv
@@ -112,6 +113,18 @@ def test_few_validation_images_do_not_say_that_nothing_was_learnt(
 def test_what_is_said_of_chance_depends_on_the_number_of_images(n_correct, n, n_classes, expected):
     message = fitting.chance_warning(n_correct, np.arange(n) % n_classes)
     assert expected in message if expected else message is None
+
+
+def test_chance_is_judged_by_the_exact_binomial_test():
+    """The p-value and the limit of Clopper and Pearson, against SciPy's own test."""
+    for n, n_correct in [(30, 0), (30, 4), (30, 30), (120, 12), (3, 1)]:
+        p = stats.binomtest(n_correct, n, 1 / 3, alternative="greater").pvalue
+        high = stats.binomtest(n_correct, n).proportion_ci(0.95, method="exact").high
+        message = fitting.chance_warning(n_correct, np.arange(n) % 3)
+        assert (message is None) == (p < 0.05)
+        if message:
+            assert ("no better than chance" in message) == (high < 2 / 3)
+            assert "no better" in message or f"p = {p:.2g}," in message
 
 
 def test_success_gives_no_warning(caplog):

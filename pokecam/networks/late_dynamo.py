@@ -1,0 +1,55 @@
+"""Importing torchvision without `torch._dynamo`.
+
+torchvision imports that package of PyTorch for one function, which only an operator for boxes
+calls (`torchvision.ops.roi_align`). It is the compiler, and its import takes as long as that of
+PyTorch itself, in every process that builds a network.
+"""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+PACKAGE, MODULE = "torch._dynamo", "torch._dynamo.utils"
+
+
+@contextmanager
+def late_dynamo() -> Iterator[None]:
+    """Let what is imported inside have `is_compile_supported` without its module.
+
+    The function imports its module when it is called. Any other name of the package is looked up
+    in the package itself, which is imported then.
+    """
+    if PACKAGE in sys.modules:
+        yield
+        return
+    sys.modules.update({name: _StandIn(name) for name in (PACKAGE, MODULE)})
+    try:
+        yield
+    finally:
+        _remove_stand_ins()
+
+
+class _StandIn(ModuleType):
+    """A module that takes the place of one of the package until a name of it is needed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []
+
+    def is_compile_supported(self, device_type: str) -> bool:
+        return importlib.import_module(MODULE).is_compile_supported(device_type)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked for by the import system
+            raise AttributeError(name)
+        _remove_stand_ins()
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+def _remove_stand_ins() -> None:
+    for name in (PACKAGE, MODULE):
+        if isinstance(sys.modules.get(name), _StandIn):
+            del sys.modules[name]
