@@ -12,9 +12,9 @@ of its own, and a part that fails does not end the others. All figures are lines
                     which packages the imports of the train stage consist of
     data            download, select, split and weights, beside `start`
     train           the stage, with the seconds of its functions, and a profile without its epochs
-    steps           milliseconds of a training step: as it is; without what waits for the GPU
-                    (`support.device_step`); as a CUDA graph; and the bare graph, of one input that
-                    stays on the device. Whether losses agree, and whether two runs give the same
+    steps           milliseconds of a training step: its operations started one by one; as in the
+                    pipeline, which replays it as a CUDA graph; and the bare graph, of one input
+                    that stays on the device. Losses, and whether two runs give the same weights
     evaluate, cam   the stages
     judge           the stage, with the seconds of its functions, and a profile
     maps            in milliseconds, of 64 images: forward passes, maps of ten classes, heatmaps, in
@@ -26,6 +26,7 @@ of its own, and a part that fails does not end the others. All figures are lines
 import argparse
 import cProfile
 import functools
+import hashlib
 import importlib
 import importlib.metadata
 import io
@@ -41,7 +42,6 @@ import sys
 import tempfile
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -357,7 +357,7 @@ def watched_stage(
     watch = Watch()
     for path in functions:
         with context.go_on(path):
-            watch.time(path, apart=path in apart, waits=3 if path.endswith("._step") else 10**9)
+            watch.time(path, apart=path in apart, waits=3 if path.endswith("Step.run") else 10**9)
     marks.append(time.perf_counter())
     watch.profile.enable()
     try:
@@ -390,7 +390,7 @@ def part_train(context: Context) -> None:
         f"{trainer}._fit_last_layer",
         "pokecam.training.trainer.fit_linear",
         epochs,
-        f"{trainer}._step",
+        "pokecam.training.step:Step.run",
         "pokecam.training.fit.measure",
         "pokecam.training.fit.calibrate",
         f"{trainer}.save",
@@ -455,26 +455,19 @@ def milliseconds(function: Callable[[], object], rounds: int, repeats: int = 1) 
 
 
 @contextmanager
-def arithmetic(*, deterministic: bool = True, filled: bool = False, search: bool = False):
-    """Set how PyTorch computes.
-
-    Args:
-        deterministic: whether it takes only algorithms that give the same bits in every run.
-        filled: whether new memory is filled, which PyTorch does by default if it is deterministic.
-        search: whether cuDNN times its algorithms.
-    """
+def arithmetic(*, deterministic: bool = True) -> Iterator[None]:
+    """Set whether PyTorch takes only algorithms that give the same bits in every run. Memory is not
+    filled, as in the pipeline."""
     import torch
 
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = filled
-    torch.backends.cudnn.benchmark = search
+    torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = True
-        torch.backends.cudnn.benchmark = False
 
 
 def part_steps(context: Context, backbone: str) -> None:
@@ -489,19 +482,18 @@ def measure_steps(context: Context, backbone: str, batch_size: int) -> None:
 
     import numpy as np
     import torch
-    from support.device_step import DeviceStep, as_graph
 
     from pokecam.common.params import read_params
     from pokecam.common.progress import Progress
-    from pokecam.networks.device import pick_device
+    from pokecam.networks.device import capture_graph, on_side_stream, pick_device
     from pokecam.networks.distributed import SINGLE_PROCESS
     from pokecam.training import fit
+    from pokecam.training.replay import WARM_UP
     from pokecam.training.settings import Recipe, TrainSettings
     from pokecam.training.trainer import LabelledImages, Trainer, TrainingState
 
     sizes, params = context.sizes, PROJECT / "params.yaml"
     on = pick_device(context.device)
-    is_gpu = on.type == "cuda"
     n = batch_size * sizes.steps
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (n, sizes.image_px, sizes.image_px, 3), dtype=np.uint8)
@@ -511,108 +503,81 @@ def measure_steps(context: Context, backbone: str, batch_size: int) -> None:
     recipe = read_params(Recipe, params).model_copy(update=changes)
     settings = read_params(TrainSettings, params).model_copy(update=changes)
     untrained = fit.start(settings, CLASSES, sizes.image_px, {}, 0).to(on)
-    pixels = torch.from_numpy(images).to(on)
 
     def record(name: str, ms: float) -> None:
         rate = f"{batch_size / ms * 1000:.0f} images/s"
         context.figure(f"{batch_size} images: {name}", f"{ms:.2f}", f"ms a step, {rate}")
 
     def trainer() -> Trainer:
-        return Trainer(
+        new = Trainer(
             copy.deepcopy(untrained),
             train,
             recipe,
-            pretrained=True,
+            pretrained=False,
             team=SINGLE_PROCESS,
             checkpoint=None,
         )
+        new.begin()
+        return new
 
-    def present(name: str, rounds: int = 1) -> tuple[float, list[torch.Tensor]]:
-        """Record the epochs of a new trainer; return the loss of its first, and its weights."""
-        present_trainer = trainer()
-        times, losses = [], []
-        with Progress(rounds + 1, enabled=False) as progress:
-            for epoch in range(1, rounds + 2):
+    def epochs(name: str, of: Trainer) -> tuple[float, str]:
+        """Record the epochs of a trainer; return the loss of its first, and a hash of its
+        weights after the last."""
+        state, times, losses = TrainingState(), [], []
+        with Progress(sizes.rounds + 1, enabled=False) as progress:
+            for _ in range(sizes.rounds + 1):
                 wait()
                 started = time.perf_counter()
-                state = TrainingState(epoch=epoch)
-                losses.append(present_trainer.run_epoch(state, progress, lambda: False)[0])
+                losses.append(of.run_epoch(state, progress, lambda: False)[0])
                 wait()
                 times.append((time.perf_counter() - started) / sizes.steps * 1000)
-                if epoch == 1:
-                    weights = [w.detach().clone() for w in present_trainer.classifier.parameters()]
+                state.step, state.loss, state.hits = 0, 0.0, 0  # the same epoch again
         record(f"{name}, first epoch", times[0])
         record(name, statistics.median(times[1:]))
-        return losses[0], weights
+        digest = hashlib.sha256()
+        for tensor in (*of.classifier.parameters(), *of.averaged.parameters()):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return losses[0], digest.hexdigest()[:12]
 
-    def steps(**options: bool) -> DeviceStep:
-        return DeviceStep(trainer(), copy.deepcopy(untrained), pixels, **options)
-
-    def epoch_of(step: DeviceStep, run: Callable[[], object]) -> tuple[float, str]:
-        step.restart()
-        for _ in range(sizes.steps):
-            run()
-        return float(step.loss) / sizes.steps, step.digest()
-
-    loss, weights = present("as it is")
-    is_first = batch_size == sizes.batch_sizes[0]
-    if is_first:
-        with arithmetic():
-            present("as it is, memory not filled")
-        with arithmetic(deterministic=False):
-            present("as it is, not deterministic")
-    with arithmetic():
-        step = steps()
-        record("nothing waits", milliseconds(step, sizes.rounds, sizes.steps))
-        eager_loss, eager_digest = epoch_of(step, step)
-        differences = [
-            float((a - b).detach().abs().max())
-            for a, b in zip(step.classifier.parameters(), weights, strict=True)
-        ]
-        context.figure(
-            f"{batch_size} images: loss of an epoch, as it is − nothing waits",
-            f"{loss:.6f} − {eager_loss:.6f}; weights differ by {max(differences):.1e}",
-        )
-    if not is_gpu:
+    plain = trainer()
+    plain.run_step = plain.step.run
+    results = {"started one by one": epochs("started one by one", plain)}
+    if on.type == "cuda":
+        for run in ("the pipeline", "the pipeline again"):
+            results[run] = epochs(run, trainer())
+    context.figure(
+        f"{batch_size} images: loss of the first epoch; hash of the weights",
+        "; ".join(f"{name}: {loss:.6f}, {digest}" for name, (loss, digest) in results.items()),
+    )
+    if on.type != "cuda":
         return
-    forms: dict[str, tuple[dict, dict]] = {
-        "graph": ({}, {}),
-        "bare graph": ({}, {"has_views": False}),
-        "bare graph, forward and backward": ({}, {"has_views": False, "learns": False}),
-        "graph, not deterministic": ({"deterministic": False}, {}),
-        "graph, algorithms searched": ({"search": True}, {}),
-        "bare graph, searched, not det.": (
-            {"search": True, "deterministic": False},
-            {"has_views": False},
-        ),
-        "graph, memory filled": ({"filled": True}, {}),
-    }
-    for name, (how, what) in forms.items():
-        if not is_first and "," in name and "searched" not in name:
-            continue
-        with context.go_on(f"{batch_size} images: {name}"), arithmetic(**how):
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                step = steps(**what)
-                started = time.perf_counter()
-                replay = as_graph(step)
-                seconds = time.perf_counter() - started
-            record(name, milliseconds(replay, sizes.rounds, sizes.steps))
-            if what or how.get("filled"):
-                continue
-            (loss_1, digest_1), (_, digest_2) = epoch_of(step, replay), epoch_of(step, replay)
-            same = "same" if digest_1 == digest_2 else "OTHER"
-            as_eager = "same as" if digest_1 == eager_digest else "other than"
-            context.figure(
-                f"{batch_size} images: {name}, loss",
-                f"{loss_1:.6f}; {same} bytes in two runs; {as_eager} eager",
-                f"capture {seconds:.1f} s",
-            )
-            messages = {str(w.message)[:110] for w in caught if "determin" in str(w.message)}
-            if messages:
-                context.figure(f"{batch_size} images: {name}, warnings", "; ".join(messages))
-    with context.go_on(f"{batch_size} images: kernels"), arithmetic():
-        kernels_of(context, steps(), f"{batch_size} images")
+    with context.go_on(f"{batch_size} images: bare graph"):
+        bare = trainer()
+        step = bare.step
+        side = step.view_px
+        fixed = torch.randn(batch_size, 3, side, side, device=on)
+        fixed = fixed.contiguous(memory_format=torch.channels_last)
+        step.views = lambda rows, positions: fixed  # type: ignore[method-assign]
+        rates = [bare.rate(1, number) for number in range(sizes.steps)]
+
+        def begin() -> None:
+            step.begin_epoch(bare._plan(1), rates)
+
+        begin()
+        with on_side_stream():
+            for _ in range(WARM_UP):
+                step.run(batch_size)
+        replay = capture_graph(lambda: step.compute(batch_size))
+
+        def epoch() -> None:
+            begin()
+            for _ in range(sizes.steps):
+                replay()
+
+        record("bare graph", milliseconds(epoch, sizes.rounds, 1) / sizes.steps)
+    with context.go_on(f"{batch_size} images: kernels"):
+        plain.step.begin_epoch(plain._plan(1), rates)
+        kernels_of(context, lambda: plain.step.run(batch_size), f"{batch_size} images")
 
 
 def kernels_of(context: Context, function: Callable[[], object], name: str, calls: int = 3) -> None:
@@ -717,7 +682,7 @@ def part_maps(context: Context, backbone: str) -> None:
     whole_half = network.with_halves(
         halves["folded"].body, __import__("copy").deepcopy(network.head).half()
     )
-    with arithmetic(filled=False):
+    with arithmetic():
         base = record("forward, float32 (TF32 in convolutions)", lambda: forward(network, x))
         arithmetic_32.allow_tf32 = False
         record("forward, float32 without TF32", lambda: forward(network, x))
@@ -742,7 +707,7 @@ def part_maps(context: Context, backbone: str) -> None:
                 lambda: maps(halves["folded"], xs["folded"], method),  # noqa: B023
             )
     record("grad_cam, as it is, memory filled", lambda: maps(folded, x, "grad_cam", half))
-    with arithmetic(filled=False):
+    with arithmetic():
         arithmetic_32.allow_tf32 = False
         exact = {method: maps(network, x, method) for method in ("cam", "grad_cam")}
         arithmetic_32.allow_tf32 = True

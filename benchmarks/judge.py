@@ -79,11 +79,11 @@ def in_forward_passes(case: Case, rounds: int) -> None:
             lambda: faithfulness.road(network, x, target, pixels, [0] * n),
         ),
     }
-    batch = x[[0] * faithfulness.AT_ONCE].contiguous(memory_format=torch.channels_last)
+    batch = x[[0] * faithfulness.CPU_AT_ONCE].contiguous(memory_format=torch.channels_last)
     ratios: dict[str, list[float]] = {name: [] for name in measures}
     for _ in range(rounds):
         for name, (passes, work) in measures.items():
-            batches, rest = divmod(passes, faithfulness.AT_ONCE)
+            batches, rest = divmod(passes, faithfulness.CPU_AT_ONCE)
             passes_s = seconds(lambda: [network(batch) for _ in range(batches)])  # noqa: B023
             passes_s += seconds(lambda: network(batch[:rest])) if rest else 0.0  # noqa: B023
             ratios[name].append(seconds(work) / passes_s)

@@ -3,8 +3,8 @@ removed?
 
 Everything in this module is about one class for each image, the predicted one, and about heatmaps
 (N, M, S, S) of M methods, float32 in [0, 1], as `cam.display.display` gives them. A network is any
-function that gives probabilities (n, C) for input (n, 3, S, S). It runs on `AT_ONCE` changed images
-at a time.
+function that gives probabilities (n, C) for input (n, 3, S, S). It runs on several changed images
+at a time (`at_once`), of one or several of the N images.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pokecam.judging.imputation import impute, noise
+from pokecam.networks.device import is_out_of_memory
 
-AT_ONCE = 16
+CPU_AT_ONCE, GPU_AT_ONCE = 16, 256  # changed images that run through the network together
 STEPS = 14  # deletion and insertion change the image in as many steps
 BLUR_PX, BLUR_SIGMA_PX = 11, 5.0  # of the image that insertion begins with
 PERCENTILES = (10, 20, 30, 40, 50, 60, 70, 80, 90)  # percentages of the pixels that ROAD removes
@@ -61,6 +62,14 @@ class Removal:
     def combined(self) -> Floats:
         """The combined score of ROAD, (N, M): the mean over percentages of (least − most) / 2."""
         return ((self.least - self.most) / 2).mean(axis=-1)
+
+
+def at_once(device: torch.device) -> int:
+    """Return how many changed images run through the network together.
+
+    More are no faster on a CPU. A GPU that computes fewer waits for the next operation to start.
+    """
+    return CPU_AT_ONCE if device.type == "cpu" else GPU_AT_ONCE
 
 
 def order(heatmaps: Floats) -> PixelIndices:
@@ -132,9 +141,8 @@ def deletion_insertion(
     ends = [P * i // steps for i in range(steps + 1)]
     originals, starts = _pixel_rows(x), _pixel_rows(start(x))
     zeros = torch.zeros_like(originals[0])
-    curves = np.empty((2, N, M, steps + 1))
+    batches = _BatchedNetwork(network, x)
     for n in range(N):
-        batches = _BatchedNetwork(network, x)
         for image in (zeros, originals[n], starts[n]):
             batches.add(image)
         pixels_of_image = torch.from_numpy(pixels[n]).to(x.device)
@@ -145,7 +153,8 @@ def deletion_insertion(
                     step_pixels = pixels_of_image[m, first:end]
                     image.index_copy_(0, step_pixels, final.index_select(0, step_pixels))
                     batches.add(image)
-        p_zeros, p_original, p_start, *p_steps = batches.probabilities()[:, int(target[n])]
+    curves = np.empty((2, N, M, steps + 1))
+    for n, (p_zeros, p_original, p_start, *p_steps) in enumerate(batches.of_targets(target)):
         curves[:, n, :, 0] = [[p_original], [p_start]]
         curves[:, n, :, -1] = [[p_zeros], [p_original]]
         curves[:, n, :, 1:-1] = np.reshape(p_steps, (2, M, steps - 1))
@@ -178,14 +187,14 @@ def drop_and_increase(
         Drops and increases, (N, M) each.
     """
     N, M = heatmaps.shape[:2]
-    drops, increases = np.empty((N, M)), np.empty((N, M))
     images = _pixel_rows(x)
+    batches = _BatchedNetwork(network, x)
     for n in range(N):
-        batches = _BatchedNetwork(network, x)
         batches.add(images[n])
         for heatmap in torch.from_numpy(heatmaps[n]).to(x).flatten(1):  # M of (S²,)
             batches.add(images[n] * heatmap[:, None])
-        p_original, *p_masked = batches.probabilities()[:, int(target[n])]
+    drops, increases = np.empty((N, M)), np.empty((N, M))
+    for n, (p_original, *p_masked) in enumerate(batches.of_targets(target)):
         drops[n] = np.maximum(0, p_original - p_masked) / p_original
         increases[n] = np.array(p_masked) > p_original
     return drops, increases
@@ -214,32 +223,27 @@ def road(
         percentiles: P percentages of the pixels to remove.
     """
     N, M, P = pixels.shape
-    shape = (N, M, len(percentiles))
-    removal = Removal(np.empty(shape), np.empty(shape), np.empty(shape, bool))
     ends = [P * percentage // 100 for percentage in percentiles]
     spans = [span for end in ends for span in (slice(end), slice(P - end, P))]
-    for n in range(N):
-        image_noise = noise(x[n], seeds[n])
-        pixels_of_image = torch.from_numpy(pixels[n]).to(x.device)
-        removals = [pixels_of_image[m, span] for m in range(M) for span in spans]
-        outputs = []
-        for start in range(0, len(removals), AT_ONCE):
-            chunk = removals[start : start + AT_ONCE]
-            is_removed = torch.zeros(len(chunk), P, dtype=torch.bool, device=x.device)
-            for i, removed_pixels in enumerate(chunk):
-                is_removed[i, removed_pixels] = True
-            filled = impute(
-                x[n].expand(len(chunk), -1, -1, -1),
-                is_removed.view(-1, *x.shape[2:]),
-                image_noise,
-            )
-            outputs.append(network(filled.contiguous(memory_format=torch.channels_last)).cpu())
-        probabilities = torch.cat(outputs).double().numpy()
-        probabilities = probabilities.reshape(M, len(ends), 2, -1)  # most, least; C
-        class_probabilities = probabilities[..., int(target[n])]
-        removal.most[n], removal.least[n] = class_probabilities[..., 0], class_probabilities[..., 1]
-        removal.flipped[n] = probabilities[..., 0, :].argmax(axis=-1) != int(target[n])
-    return removal
+    noises = torch.stack([noise(image, seed) for image, seed in zip(x, seeds, strict=False)])
+    on_device = torch.from_numpy(pixels).to(x.device)
+    removals = [(n, on_device[n, m, span]) for n in range(N) for m in range(M) for span in spans]
+    outputs = []
+    size = at_once(x.device)
+    for start in range(0, len(removals), size):
+        chunk = removals[start : start + size]
+        is_removed = torch.zeros(len(chunk), P, dtype=torch.bool, device=x.device)
+        for row, (_, removed_pixels) in zip(is_removed, chunk, strict=True):
+            row[removed_pixels] = True
+        images = torch.tensor([n for n, _ in chunk], device=x.device)
+        filled = impute(x[images], is_removed.view(-1, *x.shape[2:]), noises[images])
+        outputs.append(_run(network, filled.contiguous(memory_format=torch.channels_last)))
+    probabilities = torch.cat(outputs).double().numpy()
+    probabilities = probabilities.reshape(N, M, len(ends), 2, -1)  # most, least; C
+    classes = target.cpu().numpy()
+    p_of_class = probabilities[np.arange(N), ..., classes]  # (N, M, P, 2)
+    predicted = probabilities[..., 0, :].argmax(axis=-1)
+    return Removal(p_of_class[..., 0], p_of_class[..., 1], predicted != classes[:, None, None])
 
 
 def flip_share(flipped: NDArray[np.bool_], percentiles: tuple[int, ...] = PERCENTILES) -> Floats:
@@ -266,7 +270,7 @@ def _pixel_rows(x: Tensor) -> Tensor:
 
 
 class _BatchedNetwork:
-    """Collects changed images, and runs the network on `AT_ONCE` of them.
+    """Collects changed images, and runs the network on several of them (`at_once`).
 
     Args:
         network: see above.
@@ -275,7 +279,8 @@ class _BatchedNetwork:
 
     def __init__(self, network: Network, x: Tensor) -> None:
         self._network = network
-        self._batch = x.new_empty(AT_ONCE, *x.shape[2:], x.shape[1])  # (n, S, S, C)
+        self._n_images = len(x)
+        self._batch = x.new_empty(at_once(x.device), *x.shape[2:], x.shape[1])  # (n, S, S, C)
         self._n_waiting = 0
         self._outputs: list[Tensor] = []
 
@@ -283,16 +288,36 @@ class _BatchedNetwork:
         """Copy an image (S², C) into the next batch."""
         self._batch[self._n_waiting] = image.view(self._batch.shape[1:])
         self._n_waiting += 1
-        if self._n_waiting == AT_ONCE:
+        if self._n_waiting == len(self._batch):
             self._run()
 
-    def probabilities(self) -> Floats:
-        """Return the probabilities (n, classes) of all images so far, in their order."""
+    def of_targets(self, target: Tensor) -> Floats:
+        """Return the probability of the class of its image for each changed image.
+
+        Args:
+            target: (N,) int. Of every image the same number of changed images was added, those of
+                the first image first.
+
+        Returns:
+            (N, changed images of an image).
+        """
         if self._n_waiting:
             self._run()
-        return torch.cat(self._outputs).double().numpy()
+        outputs = torch.cat(self._outputs).double().numpy()
+        outputs = outputs.reshape(self._n_images, -1, outputs.shape[-1])
+        return outputs[np.arange(self._n_images), :, target.cpu().numpy()]
 
     def _run(self) -> None:
         batch = self._batch[: self._n_waiting].permute(0, 3, 1, 2)  # channels_last, not copied
-        self._outputs.append(self._network(batch).cpu())
+        self._outputs.append(_run(self._network, batch))
         self._n_waiting = 0
+
+
+def _run(network: Network, x: Tensor) -> Tensor:
+    """Return the probabilities (n, C) on the CPU; in halves where memory does not hold all."""
+    try:
+        return network(x).cpu()
+    except RuntimeError as error:
+        if not is_out_of_memory(error) or len(x) == 1:
+            raise
+    return torch.cat([_run(network, half) for half in x.split((len(x) + 1) // 2)])

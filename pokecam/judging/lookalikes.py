@@ -2,6 +2,7 @@
 whether the prediction depends on it."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -51,14 +52,14 @@ def margin_drops(
     removed = np.zeros((N, M, S * S), bool)
     most_salient = order(heatmaps)[..., : round(REMOVED * S * S)]
     np.put_along_axis(removed, most_salient, True, axis=-1)
-    margins, drops = np.empty(N), np.empty((N, M))
-    for n in range(N):
-        holes = torch.from_numpy(removed[n].reshape(M, S, S)).to(x.device)
-        filled = impute(x[n].expand(M, -1, -1, -1), holes, noise(x[n], seeds[n]))
-        outputs = logits(torch.cat([x[n : n + 1], filled])).cpu().double().numpy()
-        margin, *remaining = outputs[:, int(classes[n])] - outputs[:, int(references[n])]
-        margins[n], drops[n] = margin, margin - np.array(remaining)
-    return margins, drops
+    holes = torch.from_numpy(removed.reshape(N * M, S, S)).to(x.device)
+    noises = torch.stack([noise(image, seed) for image, seed in zip(x, seeds, strict=True)])
+    filled = impute(x.repeat_interleave(M, 0), holes, noises.repeat_interleave(M, 0))
+    images = torch.cat([x[:, None], filled.unflatten(0, (N, M))], dim=1)  # (N, 1 + M, 3, S, S)
+    outputs = logits(images.flatten(0, 1)).cpu().double().numpy().reshape(N, 1 + M, -1)
+    n = np.arange(N)
+    differences = outputs[n, :, classes.numpy()] - outputs[n, :, references.numpy()]
+    return differences[:, 0], differences[:, :1] - differences[:, 1:]
 
 
 def compare_lookalikes(
@@ -92,24 +93,32 @@ def compare_lookalikes(
         return pd.DataFrame(columns=columns)
     images, classes, references = np.array(tasks).T
 
-    def compare(n: int, x: Tensor) -> list[tuple]:
-        task = np.array([n])
-        heatmaps = heatmaps_of_difference(case, images[task], x, classes[task], references[task])
+    def compare(numbers: Indices, x: Tensor) -> list[Callable[[], list[tuple]]]:
+        indices, labels, others = images[numbers], classes[numbers], references[numbers]
+        heatmaps = heatmaps_of_difference(case, indices, x, labels, others)
         margins, drops = margin_drops(
             case.logits,
             x,
-            torch.from_numpy(classes[task]),
-            torch.from_numpy(references[task]),
+            torch.from_numpy(labels),
+            torch.from_numpy(others),
             heatmaps,
-            (seed + images[task]).tolist(),
+            (seed + indices).tolist(),
         )
-        index, label, other = tasks[n]
-        differing = np.full(heatmaps.shape[1], np.nan)
-        if redrawing is not None:
-            differing = difference_ranks(case, redrawing, index, names[other], heatmaps[0])
         return [
-            (case.files[index], names[label], names[other], method, margins[0], *numbers)
-            for method, *numbers in zip(case.methods, drops[0], differing, strict=True)
+            partial(finish, tasks[n], heatmaps[k], float(margins[k]), drops[k])
+            for k, n in enumerate(numbers)
+        ]
+
+    def finish(
+        task: tuple[int, int, int], heatmaps: Floats, margin: float, drops: Floats
+    ) -> list[tuple]:
+        index, label, other = task
+        differing = np.full(len(heatmaps), np.nan)
+        if redrawing is not None:
+            differing = difference_ranks(case, redrawing, index, names[other], heatmaps)
+        return [
+            (case.files[index], names[label], names[other], method, margin, *numbers)
+            for method, *numbers in zip(case.methods, drops, differing, strict=True)
         ]
 
     results = map_images(case, case.rows[images], compare, "look-alikes", "pairs")

@@ -4,7 +4,9 @@ The map of the predicted class is judged, as it is displayed, beside three basel
 depend on the network.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pokecam.judging import faithfulness, localization
-from pokecam.judging.case import Case, select_images
+from pokecam.judging.case import Case, Indices, select_images
 from pokecam.judging.ground_truth import GroundTruth, find_ground_truth
 from pokecam.judging.heatmaps import heatmaps_of_predicted
 from pokecam.judging.measures import ALWAYS, MEASURES, JudgeSettings
@@ -70,15 +72,18 @@ def score(case: Case, settings: JudgeSettings, redrawing: Redrawing | None = Non
     hits = np.full((N, M, len(localization.DELTAS), len(localization.THRESHOLDS)), np.nan)
     counts = np.full((N, M, 2, localization.BINS + 1), np.nan)
 
-    def localize(i: int, x: Tensor) -> tuple[Numbers, _Localization | None]:
-        heatmaps = heatmaps_of_predicted(case, np.array([i]), x)
+    def localize(i: int, heatmaps: Floats) -> tuple[Numbers, _Localization | None]:
         is_constant = (heatmaps.max(axis=(2, 3)) == heatmaps.min(axis=(2, 3)))[0].astype(float)
         ground_truth = None
         if "localization" in groups:
             ground_truth = find_ground_truth(case.packed, case.rows[[i]])
         return is_constant, None if ground_truth is None else _localize(heatmaps, ground_truth)
 
-    for i, (constant, result) in enumerate(map_images(case, case.rows, localize, "maps and boxes")):
+    def start(indices: Indices, x: Tensor) -> list[Callable]:
+        heatmaps = heatmaps_of_predicted(case, indices, x)
+        return [partial(localize, int(i), heatmaps[k : k + 1]) for k, i in enumerate(indices)]
+
+    for i, (constant, result) in enumerate(map_images(case, case.rows, start, "maps and boxes")):
         values["constant"][i] = constant
         if result is not None:
             hits[i], counts[i] = result.hits, result.counts
@@ -103,16 +108,30 @@ def _score_slow_measures(
     possible = ["faithfulness"] if redrawing is None else ["faithfulness", "parts"]
     groups = [name for name in possible if name in settings.judge_measures]
 
-    def measure(i: int, x: Tensor) -> tuple[dict[str, Floats], list[dict]]:
-        index = int(selected[i])
-        heatmaps = heatmaps_of_predicted(case, selected[[i]], x)
+    def measure(numbers: Indices, x: Tensor) -> list[Callable]:
+        indices = selected[numbers]
+        heatmaps = heatmaps_of_predicted(case, indices, x)
         scores: dict[str, Floats] = {}
-        rows: list[dict] = []
         if "faithfulness" in groups:
-            target = torch.from_numpy(case.predicted[[index]])
-            scores |= _faithfulness(case, x, target, heatmaps, settings.seed + index)
+            targets = torch.from_numpy(case.predicted[indices])
+            seeds = (settings.seed + indices).tolist()
+            scores = _faithfulness(case, x, targets, heatmaps, seeds)
+        return [
+            partial(
+                finish,
+                int(index),
+                {name: numbers[k] for name, numbers in scores.items()},
+                heatmaps[k],
+            )
+            for k, index in enumerate(indices)
+        ]
+
+    def finish(
+        index: int, scores: dict[str, Floats], heatmaps: Floats
+    ) -> tuple[dict[str, Floats], list[dict]]:
+        rows: list[dict] = []
         if redrawing is not None and "parts" in groups:
-            scores["parts"], rows = part_ranks(case, redrawing, index, heatmaps[0])
+            scores["parts"], rows = part_ranks(case, redrawing, index, heatmaps)
         return scores, rows
 
     columns = ["file", "label", "part", "area_px", "drop", *case.methods]
@@ -179,16 +198,16 @@ def _box_iou(box: Numbers | None, true_boxes: Numbers) -> float:
 
 
 def _faithfulness(
-    case: Case, x: Tensor, target: Tensor, heatmaps: Floats, seed: int
+    case: Case, x: Tensor, targets: Tensor, heatmaps: Floats, seeds: Sequence[int]
 ) -> dict[str, Floats]:
-    """Return measure → (M,) for the heatmaps (1, M, S, S) of one image."""
+    """Return measure → (n, M) for the heatmaps (n, M, S, S) of n images."""
     firsts, positions = distinct(heatmaps)
     heatmaps = heatmaps[:, firsts]
     network = case.probabilities
     pixels = faithfulness.order(heatmaps)
-    curves = faithfulness.deletion_insertion(network, x, target, pixels)
-    drops, increases = faithfulness.drop_and_increase(network, x, target, heatmaps)
-    removal = faithfulness.road(network, x, target, pixels, [seed])
+    curves = faithfulness.deletion_insertion(network, x, targets, pixels)
+    drops, increases = faithfulness.drop_and_increase(network, x, targets, heatmaps)
+    removal = faithfulness.road(network, x, targets, pixels, seeds)
     scores = {
         "deletion": faithfulness.area(curves.deletion),
         "insertion": faithfulness.area(curves.insertion),
@@ -197,4 +216,4 @@ def _faithfulness(
         "road": removal.combined,
         "flip": faithfulness.flip_share(removal.flipped),
     }
-    return {name: numbers[0, positions] for name, numbers in scores.items()}
+    return {name: numbers[:, positions] for name, numbers in scores.items()}

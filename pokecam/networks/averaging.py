@@ -22,19 +22,30 @@ class MovingAverage(AveragedModel):
         super().__init__(network, multi_avg_fn=self.follow, use_buffers=True)
 
     @torch.no_grad()
+    def move(self, model: nn.Module) -> None:
+        """Follow the network after a step, without counting the step.
+
+        It runs on the device of the network alone, so a graph can replay it.
+        """
+        average, present = (
+            [*network.parameters(), *network.buffers()] for network in (self.module, model)
+        )
+        if self.n_averaged == 0:
+            torch._foreach_copy_(average, present)
+            return
+        for dtype in {tensor.dtype for tensor in average}:
+            rows = [i for i, tensor in enumerate(average) if tensor.dtype == dtype]
+            self.follow([average[i] for i in rows], [present[i] for i in rows], self.n_averaged)
+
+    def count(self) -> None:
+        """Count a step. The number is on the CPU, so that nothing waits for a GPU."""
+        self.n_averaged += 1
+
     def update_parameters(self, model: nn.Module) -> None:
         """Follow the network after a step.
 
         `AveragedModel` does the same, but copies its counter to a GPU in every step, and so waits
         until the GPU has finished the step.
         """
-        if self.n_averaged == 0:
-            super().update_parameters(model)
-            return
-        average, present = (
-            [*network.parameters(), *network.buffers()] for network in (self.module, model)
-        )
-        for dtype in {tensor.dtype for tensor in average}:
-            rows = [i for i, tensor in enumerate(average) if tensor.dtype == dtype]
-            self.follow([average[i] for i in rows], [present[i] for i in rows], self.n_averaged)
-        self.n_averaged += 1
+        self.move(model)
+        self.count()

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -55,25 +56,69 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def image_reader(
-    pixels: np.ndarray, rows: np.ndarray, device: torch.device
-) -> Callable[[np.ndarray], Tensor]:
-    """Return a function that reads images by index.
+@dataclass(frozen=True)
+class Images:
+    """Images that are read by index.
 
-    If the device is a GPU with enough free memory (`RESIDENT`), all images are copied to it once.
+    Attributes:
+        pixels: (M, S, S, 3) uint8, memory-mapped or not.
+        rows: (N,) int, the rows of `pixels` that are read.
+        device: where they are needed.
+        resident: (N, S, S, 3) uint8, all of them on the device, or None.
+    """
+
+    pixels: np.ndarray
+    rows: np.ndarray
+    device: torch.device
+    resident: Tensor | None
+
+    @classmethod
+    def of(cls, pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> "Images":
+        """Prepare images. If the device is a GPU with enough free memory (`RESIDENT`), all are
+        copied to it once."""
+        fits = len(rows) * pixels[:1].nbytes <= RESIDENT * _free_bytes(device)
+        resident = torch.from_numpy(pixels[rows]).to(device) if fits else None
+        return cls(pixels, rows, device, resident)
+
+    def read(self, indices: Tensor) -> Tensor:
+        """Return the images pixels[rows[indices]], (n, S, S, 3) uint8 on the device.
+
+        Args:
+            indices: (n,) int, on any device. On a GPU, nothing waits if all is there.
+        """
+        if self.resident is not None:
+            return self.resident[indices.to(self.device, non_blocking=True)]
+        return torch.from_numpy(self.pixels[self.rows[indices.cpu().numpy()]]).to(self.device)
+
+
+def capture_graph(function: Callable[[], None]) -> Callable[[], None]:
+    """Record the operations of a function on a GPU, without doing them.
 
     Args:
-        pixels: (M, S, S, 3) uint8, memory-mapped or not.
-        rows: (N,) int, the rows of `pixels` that will be read.
-        device: where the images are needed.
+        function: it must do the same operations in every call, on tensors that stay where they are,
+            and take nothing from the host. It has run before (`on_side_stream`).
 
     Returns:
-        indices (n,) → the images pixels[rows[indices]], (n, S, S, 3) uint8 on the device.
+        A function that does the operations, all of them started at once: a CUDA graph.
+
+    Raises:
+        RuntimeError: an operation cannot be recorded, or memory does not hold a second copy of what
+            is computed on the way.
     """
-    if len(rows) * pixels[:1].nbytes > RESIDENT * _free_bytes(device):
-        return lambda indices: torch.from_numpy(pixels[rows[indices]]).to(device)
-    resident = torch.from_numpy(pixels[rows]).to(device)
-    return lambda indices: resident[torch.from_numpy(indices).to(device, non_blocking=True)]
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        function()
+    return graph.replay
+
+
+@contextmanager
+def on_side_stream() -> Iterator[None]:
+    """Run what is inside on another stream of the GPU, as is needed before a capture."""
+    stream, present = torch.cuda.Stream(), torch.cuda.current_stream()
+    stream.wait_stream(present)
+    with torch.cuda.stream(stream):
+        yield
+    present.wait_stream(stream)
 
 
 def _free_bytes(device: torch.device) -> int:
@@ -89,8 +134,8 @@ def thread_pool(device: torch.device) -> Iterator[ThreadPoolExecutor]:
     The results are the same to the bit for any number of threads.
 
     Args:
-        device: where the tasks compute. On a CPU there are as many threads as PyTorch uses for
-            one operation, on other devices there is a single one.
+        device: where the network is. On a CPU there are as many threads as PyTorch uses for one
+            operation. Elsewhere the network leaves all cores free.
 
     Yields:
         The threads.
@@ -98,7 +143,7 @@ def thread_pool(device: torch.device) -> Iterator[ThreadPoolExecutor]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(threads if device.type == "cpu" else 1) as pool:
+        with ThreadPoolExecutor(threads if device.type == "cpu" else os.cpu_count()) as pool:
             yield pool
     finally:
         torch.set_num_threads(threads)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -45,8 +46,11 @@ class Views:
     def __len__(self) -> int:
         return len(self.scale)
 
-    def __getitem__(self, rows: slice) -> "Views":
+    def __getitem__(self, rows: slice | Tensor) -> "Views":
         return Views(**{name: values[rows] for name, values in vars(self).items()})
+
+    def to(self, device: torch.device | str) -> "Views":
+        return Views(**{name: values.to(device) for name, values in vars(self).items()})
 
 
 def sample_views(n: int, generator: torch.Generator, zoom_out: float = 0.0) -> Views:
@@ -77,7 +81,7 @@ def sample_views(n: int, generator: torch.Generator, zoom_out: float = 0.0) -> V
     return Views(scale, shift, colours, zoom, position, background)
 
 
-def augment(pixels: Tensor, views: Views, size_px: int) -> Tensor:
+def augment(pixels: Tensor, views: Views, size_px: int, *, zooms: bool = True) -> Tensor:
     """Compute one view of every image.
 
     An image is cropped and stretched to a square, may be mirrored, and its colours change a
@@ -86,18 +90,23 @@ def augment(pixels: Tensor, views: Views, size_px: int) -> Tensor:
 
     Args:
         pixels: (N, S, S, 3) uint8.
-        views: N views.
+        views: N views, on any device.
         size_px: side T of the views.
+        zooms: whether a view may be smaller. To look that up in `views` makes a GPU wait.
 
     Returns:
         Network input (N, 3, T, T) float32, normalised as by `classifier.prepare`, in memory
         format channels_last.
     """
     planes = pixels.permute(0, 3, 1, 2).float()
-    grid = sampling_grid(views.scale.to(pixels.device), views.shift.to(pixels.device), size_px)
+    scale, shift, colours = (
+        values.to(pixels.device) for values in (views.scale, views.shift, views.colours)
+    )
+    grid = sampling_grid(scale, shift, size_px)
     windows = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
-    x = change_colours(windows, views.colours.to(pixels.device))
-    _zoom_out(x, views)
+    x = change_colours(windows, colours)
+    if zooms:
+        _zoom_out(x, views.to("cpu"))
     return x.contiguous(memory_format=torch.channels_last)
 
 
@@ -164,7 +173,7 @@ def change_colours(planes: Tensor, factors: Tensor) -> Tensor:
     """
     device = planes.device
     saturation, contrast, brightness = factors[:, :, None, None].unbind(dim=1)  # (N, 1, 1) each
-    luma, mean, std = (torch.tensor(rgb, device=device).view(3, 1) for rgb in (LUMA, MEAN, STD))
+    luma, mean, std = _constants(device)
     saturate = saturation * torch.eye(3, device=device) + (1 - saturation) * luma.T  # (N, 3, 3)
     mean_grey = (planes.mean(dim=(2, 3)) @ luma)[:, :, None]  # (N, 1, 1)
     matrix = brightness * contrast * saturate
@@ -172,6 +181,13 @@ def change_colours(planes: Tensor, factors: Tensor) -> Tensor:
     flat = planes.flatten(2)  # (N, 3, T·T)
     changed = torch.baddbmm(offset / (255 * std) - mean / std, matrix / (255 * std), flat)
     return changed.view_as(planes)
+
+
+@lru_cache  # a copy from the host, in every step, would make a GPU wait
+def _constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return `LUMA`, `MEAN` and `STD`, (3, 1) each."""
+    luma, mean, std = (torch.tensor(rgb, device=device).view(3, 1) for rgb in (LUMA, MEAN, STD))
+    return luma, mean, std
 
 
 def _uniform(

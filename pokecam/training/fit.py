@@ -114,7 +114,9 @@ def fit(
         while state.epoch <= trainer.epochs:
             train_figures = trainer.run_epoch(state, progress, is_interrupted)
             val_figures = measure(averaged, val, team)
-            row = Epoch(state.epoch, *train_figures, *val_figures, trainer.rate(state))
+            row = Epoch(
+                state.epoch, *train_figures, *val_figures, trainer.rate(state.epoch, state.step)
+            )
             progress.end(
                 loss=row.train_loss, accuracy=row.train_accuracy, val_accuracy=row.val_accuracy
             )

@@ -1,9 +1,9 @@
-"""The epochs of a fine-tuning: batches, steps, averaged weights, checkpoints."""
+"""The epochs of a fine-tuning, and its checkpoints."""
 
 import logging
 import math
+import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -11,32 +11,25 @@ from itertools import pairwise
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW
 
 from pokecam.common.errors import InputError
 from pokecam.common.progress import Progress
 from pokecam.networks.averaging import MovingAverage
 from pokecam.networks.classifier import Classifier
-from pokecam.networks.device import image_reader, is_out_of_memory, mixed_precision
+from pokecam.networks.device import Images
 from pokecam.networks.distributed import Team
 from pokecam.training import freezing
-from pokecam.training.augmentation import Views, augment, sample_views
 from pokecam.training.checkpoints import Checkpoint
 from pokecam.training.last_layer import fit_linear
-from pokecam.training.loss import weighted_cross_entropy
-from pokecam.training.schedule import (
-    class_weights,
-    n_epochs,
-    rate_factor,
-    rate_multiplier,
-    view_size,
-)
+from pokecam.training.plan import Plan
+from pokecam.training.replay import Replay, log_reason
+from pokecam.training.schedule import class_weights, n_epochs, rate_factor, rate_multiplier
 from pokecam.training.settings import Recipe
+from pokecam.training.step import Step
 
-LAST_LAYER = 3  # the last layer, which is new, learns this much faster than the others
 AVERAGED = 1 / 6  # time constant of the averaged weights, as a fraction of the training
 FEWEST_PER_PROCESS = 2  # images of a step for each process: BatchNorm needs more than one
-TALLY_EVERY = 10  # steps between two looks at the loss on a GPU
+LOOK_EVERY_S = 1.0  # time between two looks at the loss on a GPU, which make it wait
 
 log = logging.getLogger(__name__)
 
@@ -107,16 +100,6 @@ class TrainingState:
         self.epoch, self.step, self.loss, self.hits = self.epoch + 1, 0, 0.0, 0
 
 
-@dataclass(frozen=True)
-class StepResult:
-    """What one step gave. `loss` and `hits`, (), are on the device and may not be computed yet."""
-
-    step: int
-    rate: float
-    loss: Tensor
-    hits: Tensor
-
-
 class Trainer:
     """What all epochs of a training share.
 
@@ -159,19 +142,16 @@ class Trainer:
         self.frozen = freezing.freeze(classifier, recipe.freeze, pretrained=pretrained)
         self.peak_rate = recipe.learning_rate * rate_multiplier(classifier)
         self.rate_factor = rate_factor(self.epochs * self.steps)
-        self.view_px = view_size(classifier)
-        self.labels = train.labels_on(self.device)
-        self.read_images = image_reader(train.pixels, train.rows, self.device)
-        self.class_weights = class_weights(train.labels, len(classifier.classes)).to(self.device)
-        self.loss = partial(
-            weighted_cross_entropy,
-            class_weights=self.class_weights,
-            label_smoothing=recipe.label_smoothing,
+        self.look_every_s = LOOK_EVERY_S if self.device.type == "cuda" else 0.0
+        self.step = Step(
+            classifier,
+            Images.of(train.pixels, train.rows, self.device),
+            train.labels_on(self.device),
+            class_weights(train.labels, len(classifier.classes)).to(self.device),
+            recipe,
+            AVERAGED * (self.epochs * self.steps) if pretrained else 0,
+            team,
         )
-        self.optimiser = AdamW(parameter_groups(classifier, recipe.weight_decay), fused=True)
-        self.network: nn.Module = classifier
-        time_constant = AVERAGED * (self.epochs * self.steps) if pretrained else 0
-        self.averaged = averaged_model(classifier, time_constant)
         fewest = len(train) // self.steps
         if fewest < FEWEST_PER_PROCESS * team.count:
             raise InputError(
@@ -190,13 +170,14 @@ class Trainer:
             training_state = TrainingState()
         else:
             self.classifier.load_state_dict(state.pop("classifier"))
-            self.optimiser.load_state_dict(state.pop("optimiser"))
-            self.averaged.load_state_dict(state.pop("averaged"))
+            self.step.restore(state.pop("optimiser"), state.pop("averaged"))
             state["history"] = [Epoch(**row) for row in state["history"]]
             training_state = TrainingState(**state)
+            self.step.at_once = training_state.at_once
             if self.team.is_main:
                 log.warning("continues in epoch %d of %d", training_state.epoch, self.epochs)
-        self.network = self.team.data_parallel(self.classifier)
+        self.step.network = self.team.data_parallel(self.classifier)
+        self.run_step = self._fastest()
         return training_state
 
     def save(self, state: TrainingState) -> None:
@@ -208,14 +189,19 @@ class Trainer:
                 | {
                     "history": history,
                     "classifier": self.classifier.state_dict(),
-                    "optimiser": self.optimiser.state_dict(),
+                    "optimiser": self.step.optimiser.state_dict(),
                     "averaged": self.averaged.state_dict(),
                 }
             )
 
-    def rate(self, state: TrainingState) -> float:
-        """Return the learning rate of the next step, of all but the last layer."""
-        return self.peak_rate * self.rate_factor((state.epoch - 1) * self.steps + state.step)
+    @property
+    def averaged(self) -> MovingAverage:
+        """The averaged weights."""
+        return self.step.averaged
+
+    def rate(self, epoch: int, step: int) -> float:
+        """Return the learning rate of a step, of all but the last layer."""
+        return self.peak_rate * self.rate_factor((epoch - 1) * self.steps + step)
 
     def run_epoch(
         self, state: TrainingState, progress: Progress, is_interrupted: Callable[[], bool]
@@ -231,24 +217,22 @@ class Trainer:
         self.classifier.train()
         for module in self.frozen:
             module.training = False
-        batches = self._batches(state.epoch)
-        n_seen = sum(len(rows) for rows, _, _ in batches[: state.step])
-        progress.begin(state.epoch, len(self.train), n_seen)
-        pending: list[StepResult] = []
-        while state.step < self.steps:
-            rows, views, seed = batches[state.step]
-            torch.manual_seed(seed)
-            rate = self.rate(state)
-            state.step += 1
-            pending.append(StepResult(state.step, rate, *self._step(state, rows, views, rate)))
-            # To read the loss makes a GPU wait.
-            tally_every = TALLY_EVERY if self.device.type == "cuda" else 1
-            if len(pending) == tally_every or state.step == self.steps:
-                self._tally(state, pending)
-                pending.clear()
-            progress.step(len(rows), loss=state.loss / max(1, state.step))
-            if is_interrupted():
-                self._tally(state, pending)
+        plan = self._plan(state.epoch)
+        rates = [self.rate(state.epoch, step) for step in range(self.steps)]
+        self.step.begin_epoch(plan, rates, state.step, state.hits)
+        progress.begin(state.epoch, len(self.train), plan.ends[state.step])
+        n_looked, looked_at = state.step, time.monotonic()
+        for step in range(state.step, self.steps):
+            torch.manual_seed(plan.seeds[step])
+            self.run_step(plan.sizes[step])
+            state.step = step + 1
+            stops = is_interrupted()
+            is_last = stops or state.step == self.steps
+            if is_last or time.monotonic() - looked_at >= self.look_every_s:
+                self._look(state, n_looked, rates)
+                n_looked, looked_at = state.step, time.monotonic()
+            progress.step(plan.sizes[step], loss=state.loss / max(1, n_looked))
+            if stops:
                 self.save(state)
                 raise KeyboardInterrupt(self.stop_message(state))
         self.team.broadcast(self.averaged.module.buffers())
@@ -264,80 +248,43 @@ class Trainer:
         folder = self.checkpoint.path.parent
         return f"{epochs} of {self.epochs} epochs{more} are kept in {folder}; run again to continue"
 
-    def _tally(self, state: TrainingState, pending: list[StepResult]) -> None:
-        """Add the results of some steps to the sums of the epoch."""
-        for result in pending:
-            loss = result.loss.item()
+    def _look(self, state: TrainingState, n_looked: int, rates: list[float]) -> None:
+        """Add up the results of the steps since the last look. A GPU finishes all steps first.
+
+        Args:
+            state: its sums are changed.
+            n_looked: the number of steps of this epoch that the sums hold.
+            rates: the learning rates of the epoch.
+        """
+        for step, loss in enumerate(self.step.losses[n_looked : state.step].tolist(), n_looked):
             if not math.isfinite(loss):
                 raise InputError(
-                    f"the loss became {loss} in epoch {state.epoch}, step {result.step}, at a "
-                    f"learning rate of {result.rate:.2g}: lower learning_rate"
+                    f"the loss became {loss} in epoch {state.epoch}, step {step + 1}, at a "
+                    f"learning rate of {rates[step]:.2g}: lower learning_rate"
                 )
             state.loss += loss
-            state.hits += int(result.hits.item())
+        state.hits = int(self.step.hits)
+        state.at_once = self.step.at_once
 
-    def _batches(self, epoch: int) -> list[tuple[np.ndarray, Views, int]]:
-        """Return for each step its training images, their views, and a seed for the rest."""
-        rng = np.random.default_rng([self.recipe.seed, epoch])
-        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        seeds = rng.integers(2**63, size=self.steps).tolist()
-        order = rng.permutation(len(self.train))
-        views = sample_views(len(order), generator, self.recipe.zoom_out)
-        ends = [len(order) * step // self.steps for step in range(self.steps + 1)]
-        spans = [slice(start, end) for start, end in pairwise(ends)]
-        return [(order[span], views[span], seed) for span, seed in zip(spans, seeds, strict=True)]
+    def _plan(self, epoch: int) -> Plan:
+        recipe = self.recipe
+        return Plan.of_epoch(
+            epoch, len(self.train), self.steps, seed=recipe.seed, zoom_out=recipe.zoom_out
+        )
 
-    def _views(self, rows: np.ndarray, views: Views) -> Tensor:
-        """Return network input (n, 3, T, T): views of some training images."""
-        return augment(self.read_images(rows), views, self.view_px)
-
-    def _step(
-        self, state: TrainingState, rows: np.ndarray, views: Views, rate: float
-    ) -> tuple[Tensor, Tensor]:
-        """Do one step, in smaller pieces where memory does not hold all of it.
-
-        Returns:
-            Mean loss of the step, as far as this process computed it, and how many images of this
-            process are correctly classified.
-        """
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["times"]
-        while True:
-            try:
-                return self._accumulate(rows, views, state.at_once or len(rows))
-            except RuntimeError as error:
-                at_once = state.at_once or len(rows)
-                if not is_out_of_memory(error) or at_once == 1 or self.team.count > 1:
-                    raise
-            state.at_once = at_once // 2
-            log.warning(
-                "memory does not hold %d images at once: each step now takes %d at a time",
-                at_once,
-                state.at_once,
-            )
-
-    def _accumulate(self, rows: np.ndarray, views: Views, at_once: int) -> tuple[Tensor, Tensor]:
-        total_weight = self.class_weights[self.labels[rows]].sum()
-        share = self.team.share(len(rows))
-        rows, views = rows[share], views[share]
-        loss_sum, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        self.optimiser.zero_grad()
-        for start in range(0, len(rows), at_once):
-            chunk = slice(start, start + at_once)
-            labels = self.labels[rows[chunk]]
-            is_last = start + at_once >= len(rows)
-            with nullcontext() if is_last else self.team.no_sync(self.network):
-                with mixed_precision(self.classifier):
-                    outputs = self.network(self._views(rows[chunk], views[chunk]))
-                logits = outputs.float()
-                loss = self.loss(logits, labels, reduction="sum") / total_weight
-                # The gradient of the team is a mean over processes, the loss a sum.
-                (loss * self.team.count).backward()
-            loss_sum += loss.detach()
-            hits += (logits.argmax(dim=1) == labels).sum()
-        self.optimiser.step()
-        self.averaged.update_parameters(self.classifier)
-        return loss_sum, hits
+    def _fastest(self) -> Callable[[int], None]:
+        """Return what does a step: on a GPU a graph, if it can be captured."""
+        if self.device.type != "cuda":
+            return self.step.run
+        reasons = {
+            "several processes train together": self.team.count > 1,
+            "its memory does not hold all training images": self.step.images.resident is None,
+            "zoom_out makes views of different sizes": self.recipe.zoom_out > 0,
+        }
+        if reason := next((text for text, holds in reasons.items() if holds), None):
+            log_reason(reason)
+            return self.step.run
+        return Replay(self.step).run
 
     def _fit_last_layer(self) -> None:
         """Fit the last layer alone on its inputs for one view of every image.
@@ -353,50 +300,19 @@ class Trainer:
         for module in self.classifier.modules():
             module.training = isinstance(module, nn.BatchNorm2d) and id(module) not in frozen
         inputs: list[Tensor] = []
-        row_batches: list[np.ndarray] = []
+        plan, step = self._plan(0), self.step
+        step.begin_epoch(plan, [0.0] * self.steps)
+        order = torch.from_numpy(plan.order).to(self.device)
         hook = layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
         try:
             with torch.no_grad():
-                for rows, views, _ in self._batches(0):
-                    share = self.team.share(len(rows))
-                    self.classifier(self._views(rows[share], views[share]))
-                    inputs[-1] = self.team.all_gather(inputs[-1], len(rows))
-                    row_batches.append(rows)
+                for start, end in pairwise(plan.ends):
+                    share = self.team.share(end - start)
+                    positions = torch.arange(start, end, device=self.device)[share]
+                    self.classifier(step.views(order[positions], positions))
+                    inputs[-1] = self.team.all_gather(inputs[-1], end - start)
         finally:
             hook.remove()
         fit_linear(
-            layer,
-            torch.cat(inputs),
-            self.labels[np.concatenate(row_batches)],
-            partial(self.loss, reduction="mean"),
+            layer, torch.cat(inputs), step.labels[order], partial(step.loss, reduction="mean")
         )
-
-
-def averaged_model(classifier: Classifier, time_constant: float) -> MovingAverage:
-    """Return a copy whose weights and statistics follow those of `classifier`: their exponential
-    moving average with a time constant in steps."""
-    return MovingAverage(classifier, decay=1 - 1 / max(1.0, time_constant))
-
-
-def parameter_groups(classifier: Classifier, weight_decay: float) -> list[dict]:
-    """Return the parameter groups of the optimiser, those of the last layer last.
-
-    Biases and the parameters of normalisation have one dimension. They get no weight decay. The
-    learning rate of a group is `times` that of the first.
-    """
-    last = {id(weight) for weight in classifier.last_layer.parameters()}
-    return [
-        {
-            "params": [
-                weight
-                for weight in classifier.parameters()
-                if weight.requires_grad
-                and (id(weight) in last) == is_last
-                and (weight.ndim > 1) == decays
-            ],
-            "times": LAST_LAYER if is_last else 1,
-            "weight_decay": weight_decay if decays else 0.0,
-        }
-        for is_last in (False, True)
-        for decays in (True, False)
-    ]

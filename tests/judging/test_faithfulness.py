@@ -258,7 +258,7 @@ def test_images_and_methods_do_not_mix_and_inputs_are_not_changed(small, monkeyp
     together = all_measures(x, target, heatmaps)
     assert torch.equal(x, before[0])
     assert np.array_equal(heatmaps, before[1])
-    monkeypatch.setattr(faithfulness, "AT_ONCE", 5)
+    monkeypatch.setattr(faithfulness, "CPU_AT_ONCE", 5)
     single = all_measures(x[:1], target[:1], heatmaps[:1, 1:2])
     for of_all, of_single in zip(together, single, strict=True):
         assert of_all[:1, 1:2] == pytest.approx(of_single, abs=1e-5)

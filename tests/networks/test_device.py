@@ -46,11 +46,12 @@ def test_images_are_the_same_whether_they_stay_on_the_device_or_not(free_bytes, 
     monkeypatch.setattr(device, "_free_bytes", lambda _: free_bytes)
     pixels = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 3), dtype=np.uint8)
     rows = np.array([8, 2, 3, 5])
-    read = device.image_reader(pixels, rows, torch.device("cpu"))
-    assert np.array_equal(read(np.array([3, 0])).numpy(), pixels[[5, 8]])
+    images = device.Images.of(pixels, rows, torch.device("cpu"))
+    assert (images.resident is not None) == bool(free_bytes)
+    assert np.array_equal(images.read(torch.tensor([3, 0])).numpy(), pixels[[5, 8]])
     before = pixels[5, 0, 0, 0]
     pixels[:] = 0
-    after = read(np.array([3]))[0, 0, 0, 0]
+    after = images.read(torch.tensor([3]))[0, 0, 0, 0]
     assert after == (before if free_bytes else 0)
 
 

@@ -12,7 +12,7 @@ from pokecam.common.errors import InputError
 from pokecam.networks import classifier
 from pokecam.networks.classifier import prepare
 from pokecam.networks.settings import HEADS
-from pokecam.training import augmentation, trainer
+from pokecam.training import augmentation, step
 from pokecam.training.trainer import LabelledImages
 from tests.training.tiny import (
     CLASSES,
@@ -31,11 +31,11 @@ ALLOCATOR = (
 def test_an_epoch_shows_every_image_once(monkeypatch):
     batches = []
 
-    def record(pixels, views, size_px):
+    def record(pixels, views, size_px, zooms):
         batches.append(pixels)
         return prepare(pixels)
 
-    monkeypatch.setattr(trainer, "augment", record)
+    monkeypatch.setattr(step, "augment", record)
     train = labelled_images(21)
     fine_tune(tiny_classifier(), train, labelled_images(6), epochs=2, pretrained=False)
     assert [len(batch) for batch in batches] == [7, 7, 7] * 2  # with a batch size of 8
@@ -46,15 +46,15 @@ def test_an_epoch_shows_every_image_once(monkeypatch):
 
 
 def test_a_share_of_the_views_is_zoomed_out(monkeypatch):
-    zooms = []
+    sides = []
 
-    def record(pixels, views, size_px):
-        zooms.append(views.zoom)
-        return augmentation.augment(pixels, views, size_px)
+    def record(pixels, views, size_px, zooms):
+        sides.append(views.zoom)
+        return augmentation.augment(pixels, views, size_px, zooms=zooms)
 
-    monkeypatch.setattr(trainer, "augment", record)
+    monkeypatch.setattr(step, "augment", record)
     train_tiny(zoom_out=0.5, epochs=10)
-    assert (torch.cat(zooms) < 1).float().mean() == pytest.approx(0.5, abs=0.1)
+    assert (torch.cat(sides) < 1).float().mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_only_the_rows_of_the_subset_are_read_from_a_read_only_file(tmp_path):
@@ -118,19 +118,19 @@ def test_a_convolution_as_last_layer_is_not_fitted():
 
 
 def test_the_last_layer_learns_faster_and_only_matrices_decay():
-    groups = trainer.parameter_groups(tiny_classifier(), weight_decay=0.5)
+    groups = step.parameter_groups(tiny_classifier(), weight_decay=0.5)
     summary = [
         (group["times"], group["weight_decay"], [weight.ndim for weight in group["params"]])
         for group in groups
     ]
-    last = trainer.LAST_LAYER
+    last = step.LAST_LAYER
     assert summary == [(1, 0.5, [4]), (1, 0, [1, 1]), (last, 0.5, [2]), (last, 0, [1])]
 
 
 def test_hidden_layers_of_a_head_learn_as_the_body_does():
     """They may hold pretrained weights, too."""
     model = classifier.build_classifier("vgg11", "native", CLASSES, SIZE_PX)
-    groups = trainer.parameter_groups(model, weight_decay=0.0)
+    groups = step.parameter_groups(model, weight_decay=0.0)
     fast = {id(weight) for group in groups if group["times"] != 1 for weight in group["params"]}
     assert fast == {id(weight) for weight in model.head.classifier[6].parameters()}
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
@@ -157,7 +157,7 @@ def without_norm():
 
 @pytest.fixture
 def in_float32(monkeypatch):
-    monkeypatch.setattr(trainer, "mixed_precision", lambda network: nullcontext())
+    monkeypatch.setattr(step, "mixed_precision", lambda network: nullcontext())
 
 
 @pytest.mark.usefixtures("in_float32")
@@ -208,7 +208,7 @@ def test_other_errors_do_not_count_as_a_lack_of_memory():
 def test_averages_by_hand(steps, expected):
     """The average begins with the first weights. The second weights count 1 / steps."""
     model = nn.Linear(1, 1)
-    averaged = trainer.averaged_model(model, steps)
+    averaged = step.averaged_model(model, steps)
     for value in (2.0, 4.0):
         nn.init.constant_(model.weight, value)
         averaged.update_parameters(model)

@@ -32,7 +32,7 @@ from pokecam.common.files import whole_file
 from pokecam.data.drawn.nuisances import read_settings
 from pokecam.networks import backbones, quantised, safetensors_file
 from pokecam.networks.averaging import MovingAverage
-from pokecam.networks.device import image_reader, mixed_precision
+from pokecam.networks.device import Images, mixed_precision
 
 FIRST_VIEWS = 6  # how many views the first rounds use in turn; one more after every fourth round
 SAVE_EVERY = 5  # rounds between checkpoints
@@ -351,13 +351,13 @@ def _run_round(run: Run, view: np.ndarray, targets: Targets, recipe: PretrainRec
     order = torch.randperm(len(view), generator=generator)
     steps = len(order) // recipe.batch
     device = targets.kinds.device
-    images = image_reader(view, np.arange(len(view)), device)
+    images = Images.of(view, np.arange(len(view)), device)
     is_falling = run.rounds >= round(recipe.rounds * (1 - recipe.fall))
     figures = []  # of every step, on the device: reading them would stop it in every step
     for step in range(steps):
         _set_rate(run, recipe, step, steps)
         numbers = order[step * recipe.batch : (step + 1) * recipe.batch]
-        x = distort(images(numbers.numpy()), recipe.view_px[is_falling], generator)
+        x = distort(images.read(numbers), recipe.view_px[is_falling], generator)
         with mixed_precision(run.network):
             outputs = run.network(x)
         outputs = tuple(tensor.float() for tensor in outputs)
