@@ -669,8 +669,8 @@ def part_maps(context: Context, backbone: str) -> None:
         with torch.inference_mode(), torch.autocast(on.type, dtype):
             return model(inputs)
 
-    def maps(model, inputs, method, precision=torch.float32):
-        return compute_maps(capture(model, inputs, precision), method)
+    def maps(model, inputs, method):
+        return compute_maps(capture(model, inputs), method)
 
     arithmetic_32 = torch.backends.cudnn
     halves = {
@@ -701,25 +701,23 @@ def part_maps(context: Context, backbone: str) -> None:
                     record(f"graph of forward, {name}", replay)
         for method in ("cam", "grad_cam"):
             record(f"{method}, float32", lambda: maps(network, x, method))  # noqa: B023
-            record(f"{method}, as it is", lambda: maps(folded, x, method, half))  # noqa: B023
+            record(f"{method}, folded", lambda: maps(folded, x, method))  # noqa: B023
             record(
                 f"{method}, folded converted float16",
                 lambda: maps(halves["folded"], xs["folded"], method),  # noqa: B023
             )
-    record("grad_cam, as it is, memory filled", lambda: maps(folded, x, "grad_cam", half))
     with arithmetic():
         arithmetic_32.allow_tf32 = False
         exact = {method: maps(network, x, method) for method in ("cam", "grad_cam")}
         arithmetic_32.allow_tf32 = True
-        for name, model, inputs, precision in (
-            ("TF32", network, x, torch.float32),
-            ("autocast float16", network, x, half),
-            ("folded autocast", folded, x, half),
-            ("folded converted float16", halves["folded"], xs["folded"], torch.float32),
-            ("folded converted bfloat16", halves["bf16"], xs["bf16"], torch.float32),
+        for name, model, inputs in (
+            ("TF32", network, x),
+            ("folded TF32", folded, x),
+            ("folded converted float16", halves["folded"], xs["folded"]),
+            ("folded converted bfloat16", halves["bf16"], xs["bf16"]),
         ):
             with context.go_on(f"difference, {name}"):
-                raw = maps(model, inputs, "cam", precision)
+                raw = maps(model, inputs, "cam")
                 share = (raw - exact["cam"]).abs().amax(dim=(2, 3)) / exact["cam"].abs().amax(
                     dim=(2, 3)
                 )
@@ -748,47 +746,33 @@ def part_maps(context: Context, backbone: str) -> None:
             record("pytorch-grad-cam, one class", lambda: explainer(x_plain, targets), 1)
     if is_gpu:
         with context.go_on("kernels"), arithmetic():
-            kernels_of(context, lambda: maps(folded, x, "grad_cam", half), "grad_cam, as it is")
+            kernels_of(context, lambda: maps(folded, x, "grad_cam"), "grad_cam")
 
 
 def measure_display(context: Context, record: Callable, network, x) -> None:
-    """Record ways from raw maps to heatmaps in the memory of the host."""
+    """Record the ways from raw maps to heatmaps in the memory of the host."""
     import torch
-    import torch.nn.functional as F
 
     from pokecam.cam.capture import capture
+    from pokecam.cam.device_display import display_on_device
     from pokecam.cam.display import display
     from pokecam.cam.maps import compute_maps
 
     side = x.shape[-1]
     raw = compute_maps(capture(network, x), "grad_cam")
 
-    def on_device(maps: torch.Tensor) -> torch.Tensor:
-        """As `display`, with PyTorch."""
-        positive = maps.relu()
-        is_empty = positive.amax(dim=(2, 3)) == positive.amin(dim=(2, 3))
-        positive = positive.masked_fill(is_empty[..., None, None], 0)
-        large = F.interpolate(positive, (side, side), mode="bilinear", align_corners=False)
-        return large.div_(large.amax(dim=(2, 3), keepdim=True).clamp(min=1e-30))
+    def on_device() -> torch.Tensor:
+        return display_on_device(raw, side, side)
 
-    expected = torch.from_numpy(display(raw.float().cpu().numpy(), side))
-    difference = float((on_device(raw).cpu() - expected).abs().max())
-    context.figure("display on the device − as it is", f"{difference:.1e}")
-    record("display as it is, from raw maps", lambda: display(raw.cpu().numpy(), side), 1)
-    record("display on the device", lambda: on_device(raw))
-    record("… copied to the host", lambda: on_device(raw).cpu())
+    expected = torch.from_numpy(display(raw.cpu().numpy(), side))
+    difference = float((on_device().cpu() - expected).abs().max())
+    context.figure("display on the device − on the host", f"{difference:.1e}")
+    record("display on the host, from raw maps", lambda: display(raw.cpu().numpy(), side), 1)
+    record("display on the device", on_device)
+    record("… copied to the host", lambda: on_device().cpu())
     if raw.is_cuda:
         pinned = torch.empty(*raw.shape[:2], side, side, pin_memory=True)
-        record("… to pinned memory", lambda: pinned.copy_(on_device(raw), non_blocking=True))
-        pinned_half = torch.empty(*raw.shape[:2], side, side, dtype=torch.float16, pin_memory=True)
-
-        def by_half() -> torch.Tensor:
-            pinned_half.copy_(on_device(raw).half(), non_blocking=True)
-            wait()
-            return pinned_half.float()
-
-        record("… as float16 through pinned memory", by_half)
-    record("raw maps copied, PyTorch on the CPU", lambda: on_device(raw.cpu()))
+        record("… to pinned memory", lambda: pinned.copy_(on_device(), non_blocking=True))
 
 
 def graph_of(function: Callable[[], object]) -> Callable[[], None]:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from pokecam.cam.capture import capture
-from pokecam.cam.display import Floats, display
+from pokecam.cam.device_display import display_on_device
+from pokecam.cam.display import Floats
 from pokecam.cam.halves import Body, Head, build_head, run_whole
 from pokecam.cam.inputs import check_images, layer_name, plain_name, unwrap
 from pokecam.cam.layout import Grid, TokenGrid, could_be_map, could_be_tokens, infer_grid
@@ -167,7 +168,7 @@ def heatmaps(
     """
     captured = capture(_divide(network, x, layer), x)
     raw_maps = compute_maps(captured, method, lookalikes, classes)
-    return display(raw_maps.float().cpu().numpy(), (x.shape[-2], x.shape[-1]))
+    return display_on_device(raw_maps, x.shape[-2], x.shape[-1]).cpu().numpy()
 
 
 def _divide(network: nn.Module, x: Tensor, layer: Layer | None) -> Classifier:

@@ -31,7 +31,6 @@ class Capture:
             head begins with average pooling, their means (N, K, …): the gradient is the same at
             every pixel then.
         logits: (N, C), one for each class; float32, or float64 from a network in float64.
-        precision: the type that the body computed in.
     """
 
     classifier: Classifier
@@ -39,11 +38,10 @@ class Capture:
     features: Tensor
     leaf: Tensor
     logits: Tensor
-    precision: torch.dtype
 
     def logits_of(self, x: Tensor) -> Tensor:
-        """Return the logits (n, C) of other images (n, 3, S, S), in the same precision."""
-        features = _run_body(self.classifier, x.to(self.x.dtype), self.precision)
+        """Return the logits (n, C) of other images (n, 3, S, S)."""
+        features = _run_body(self.classifier, x.to(self.x.dtype))
         return at_least_float32(self.classifier.head(features))
 
     @cached_property
@@ -80,7 +78,7 @@ class Capture:
         return self.classifier.linear is not None
 
 
-def capture(classifier: Classifier, x: Tensor, precision: torch.dtype = torch.float32) -> Capture:
+def capture(classifier: Classifier, x: Tensor) -> Capture:
     """Run the network once, in evaluation mode, and keep what maps are made of.
 
     The classifier is left as it was: its parameters may be frozen, their `.grad` is not touched,
@@ -88,10 +86,7 @@ def capture(classifier: Classifier, x: Tensor, precision: torch.dtype = torch.fl
 
     Args:
         classifier: the network.
-        x: (N, 3, S, S), as `classifier.prepare` gives it.
-        precision: float16 or bfloat16 lets the convolutions and products of the body compute in
-            that type, here and where a method runs the network again. Head and maps stay in
-            float32. Activations that float16 cannot hold are computed again in float32.
+        x: (N, 3, S, S), as `classifier.prepare` gives it, in the type of the network.
 
     Raises:
         InputError: x is not a batch of finite images.
@@ -101,15 +96,12 @@ def capture(classifier: Classifier, x: Tensor, precision: torch.dtype = torch.fl
     with evaluating(classifier), torch.inference_mode(False), without_autocast(x.device):
         pool, rest = classifier.pool_and_rest
         with torch.no_grad():
-            features = _run_body(classifier, x, precision).clone()
-            if precision != torch.float32 and not features.isfinite().all():
-                precision = torch.float32
-                features = _run_body(classifier, x, precision).clone()
+            features = _run_body(classifier, x).clone()
         with torch.enable_grad():
             leaf = (pool(features) if pool else features).detach().requires_grad_()
             # A clone, for a head that begins with an in-place operation.
             logits = at_least_float32(rest(leaf.clone()))
-    return Capture(classifier, x, features, leaf, logits, precision)
+    return Capture(classifier, x, features, leaf, logits)
 
 
 def without_autocast(device: torch.device) -> torch.autocast:
@@ -122,6 +114,5 @@ def at_least_float32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def _run_body(classifier: Classifier, x: Tensor, precision: torch.dtype) -> Tensor:
-    with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
-        return at_least_float32(classifier.body(x))
+def _run_body(classifier: Classifier, x: Tensor) -> Tensor:
+    return at_least_float32(classifier.body(x))

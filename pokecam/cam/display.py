@@ -3,6 +3,8 @@
 This needs numpy only, so the report, which draws maps but runs no network, does not import torch.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,7 +57,7 @@ def upsample(maps: Floats, size_px: int | tuple[int, int]) -> Floats:
     """Enlarge maps (…, h, w) → (…, height, width), bilinearly with `align_corners=False`."""
     *_, h, w = maps.shape
     height, width = (size_px, size_px) if isinstance(size_px, int) else size_px
-    large = _upsampling(h, height) @ maps @ _upsampling(w, width).T
+    large = interpolation(h, height) @ maps @ interpolation(w, width).T
     return np.asarray(large, dtype=np.float32)
 
 
@@ -72,7 +74,8 @@ def is_constant(maps: Floats) -> NDArray[np.bool_]:
     return positive.max(axis=(-2, -1)) == positive.min(axis=(-2, -1))
 
 
-def _upsampling(small: int, large: int) -> Floats:
+@lru_cache  # a network has few sizes
+def interpolation(small: int, large: int) -> Floats:
     """Return the matrix (large, small) of linear interpolation with `align_corners=False`.
 
     The centre of pixel i of the large row lies at (i + 1/2) · small / large − 1/2 in the small row.

@@ -93,8 +93,11 @@ def gradients(captured: Capture, targets: Tensor) -> Tensor:
     """Compute g (M, N, K, h, w) in one backward pass through the head.
 
     Images do not mix in the head. So the gradient of the sum of S over the batch consists of the
-    gradients of the images. The M targets are computed side by side, as a batch of such sums.
+    gradients of the images. The M targets are computed side by side, as a batch of such sums. A
+    head of average pooling and one linear layer has the gradient targets · W / (h w).
     """
+    if captured.head_is_linear and captured.leaf_is_pooled:
+        return _per_pixel(captured, targets @ captured.linear_weight)
     try:
         (g,) = torch.autograd.grad(
             captured.logits, captured.leaf, targets, retain_graph=True, is_grads_batched=True
@@ -111,9 +114,13 @@ def gradients(captured: Capture, targets: Tensor) -> Tensor:
         )
     if not captured.leaf_is_pooled:
         return captured.classifier.grid(g)
+    return _per_pixel(captured, g.flatten(2))
+
+
+def _per_pixel(captured: Capture, g: Tensor) -> Tensor:
+    """Return the gradients at each pixel for those (M, N, K) of the means over all pixels."""
     A = captured.activations
-    per_pixel = g.flatten(2) / A[0, 0].numel()  # (M, N, K)
-    return per_pixel[..., None, None].expand(-1, -1, -1, *A.shape[2:])
+    return (g / A[0, 0].numel())[..., None, None].expand(-1, -1, -1, *A.shape[2:])
 
 
 def weighted_sum(captured: Capture, weights: Tensor) -> Tensor:

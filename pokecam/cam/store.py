@@ -16,7 +16,6 @@ from pokecam.common.progress import counting
 from pokecam.data.packed.npy_rows import NpyRows
 from pokecam.networks import layers
 from pokecam.networks.classifier import Classifier, batch_size, in_batches
-from pokecam.networks.device import inference_precision
 from pokecam.networks.distributed import SINGLE_PROCESS, Team
 
 
@@ -54,7 +53,7 @@ def write_maps(
     network = fold_batchnorm(network)
 
     def map_batch(x: Tensor, _: slice) -> dict[str, Tensor]:
-        captured = capture(network, x, inference_precision(x.device))
+        captured = capture(network, x)
         return {method: compute_maps(captured, method, lookalikes).cpu() for method in methods}
 
     n_at_once = batch_size(classifier) * team.count

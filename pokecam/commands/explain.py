@@ -22,7 +22,6 @@ from pokecam.data.packing.decode import UnusableError, decode, quiet_pillow
 from pokecam.data.sources.names import is_leftover
 from pokecam.networks import layers
 from pokecam.networks.classifier import Classifier, prepare
-from pokecam.networks.device import inference_precision
 from pokecam.networks.dry_run import evaluating
 from pokecam.report.overlay import difference, overlay
 from pokecam.report.sheets import FAINT, INK, PAPER, font, shorten
@@ -118,7 +117,7 @@ def explain(
             continue
         _, pixels = letterbox(image, fit(width, height, classifier.image_size))
         x = prepare(torch.from_numpy(pixels)[None].to(device))
-        captured = capture(network, x, inference_precision(device))
+        captured = capture(network, x)
         softmax = captured.logits[0].detach().softmax(0).cpu()  # (C,)
         order = softmax.argsort(descending=True).tolist()
         probabilities = {classifier.classes[c]: float(softmax[c]) for c in order}

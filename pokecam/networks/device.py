@@ -171,14 +171,6 @@ def mixed_precision(network: nn.Module) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=is_faster)
 
 
-def inference_precision(device: torch.device) -> torch.dtype:
-    """Return the type in which the body of a network computes where maps are made.
-
-    It is float16 on CUDA, whose 11 significant bits are enough for maps, and float32 elsewhere.
-    """
-    return torch.float16 if device.type == "cuda" else torch.float32
-
-
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Return whether an error of PyTorch means that a tensor did not fit into memory."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -35,7 +35,7 @@ def test_networks_are_measured_on_a_cpu(tmp_path):
     table, figures = run(tmp_path, "--only", "steps", "maps", "batches")
     assert "started one by one" in table
     assert float(figures["grad_cam, float32"]["value"]) > 0
-    assert float(figures["display on the device − as it is"]["value"]) < 1e-5
+    assert float(figures["display on the device − on the host"]["value"]) < 1e-5
     text = figures["4 images: loss of the first epoch; hash of the weights"]["value"]
     assert re.fullmatch(r"started one by one: \d+\.\d{6}, [0-9a-f]{12}", text)
 

@@ -308,14 +308,16 @@ def test_a_scripted_part_is_passed_over_and_a_second_name_is_a_name():
 
 
 def test_memory_that_does_not_hold_is_not_said_to_be_something_else(monkeypatch):
-    classifier = cut(plain(), x(), "last")
+    networks = {"grad_cam": plain(mlp=True), "guided_grad_cam": plain()}
+    captures = {
+        method: capture(cut(network, x(), "last"), x()) for method, network in networks.items()
+    }
 
     def fail(*_args, **_options):
         raise torch.OutOfMemoryError("out of memory")
 
-    captured = capture(classifier, x())
     monkeypatch.setattr(torch.autograd, "grad", fail)
-    for method in ("grad_cam", "guided_grad_cam"):
+    for method, captured in captures.items():
         with pytest.raises(torch.OutOfMemoryError):
             compute_maps(captured, method)
     with pytest.raises(torch.OutOfMemoryError):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pokecam.cam.device_display import display_on_device
 from pokecam.cam.display import display, display_difference, is_constant
 
 
@@ -30,15 +31,24 @@ def test_equals_torch(shape, size_px):
     constant = is_constant(raw)[..., None, None]
     expected = np.where(constant | (highest == 0), 0, expected / np.where(highest == 0, 1, highest))
     np.testing.assert_allclose(display(raw, size_px), expected, atol=2e-6)
+    on_device = display_on_device(torch.from_numpy(raw), size_px, size_px)
+    np.testing.assert_allclose(on_device.numpy(), expected, atol=2e-6)
 
 
 def test_empty_maps_are_found_and_become_zero():
     ramp = np.arange(4, dtype=np.float32).reshape(2, 2)
     maps = np.stack([ramp, ramp * 0, ramp * 0 + 3, -ramp - 1])
     assert is_constant(maps).tolist() == [False, True, True, True]
-    heatmaps = display(maps, 8)
-    assert heatmaps[0].max() == 1
-    assert not heatmaps[1:].any()
+    for heatmaps in (display(maps, 8), display_on_device(torch.from_numpy(maps), 8, 8).numpy()):
+        assert heatmaps[0].max() == 1
+        assert not heatmaps[1:].any()
+
+
+def test_on_the_device_of_the_maps_heights_and_widths_differ():
+    raw = np.random.default_rng(1).normal(size=(2, 5, 7)).astype(np.float32)
+    heatmaps = display_on_device(torch.from_numpy(raw), 30, 50)
+    assert heatmaps.shape == (2, 30, 50)
+    np.testing.assert_allclose(heatmaps, display(raw, (30, 50)), atol=2e-6)
 
 
 def test_the_input_is_not_changed():

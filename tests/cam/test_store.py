@@ -109,16 +109,3 @@ def test_stage_refuses_methods_that_do_not_fit_and_keeps_its_old_output(run_fold
     with pytest.raises(InputError, match="set head to gap and cam_layer to null"):
         cam.main()
     assert meta.read_text() == "{}"
-
-
-def test_bodies_compute_in_the_precision_of_the_device(tmp_path, monkeypatch):
-    """Here bfloat16, as no CPU would have it; on a GPU it is float16."""
-    monkeypatch.setattr(store, "inference_precision", lambda device: torch.bfloat16)
-    model = network()
-    store.write_maps(tmp_path, model, PIXELS, np.arange(2), ["grad_cam"])
-    written = torch.from_numpy(np.load(tmp_path / "grad_cam.npy"))
-    x = prepare(torch.from_numpy(PIXELS[:2]))
-    torch.testing.assert_close(written, compute_maps(capture(model, x, torch.bfloat16), "grad_cam"))
-    assert not torch.allclose(
-        written, compute_maps(capture(model, x), "grad_cam"), atol=0, rtol=1e-4
-    )

@@ -71,11 +71,6 @@ def test_on_cuda_algorithms_are_deterministic(monkeypatch):
     assert torch.is_deterministic_algorithms_warn_only_enabled()
 
 
-def test_maps_are_computed_in_float16_on_cuda_only():
-    assert device.inference_precision(torch.device("cpu")) == torch.float32
-    assert device.inference_precision(torch.device("cuda")) == torch.float16
-
-
 def test_parallel_tasks_have_one_core_each():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
