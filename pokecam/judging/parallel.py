@@ -18,6 +18,11 @@ GPU_IMAGES = 16  # images whose changed copies run through the network together 
 T = TypeVar("T")
 
 
+def images_at_once(device: torch.device) -> int:
+    """Return how many images are one task."""
+    return 1 if device.type == "cpu" else GPU_IMAGES
+
+
 def map_images(
     case: Case,
     rows: Indices,
@@ -41,10 +46,9 @@ def map_images(
         label: the name of the work, for the progress.
         unit: what is counted, for the progress.
     """
-    size = 1 if case.device.type == "cpu" else GPU_IMAGES
-    batches = [
-        np.arange(start, min(start + size, len(rows))) for start in range(0, len(rows), size)
-    ]
+    size = images_at_once(case.device)
+    starts = range(0, len(rows), size)
+    batches = [np.arange(start, min(start + size, len(rows))) for start in starts]
 
     def run(numbers: Indices) -> Sequence[Callable[[], T]]:
         pixels = torch.from_numpy(case.packed.pixels[rows[numbers]])
@@ -52,7 +56,7 @@ def map_images(
 
     results = []
     with thread_pool(case.device) as pool, counting(label, len(rows), unit) as count:
-        if case.device.type == "cpu":
+        if size == 1:
             finished = pool.map(lambda numbers: [finish() for finish in run(numbers)], batches)
         else:
             finished = _one_ahead(

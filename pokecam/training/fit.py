@@ -121,8 +121,9 @@ def fit(
                 loss=row.train_loss, accuracy=row.train_accuracy, val_accuracy=row.val_accuracy
             )
             state.end_epoch(row)
-            trainer.save(state)
+            trainer.keep(state)
             if is_interrupted():
+                trainer.save(state)
                 raise KeyboardInterrupt(trainer.stop_message(state))
     classifier.load_state_dict(averaged.state_dict())
     calibrate(classifier, val, team)

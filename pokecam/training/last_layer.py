@@ -23,16 +23,16 @@ def fit_linear(
 
     Args:
         layer: K inputs, C outputs.
-        x: (N, K), its inputs.
-        labels: (N,) int, the class index of each.
+        x: (N, K), its inputs, on the device that computes. It may be another one than the layer's.
+        labels: (N,) int, the class index of each, likewise.
         loss: (logits (N, C), labels) → mean loss.
     """
     std, mean = torch.std_mean(x, dim=0, correction=0)
     # Without a limit, an input that hardly varies could get an enormous weight.
     std = std.clamp(min=LEAST_SPREAD * std.mean() + 1e-6)
     z = (x - mean) / std
-    W = torch.zeros_like(layer.weight, requires_grad=True)
-    b = torch.zeros_like(layer.bias, requires_grad=True)
+    W = torch.zeros(layer.weight.shape, device=x.device, requires_grad=True)
+    b = torch.zeros(layer.bias.shape, device=x.device, requires_grad=True)
     optimiser = LBFGS([W, b], max_iter=100, line_search_fn="strong_wolfe")
 
     def objective() -> Tensor:

@@ -17,7 +17,7 @@ from pokecam.common.progress import Progress
 from pokecam.networks.averaging import MovingAverage
 from pokecam.networks.classifier import Classifier
 from pokecam.networks.device import Images
-from pokecam.networks.distributed import Team
+from pokecam.networks.distributed import CPU, Team
 from pokecam.training import freezing
 from pokecam.training.checkpoints import Checkpoint
 from pokecam.training.last_layer import fit_linear
@@ -29,6 +29,10 @@ from pokecam.training.step import Step
 
 AVERAGED = 1 / 6  # time constant of the averaged weights, as a fraction of the training
 FEWEST_PER_PROCESS = 2  # images of a step for each process: BatchNorm needs more than one
+SAVING = 0.05  # largest share of the time that goes into checkpoints
+# Inputs times outputs of the last layer, times images, up to which a CPU fits it faster than a GPU
+# starts the some thousand operations that the fit consists of.
+SMALL_FIT = 2 * 10**7
 LOOK_EVERY_S = 1.0  # time between two looks at the loss on a GPU, which make it wait
 
 log = logging.getLogger(__name__)
@@ -142,6 +146,8 @@ class Trainer:
         self.frozen = freezing.freeze(classifier, recipe.freeze, pretrained=pretrained)
         self.peak_rate = recipe.learning_rate * rate_multiplier(classifier)
         self.rate_factor = rate_factor(self.epochs * self.steps)
+        self.saving = SAVING
+        self._saved_at, self._seconds_of_save = 0.0, 0.0
         self.look_every_s = LOOK_EVERY_S if self.device.type == "cuda" else 0.0
         self.step = Step(
             classifier,
@@ -179,6 +185,15 @@ class Trainer:
         self.step.network = self.team.data_parallel(self.classifier)
         self.run_step = self._fastest()
         return training_state
+
+    def keep(self, state: TrainingState) -> None:
+        """Save the state after an epoch, if not too much of the time goes into that (`SAVING`)."""
+        begun_at = time.monotonic()
+        if begun_at - self._saved_at < self._seconds_of_save / self.saving:
+            return
+        self.save(state)
+        self._saved_at = time.monotonic()
+        self._seconds_of_save = self._saved_at - begun_at
 
     def save(self, state: TrainingState) -> None:
         """Write the state to the checkpoint, if there is one."""
@@ -313,6 +328,8 @@ class Trainer:
                     inputs[-1] = self.team.all_gather(inputs[-1], end - start)
         finally:
             hook.remove()
-        fit_linear(
-            layer, torch.cat(inputs), step.labels[order], partial(step.loss, reduction="mean")
-        )
+        x = torch.cat(inputs).float()
+        on = CPU if x.numel() * layer.out_features <= SMALL_FIT else self.device
+        weights = step.class_weights.to(on)
+        loss = partial(step.loss, class_weights=weights, reduction="mean")
+        fit_linear(layer, x.to(on), step.labels[order].to(on), loss)

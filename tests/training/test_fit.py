@@ -14,6 +14,7 @@ from torch import nn
 from pokecam.common.files import write_csv
 from pokecam.networks import classifier
 from pokecam.training import fit as fitting
+from pokecam.training import trainer
 from pokecam.training.checkpoints import Checkpoint
 from pokecam.training.fit import measure
 from pokecam.training.trainer import LabelledImages
@@ -211,6 +212,21 @@ def test_an_interrupted_training_ends_with_the_same_bits(tmp_path, monkeypatch, 
     assert history.equals(expected)
     for name, tensor in expected_model.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize(("share", "n_saved"), [(math.inf, 3), (1e-9, 1)])
+def test_checkpoints_take_no_more_than_a_share_of_the_time(tmp_path, monkeypatch, share, n_saved):
+    """The first epoch is kept at once: nobody knows yet how long that takes."""
+    monkeypatch.setattr(trainer, "SAVING", share)
+    epochs = []
+
+    class Recording(Checkpoint):
+        def save(self, state):
+            super().save(state)
+            epochs.append(state["epoch"])
+
+    train_tiny(checkpoint=Recording(tmp_path / "state.pt"))
+    assert epochs == [2, 3, 4][:n_saved]
 
 
 def test_an_interrupted_training_without_checkpoint_says_how_far_it_was(monkeypatch):

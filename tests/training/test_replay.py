@@ -5,6 +5,7 @@ function again. What a real capture needs besides is a step that takes nothing f
 is tested by looking at each operation of PyTorch.
 """
 
+import math
 from contextlib import nullcontext
 
 import pandas as pd
@@ -15,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pokecam.networks import device
 from pokecam.networks.distributed import SINGLE_PROCESS, Team
-from pokecam.training import replay
+from pokecam.training import replay, trainer
 from pokecam.training.checkpoints import Checkpoint
 from pokecam.training.replay import WARM_UP, Replay
 from pokecam.training.settings import Recipe
@@ -45,9 +46,9 @@ class Graphs:
 def run_replays(monkeypatch, capture):
     """Let all trainings replay their steps, with rates on the device."""
 
-    def fastest(trainer):
-        trainer.step.rates_on_device = True
-        return Replay(trainer.step).run
+    def fastest(self):
+        self.step.rates_on_device = True
+        return Replay(self.step).run
 
     monkeypatch.setattr(Trainer, "_fastest", fastest)
     monkeypatch.setattr(device, "capture_graph", capture)
@@ -118,7 +119,8 @@ def test_a_step_that_memory_does_not_hold_is_not_captured(graphs, caplog):
     assert "each step now takes 2 at a time" in caplog.text
 
 
-def test_a_resumed_training_ends_in_the_same_bits(graphs, tmp_path):
+def test_a_resumed_training_ends_in_the_same_bits(monkeypatch, graphs, tmp_path):
+    monkeypatch.setattr(trainer, "SAVING", math.inf)  # every epoch is kept
     expected, expected_history = trained(epochs=5)
     saved = []
 
@@ -150,7 +152,7 @@ class Operations(TorchDispatchMode):
 
 
 def begun_trainer(**changes):
-    trainer = Trainer(
+    begun = Trainer(
         tiny_classifier(),
         labelled_images(16),
         Recipe(**(RECIPE | changes)),
@@ -158,10 +160,10 @@ def begun_trainer(**changes):
         team=SINGLE_PROCESS,
         checkpoint=None,
     )
-    trainer.begin()
-    trainer.step.rates_on_device = True
-    trainer.step.begin_epoch(trainer._plan(1), [1e-3, 1e-3])
-    return trainer
+    begun.begin()
+    begun.step.rates_on_device = True
+    begun.step.begin_epoch(begun._plan(1), [1e-3, 1e-3])
+    return begun
 
 
 def test_a_step_takes_nothing_from_the_host(monkeypatch):
@@ -196,23 +198,23 @@ def test_views_of_several_sizes_do_take_something_from_the_host():
     ],
 )
 def test_why_steps_are_not_replayed_is_said(change, reason, caplog):
-    trainer = begun_trainer(zoom_out=change.get("zoom_out", 0.0))
-    trainer.device = torch.device("cuda")
-    trainer.team = change.get("team", SINGLE_PROCESS)
-    images = trainer.step.images
+    begun = begun_trainer(zoom_out=change.get("zoom_out", 0.0))
+    begun.device = torch.device("cuda")
+    begun.team = change.get("team", SINGLE_PROCESS)
+    images = begun.step.images
     resident = None if "resident" in change else torch.zeros(1)
-    trainer.step.images = device.Images(images.pixels, images.rows, images.device, resident)
-    run = trainer._fastest()
+    begun.step.images = device.Images(images.pixels, images.rows, images.device, resident)
+    run = begun._fastest()
     if reason is None:
         assert run.__self__.__class__ is Replay
         assert not caplog.messages
     else:
-        assert run == trainer.step.run
+        assert run == begun.step.run
         (message,) = caplog.messages
         assert message.endswith(f": {reason}")
 
 
 def test_on_a_cpu_nothing_is_replayed_and_nothing_is_said(caplog):
-    trainer = begun_trainer()
-    assert trainer._fastest() == trainer.step.run
+    begun = begun_trainer()
+    assert begun._fastest() == begun.step.run
     assert not caplog.messages
