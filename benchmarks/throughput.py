@@ -17,7 +17,7 @@ that they do:
                  reading of images, optimiser or validation. Batch size and image size are those of
                  training or evaluation
 
-Each is measured with bfloat16 (maps: float16) where `pokecam.networks.device` chooses it, and
+Each is measured with bfloat16 in training where `pokecam.networks.device` chooses it, and
 without. The measurements take turns in every round. Prints medians, smallest and largest values.
 """
 
@@ -41,7 +41,7 @@ from pokecam.common.params import read_params
 from pokecam.networks import classifier, device
 from pokecam.networks.classifier import Classifier
 from pokecam.networks.settings import DEVICES
-from pokecam.training import fit, schedule, trainer
+from pokecam.training import fit, schedule, step
 from pokecam.training.settings import Recipe, TrainSettings
 from pokecam.training.trainer import LabelledImages
 
@@ -143,8 +143,7 @@ def full_precision() -> Iterator[None]:
 
     with (
         mock.patch.object(device, "mixed_precision", without_autocast),
-        mock.patch.object(trainer, "mixed_precision", without_autocast),
-        mock.patch.object(store, "inference_precision", return_value=torch.float32),
+        mock.patch.object(step, "mixed_precision", without_autocast),
     ):
         yield
 
