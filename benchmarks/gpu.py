@@ -10,13 +10,14 @@ of its own, and a part that fails does not end the others. All figures are lines
 
     start           seconds of imports, CUDA context and first operations, in two new processes, and
                     which packages the imports of the train stage consist of
-    data            download, select, split and weights, beside `start`
-    train           the stage, with the seconds of its functions, and a profile without its epochs
+    run             all stages of the default run, one after another, and their sum
+    resnet50        the weights and train stages with another backbone
+    all images      the cam and judge stages with five methods and all test images
+    many            `fit` on generated images of many classes
     steps           milliseconds of a training step: its operations started one by one; as in the
                     pipeline, which replays it as a CUDA graph; and the bare graph, of one input
                     that stays on the device. Losses, and whether two runs give the same weights
-    evaluate, cam   the stages
-    judge           the stage, with the seconds of its functions, and a profile
+    train, judge    the stages, with the seconds of their functions, and a profile
     maps            in milliseconds, of 64 images: forward passes, maps of ten classes, heatmaps, in
                     several precisions; how far maps are from those in float32
     batches         images per second of a network, of removing pixels and of filling them in, by
@@ -43,7 +44,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,7 +52,9 @@ from pathlib import Path
 STARTED = time.time()
 PROJECT = Path(__file__).resolve().parents[1]
 FIGURES, PROFILES, LOG = "figures.jsonl", "profiles.txt", "log.txt"
-DATA_STAGES = ("download", "select", "split", "weights")
+STAGES = ("check", "download", "select", "split", "weights", "train", "evaluate", "cam", "judge")
+STAGES += ("report",)
+FIVE_METHODS = ["cam", "grad_cam", "finer_cam", "layer_cam", "hires_cam"]
 CLASSES = [str(i) for i in range(10)]
 MAP_NETWORKS = ("resnet50", "mobilenet_v3_small", "vgg16")
 LAYERS = {"resnet50": "layer4", "mobilenet_v3_small": "features", "vgg16": "features.29"}
@@ -69,6 +72,7 @@ class Sizes:
         image_px: side of an image.
         map_networks: networks of `maps`.
         images: images of `maps`.
+        many: images, classes and epochs of `many`.
         at_once: changed images at once in `batches`.
         rounds: how often a figure is measured.
     """
@@ -80,6 +84,7 @@ class Sizes:
     image_px: int = 224
     map_networks: tuple[str, ...] = MAP_NETWORKS
     images: int = 64
+    many: tuple[int, int, int] = (9000, 150, 8)
     at_once: tuple[int, ...] = (16, 64, 256, 512, 1024)
     rounds: int = 5
 
@@ -103,6 +108,7 @@ SIZES = {
         image_px=64,
         map_networks=("mobilenet_v3_small",),
         images=2,
+        many=(12, 3, 1),
         at_once=(2, 4),
         rounds=1,
     ),
@@ -252,17 +258,71 @@ def paths() -> str:
     return os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
 
 
-def part_data(context: Context) -> None:
-    for stage in DATA_STAGES:
+def part_run(context: Context) -> None:
+    started = time.perf_counter()
+    for stage in STAGES:
+        with context.go_on(f"stage {stage}"):
+            run_stage(context, stage)
+    context.figure("all stages", round(time.perf_counter() - started, 1), "s")
+
+
+@contextmanager
+def changed(context: Context, **changes: object) -> Iterator[None]:
+    """Change parameters of the workplace for a while."""
+    import yaml
+
+    path = context.workplace / "params.yaml"
+    before = path.read_text(encoding="utf-8")
+    path.write_text(yaml.safe_dump(yaml.safe_load(before) | changes, sort_keys=False), "utf-8")
+    try:
+        yield
+    finally:
+        path.write_text(before, encoding="utf-8")
+
+
+def part_resnet50(context: Context) -> None:
+    with changed(context, backbone="resnet50", weights="none"):
+        for stage in ("weights", "train"):
+            run_stage(context, stage)
+    for stage in ("weights", "train"):  # for the parts after this one
         run_stage(context, stage)
 
 
-def part_evaluate(context: Context) -> None:
-    run_stage(context, "evaluate")
+def part_all_images(context: Context) -> None:
+    with changed(context, cam_methods=FIVE_METHODS, judge_images=10**6):
+        for stage in ("cam", "judge"):
+            run_stage(context, stage)
+    run_stage(context, "cam")  # for the parts after this one
 
 
-def part_cam(context: Context) -> None:
-    run_stage(context, "cam")
+def part_many(context: Context) -> None:
+    import numpy as np
+
+    from pokecam.common.params import read_params
+    from pokecam.networks.device import pick_device
+    from pokecam.training import fit
+    from pokecam.training.settings import Recipe, TrainSettings
+    from pokecam.training.trainer import LabelledImages
+
+    n, n_classes, epochs = context.sizes.many
+    side, params = context.sizes.image_px, PROJECT / "params.yaml"
+    on = pick_device(context.device)
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (n, side, side, 3), dtype=np.uint8)
+    images = LabelledImages(pixels, np.arange(n), np.arange(n) % n_classes)
+    val = LabelledImages(pixels, images.rows[: n // 5], images.labels[: n // 5])
+    changes = {"backbone": "resnet50", "epochs": epochs}
+    settings = read_params(TrainSettings, params).model_copy(update=changes)
+    recipe = read_params(Recipe, params).model_copy(update=changes)
+    classes = [str(number) for number in range(n_classes)]
+    started = time.perf_counter()
+    classifier = fit.start(settings, classes, side, {}, 0).to(on)
+    fit.fit(classifier, images, val, recipe, pretrained=True)
+    context.figure(
+        f"resnet50, {n} images of {n_classes} classes, {epochs} epochs",
+        round(time.perf_counter() - started, 1),
+        "s",
+    )
 
 
 class Watch:
@@ -428,11 +488,16 @@ def without_threads() -> None:
 
     from pokecam.judging import parallel
 
+    def at_once(function: Callable[[], object]) -> Future:
+        future: Future = Future()
+        future.set_result(function())
+        return future
+
     @contextmanager
     def in_this_thread(_: object) -> Iterator[object]:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        yield argparse.Namespace(map=map)
+        yield argparse.Namespace(map=map, submit=at_once)
         torch.set_num_threads(threads)
 
     parallel.thread_pool = in_this_thread
@@ -860,28 +925,25 @@ class Part:
     Attributes:
         function: does the work.
         limit_s: seconds after which it is ended.
-        needs: the parts that must have ended before.
-        beside: whether the parts after it begin while it runs.
     """
 
     function: Callable[[Context], None]
     limit_s: float
-    needs: tuple[str, ...] = ()
-    beside: bool = False
 
 
 def parts(sizes: Sizes) -> dict[str, Part]:
     """Return all parts in the order in which they run."""
     return {
-        "data": Part(part_data, 90, beside=True),
         "start": Part(part_start, 60),
-        "train": Part(part_train, 70, needs=("data",)),
+        "run": Part(part_run, 150),
         "steps": Part(for_each(sizes.networks, part_steps), 60),
-        "evaluate": Part(part_evaluate, 30, beside=True),
-        "cam": Part(part_cam, 30),
-        "judge": Part(part_judge, 120, needs=("evaluate",)),
         "maps": Part(for_each(sizes.map_networks, part_maps), 50),
+        "resnet50": Part(part_resnet50, 60),
+        "many": Part(part_many, 90),
+        "all images": Part(part_all_images, 90),
         "batches": Part(for_each(sizes.networks, part_batches), 40),
+        "train": Part(part_train, 60),
+        "judge": Part(part_judge, 60),
     }
 
 
@@ -949,17 +1011,9 @@ def run_all(options: argparse.Namespace) -> None:
     end = time.monotonic() + options.limit
     sizes = SIZES[options.size]
     make_workplace(options.workplace, sizes, options.device)
-    running = {}
-    with ThreadPoolExecutor() as pool:
-        for name, part in parts(sizes).items():
-            if options.only and not any(name.startswith(word) for word in options.only):
-                continue
-            for other in set(part.needs) & running.keys():
-                running.pop(other).result()
-            if part.beside:
-                running[name] = pool.submit(run_part, name, part, options, end)
-            else:
-                run_part(name, part, options, end)
+    for name, part in parts(sizes).items():
+        if not options.only or any(name.startswith(word) for word in options.only):
+            run_part(name, part, options, end)
     print_table(options)
 
 

@@ -32,7 +32,7 @@ def run(output, *words):
 
 @pytest.mark.slow
 def test_networks_are_measured_on_a_cpu(tmp_path):
-    table, figures = run(tmp_path, "--only", "steps", "maps", "batches")
+    table, figures = run(tmp_path, "--only", "steps", "maps", "batches", "many")
     assert "started one by one" in table
     assert float(figures["grad_cam, float32"]["value"]) > 0
     assert float(figures["display on the device − on the host"]["value"]) < 1e-5
@@ -42,9 +42,9 @@ def test_networks_are_measured_on_a_cpu(tmp_path):
 
 def test_a_part_that_fails_does_not_end_the_next_ones(tmp_path):
     command = [sys.executable, "benchmarks/gpu.py", "--small", "--device", "cpu"]
-    # `cam` finds no images, because `data` and `train` do not run before it.
+    # `all images` finds no images, because `run` does not run before it.
     result = subprocess.run(
-        [*command, "--only", "cam", "steps", "--patience", "6", "--output", str(tmp_path)],
+        [*command, "--only", "all", "steps", "--patience", "6", "--output", str(tmp_path)],
         cwd=PROJECT,
         check=True,
         capture_output=True,
@@ -56,8 +56,8 @@ def test_a_part_that_fails_does_not_end_the_next_ones(tmp_path):
 
 @pytest.mark.slow
 def test_the_stages_are_measured_on_a_cpu(tmp_path):
-    _, figures = run(tmp_path, "--only", "data", "start", "train", "evaluate", "cam", "judge")
-    assert figures["stage download"]["unit"] == "s"
+    _, figures = run(tmp_path, "--only", "start", "run", "resnet50", "all", "train", "judge")
+    assert figures["stage download"]["unit"] == figures["all stages"]["unit"] == "s"
     assert figures["Trainer.run_epoch"]["value"] > 0
     assert any(name.startswith("tables.score") for name in figures)
     assert np.isfinite(figures["main"]["value"])
