@@ -38,6 +38,8 @@ _POOLS = (
 
 # Blocks of a transformer that are tried as the default layer, from the last one.
 _BLOCKS_TO_TRY = 4
+# Heatmaps are computed in parts of this size, so that a GPU need not hold those of 1,000 classes.
+DISPLAY_BYTES = 256 * 2**20
 
 Layer = str | nn.Module | Sequence[str] | Sequence[nn.Module]
 
@@ -168,7 +170,10 @@ def heatmaps(
     """
     captured = capture(_divide(network, x, layer), x)
     raw_maps = compute_maps(captured, method, lookalikes, classes)
-    return display_on_device(raw_maps, x.shape[-2], x.shape[-1]).cpu().numpy()
+    height, width = x.shape[-2:]
+    n_at_once = max(1, DISPLAY_BYTES // (4 * height * width * raw_maps.shape[1]))
+    parts = [display_on_device(maps, height, width).cpu() for maps in raw_maps.split(n_at_once)]
+    return torch.cat(parts).numpy()
 
 
 def _divide(network: nn.Module, x: Tensor, layer: Layer | None) -> Classifier:

@@ -5,6 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from pokecam.cam.capture import without_autocast
 from pokecam.cam.display import interpolation
 
 
@@ -23,16 +24,16 @@ def display_on_device(maps: Tensor, height: int, width: int) -> Tensor:
         (…, height, width) float32 in [0, 1], on the same device. They differ from those of
         `display` by rounding.
     """
-    positive = maps.float().relu()
-    low, high = positive.amin(dim=(-2, -1)), positive.amax(dim=(-2, -1))
-    rows, columns = (
-        _interpolation(small, large, maps.device)
-        for small, large in ((maps.shape[-2], height), (maps.shape[-1], width))
-    )
-    large = rows @ positive @ columns.T
-    highest = large.amax(dim=(-2, -1))
-    has_evidence = (low < high) & (highest > 0)
-    return large.div_(torch.where(has_evidence, highest, torch.inf)[..., None, None])
+    with without_autocast(maps.device):
+        positive = maps.float().relu()
+        low, high = (limit[..., None, None] for limit in positive.flatten(-2).aminmax(dim=-1))
+        rows, columns = (
+            _interpolation(small, large, maps.device)
+            for small, large in ((maps.shape[-2], height), (maps.shape[-1], width))
+        )
+        large = rows @ positive @ columns.T
+        highest = large.amax(dim=(-2, -1), keepdim=True)
+        return torch.where((low < high) & (highest > 0), large / highest, 0)
 
 
 @lru_cache  # a copy from the host, in every call, would make a GPU wait

@@ -235,9 +235,9 @@ def road(
         is_removed = torch.zeros(len(chunk), P, dtype=torch.bool, device=x.device)
         for row, (_, removed_pixels) in zip(is_removed, chunk, strict=True):
             row[removed_pixels] = True
+        holes = is_removed.view(-1, *x.shape[2:])
         images = torch.tensor([n for n, _ in chunk], device=x.device)
-        filled = impute(x[images], is_removed.view(-1, *x.shape[2:]), noises[images])
-        outputs.append(_run(network, filled.contiguous(memory_format=torch.channels_last)))
+        outputs.append(fill_and_run(network, x, images, holes, noises))
     probabilities = torch.cat(outputs).double().numpy()
     probabilities = probabilities.reshape(N, M, len(ends), 2, -1)  # most, least; C
     classes = target.cpu().numpy()
@@ -313,11 +313,35 @@ class _BatchedNetwork:
         self._n_waiting = 0
 
 
-def _run(network: Network, x: Tensor) -> Tensor:
-    """Return the probabilities (n, C) on the CPU; in halves where memory does not hold all."""
+def fill_and_run(
+    network: Callable[[Tensor], Tensor], x: Tensor, images: Tensor, holes: Tensor, noises: Tensor
+) -> Tensor:
+    """Fill in pixels of images, and run the network on the results.
+
+    Args:
+        network: input (n, 3, S, S) → (n, C).
+        x: (N, 3, S, S).
+        images: (n,) int, which of the N images each result is made of.
+        holes: (n, S, S) bool, the pixels that are removed.
+        noises: (N, 3, S, S), the noise of each image, as in `impute`.
+
+    Returns:
+        (n, C), on the CPU.
+    """
+
+    def run(rows: Tensor) -> Tensor:
+        filled = impute(x[images[rows]], holes[rows], noises[images[rows]])
+        return network(filled.contiguous(memory_format=torch.channels_last))
+
+    return _run(run, torch.arange(len(images), device=x.device))
+
+
+def _run(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return what a function gives for each row of x, on the CPU; in halves where memory does not
+    hold all."""
     try:
-        return network(x).cpu()
+        return function(x).cpu()
     except RuntimeError as error:
         if not is_out_of_memory(error) or len(x) == 1:
             raise
-    return torch.cat([_run(network, half) for half in x.split((len(x) + 1) // 2)])
+    return torch.cat([_run(function, half) for half in x.split((len(x) + 1) // 2)])

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pokecam.judging.case import Case, Indices
-from pokecam.judging.faithfulness import order
+from pokecam.judging.faithfulness import fill_and_run, order
 from pokecam.judging.heatmaps import heatmaps_of_difference
-from pokecam.judging.imputation import impute, noise
+from pokecam.judging.imputation import noise
 from pokecam.judging.parallel import map_images
 from pokecam.judging.parts import difference_ranks
 from pokecam.judging.redrawing import Redrawing
@@ -54,9 +54,9 @@ def margin_drops(
     np.put_along_axis(removed, most_salient, True, axis=-1)
     holes = torch.from_numpy(removed.reshape(N * M, S, S)).to(x.device)
     noises = torch.stack([noise(image, seed) for image, seed in zip(x, seeds, strict=True)])
-    filled = impute(x.repeat_interleave(M, 0), holes, noises.repeat_interleave(M, 0))
-    images = torch.cat([x[:, None], filled.unflatten(0, (N, M))], dim=1)  # (N, 1 + M, 3, S, S)
-    outputs = logits(images.flatten(0, 1)).cpu().double().numpy().reshape(N, 1 + M, -1)
+    images = torch.arange(N, device=x.device).repeat_interleave(M)
+    changed = fill_and_run(logits, x, images, holes, noises).unflatten(0, (N, M))
+    outputs = torch.cat([logits(x).cpu()[:, None], changed], dim=1).double().numpy()
     n = np.arange(N)
     differences = outputs[n, :, classes.numpy()] - outputs[n, :, references.numpy()]
     return differences[:, 0], differences[:, :1] - differences[:, 1:]

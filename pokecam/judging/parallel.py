@@ -40,9 +40,9 @@ def map_images(
         case: its packed images and its device are used.
         rows: (N,) int, rows of the packed images; a row may appear more than once.
         work: (numbers (n,) of some of the N images, their network input (n, 3, S, S)) → n
-            functions, one for each of these images. `work` does what runs on the device, and the
-            functions do the rest and return the results. Both run in threads, so they must not
-            change shared data.
+            functions, one for each of these images. `work` does most of what runs on the device,
+            and the functions do the rest and return the results. The functions, and on a CPU
+            `work`, run in several threads, so they must not change shared data.
         label: the name of the work, for the progress.
         unit: what is counted, for the progress.
     """

@@ -50,7 +50,7 @@ def evaluate(
         "accuracy": float((predicted == labels).mean()),
         "macro_f1": float(report.f1.mean()),
         # A probability of 0 counts as the smallest step from 1, so that the mean stays finite.
-        "log_loss": float(-np.log(p_of_label.clip(np.finfo(p_of_label.dtype).eps)).mean()),
+        "log_loss": float(0 - np.log(p_of_label.clip(np.finfo(p_of_label.dtype).eps)).mean()),
         "ece": expected_calibration_error(calibration),
         "n_test": len(labels),
     }

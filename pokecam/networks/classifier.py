@@ -420,6 +420,7 @@ def load_classifier(path: Path | str) -> Classifier:
         raise InputError(
             f"{path} describes a network that this version of PokeCAM does not support: {error}"
         ) from None
+    linear = state.get("head.linear.weight") if metadata["head"] == "gap" else None
     classifier.distances = _take_distances(state)
     shapes = {name: tensor.shape for name, tensor in state.items()}
     expected = {name: tensor.shape for name, tensor in classifier.state_dict().items()}
@@ -431,6 +432,11 @@ def load_classifier(path: Path | str) -> Classifier:
             f"give the file as the train stage wrote it"
         )
     classifier.load_state_dict(state, assign=True)
+    if linear is not None and linear.shape[1] != _n_channels(classifier.backbone, classifier.body):
+        raise InputError(
+            f"{path}: its last layer has {linear.shape[1]} inputs, but the body of "
+            f"{classifier.backbone} gives another number; give the file as the train stage wrote it"
+        )
     return classifier.to(memory_format=torch.channels_last).eval()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pokecam.common.errors import InputError
+from pokecam.common.errors import InputError, first_line
 
 # Training images stay on the GPU if they take at most this fraction of its free memory.
 RESIDENT = 0.25
@@ -91,34 +91,49 @@ class Images:
         return torch.from_numpy(self.pixels[self.rows[indices.cpu().numpy()]]).to(self.device)
 
 
-def capture_graph(function: Callable[[], None]) -> Callable[[], None]:
-    """Record the operations of a function on a GPU, without doing them.
+class Graphs:
+    """Records functions on a GPU, and replays them. Their memory is shared: none may need what
+    another one has left, but in tensors that existed before."""
 
-    Args:
-        function: it must do the same operations in every call, on tensors that stay where they are,
-            and take nothing from the host. It has run before (`on_side_stream`).
+    def __init__(self) -> None:
+        self._stream = torch.cuda.Stream()
+        self._memory = torch.cuda.graph_pool_handle()
 
-    Returns:
-        A function that does the operations, all of them started at once: a CUDA graph.
+    @contextmanager
+    def warming_up(self) -> Iterator[None]:
+        """Run what is inside on another stream of the GPU, as is needed before a capture."""
+        present = torch.cuda.current_stream()
+        self._stream.wait_stream(present)
+        with torch.cuda.stream(self._stream):
+            yield
+        present.wait_stream(self._stream)
 
-    Raises:
-        RuntimeError: an operation cannot be recorded, or memory does not hold a second copy of what
-            is computed on the way.
-    """
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        function()
-    return graph.replay
+    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+        """Record the operations of a function, without doing them.
 
+        Args:
+            function: it must do the same operations in every call, on tensors that stay where they
+                are, and take nothing from the host. It has run before (`warming_up`).
 
-@contextmanager
-def on_side_stream() -> Iterator[None]:
-    """Run what is inside on another stream of the GPU, as is needed before a capture."""
-    stream, present = torch.cuda.Stream(), torch.cuda.current_stream()
-    stream.wait_stream(present)
-    with torch.cuda.stream(stream):
-        yield
-    present.wait_stream(stream)
+        Returns:
+            A function that does the operations, all of them started at once: a CUDA graph.
+
+        Raises:
+            RuntimeError: an operation cannot be recorded, or memory does not hold another copy of
+                what is computed on the way. The stream and the random numbers are as before.
+        """
+        graph, present = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph, pool=self._memory, stream=self._stream):
+                function()
+        except RuntimeError as error:
+            # An invalid capture ends in another error, which hides the first one and leaves the
+            # stream and the generator in the state of a capture.
+            torch.cuda.set_stream(present)
+            generator = torch.cuda.default_generators[torch.cuda.current_device()]
+            generator.graphsafe_set_state(torch.Generator("cuda").graphsafe_get_state())
+            raise RuntimeError(first_line(error.__context__ or error)) from None
+        return graph.replay
 
 
 def _free_bytes(device: torch.device) -> int:

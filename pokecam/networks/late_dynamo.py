@@ -9,6 +9,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -37,16 +38,23 @@ class _StandIn(ModuleType):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.__path__: list[str] = []
+        self.__spec__ = ModuleSpec(name, loader=None)
 
     def is_compile_supported(self, device_type: str) -> bool:
         return importlib.import_module(MODULE).is_compile_supported(device_type)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # asked for by the import system
+        if name == "__path__" and self.__name__ == PACKAGE:
+            # Another module of the package is imported: the import system looks for it here.
+            return _real(PACKAGE).__path__
+        if name.startswith("__"):
             raise AttributeError(name)
-        _remove_stand_ins()
-        return getattr(importlib.import_module(self.__name__), name)
+        return getattr(_real(self.__name__), name)
+
+
+def _real(name: str) -> ModuleType:
+    _remove_stand_ins()
+    return importlib.import_module(name)
 
 
 def _remove_stand_ins() -> None:

@@ -245,27 +245,37 @@ class Layout:
             last,
         )
 
-    def prefix_of(self, names: Iterable[str]) -> str:
+    def prefix_of(self, state: Mapping[str, Tensor]) -> str:
         """Return what most names of the body begin with in a state: "", or "module." and the like.
 
         It is "" if no name of the body is the end of a name.
 
         Raises:
-            InputError: the whole body is there several times, below prefixes.
+            InputError: the whole body is there several times, below prefixes, with other values.
         """
         counts: Counter[str] = Counter()
-        for name in names:
+        for name in state:
             parts = name.split(".")
             ends = (".".join(parts[i:]) for i in range(len(parts)))
             counts.update(name.removesuffix(end) for end in ends if end in self.body)
-        prefix = max(counts, key=lambda prefix: (counts[prefix], not prefix), default="")
-        whole = [p for p, n in counts.items() if n >= len(self.body) - len(self.optional)]
-        if prefix and len(whole) > 1:
+        needed = self.body.keys() - self.optional
+        whole = [prefix for prefix in counts if all(prefix + name in state for name in needed)]
+        if "" in whole:
+            return ""
+        if not whole:
+            return max(counts, key=lambda prefix: (counts[prefix], not prefix), default="")
+        first = whole[0]
+        others = [
+            prefix
+            for prefix in whole
+            if not all(_are_equal(state[prefix + name], state[first + name]) for name in needed)
+        ]
+        if others:
             raise InputError(
-                f"there are {len(whole)} networks of this backbone ({_list_names(whole)}): give a "
-                "file that holds one of them"
+                f"there are {len(others) + 1} networks of this backbone "
+                f"({_list_names([first, *others])}): give a file that holds one of them"
             )
-        return prefix
+        return first
 
     @property
     def optional(self) -> set[str]:
@@ -389,11 +399,18 @@ def _suggest_backbone(state: Mapping[str, Tensor], backbone: str) -> str:
         if BACKBONES[candidate].computes_when_built:
             continue
         layout = Layout.of_backbone(candidate)
-        below, _ = unwrap(state, layout)
+        try:
+            below, _ = unwrap(state, layout)
+        except InputError:  # several networks of the candidate
+            continue
         body = {name: tensor for name, tensor in below.items() if not layout.has_in_head(name)}
         if not layout.describe_mismatch(body):
             return f"It fits {candidate}: set backbone to that"
     return f"Give weights of {backbone} with torchvision's names"
+
+
+def _are_equal(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b)
 
 
 def _first_part(name: str) -> str:

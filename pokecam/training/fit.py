@@ -121,9 +121,9 @@ def fit(
                 loss=row.train_loss, accuracy=row.train_accuracy, val_accuracy=row.val_accuracy
             )
             state.end_epoch(row)
-            trainer.keep(state)
-            if is_interrupted():
-                trainer.save(state)
+            stops = is_interrupted()
+            (trainer.save if stops else trainer.keep)(state)
+            if stops:
                 raise KeyboardInterrupt(trainer.stop_message(state))
     classifier.load_state_dict(averaged.state_dict())
     calibrate(classifier, val, team)

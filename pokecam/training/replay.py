@@ -6,10 +6,10 @@ as long as to do them. A graph starts all of them at once.
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from pokecam.common.errors import first_line
-from pokecam.networks import device
+from pokecam.networks.device import Graphs
 from pokecam.training.step import Step
 
 WARM_UP = 3  # steps before a capture: the first ones choose algorithms and allocate memory
@@ -20,36 +20,44 @@ log = logging.getLogger(__name__)
 class Replay:
     """Does the steps of a training as graphs, one for each number of images in a step.
 
+    The first steps run one operation at a time, until there were `WARM_UP`, and one of each size.
+    The memory that the graphs hold would be missing in later ones.
+
     Args:
         step: does the first steps, and all of them where a graph cannot be captured.
+        sizes: the numbers of images in the steps.
+        graphs: captures and replays.
     """
 
-    def __init__(self, step: Step) -> None:
-        self.step = step
-        self.is_possible = True
-        self._graphs: dict[int, Callable[[], None]] = {}
+    def __init__(self, step: Step, sizes: Collection[int], graphs: Graphs) -> None:
+        self.step, self.graphs = step, graphs
+        self._is_possible = True
+        self._sizes = set(sizes)
         self._n_done: Counter[int] = Counter()
+        self._replays: dict[int, Callable[[], None]] = {}
 
     def run(self, n: int) -> None:
         """Do what `Step.run` does."""
-        if not self.is_possible or self.step.at_once is not None:
+        if not self._is_possible or self.step.at_once is not None:
+            self._replays.clear()
             self.step.run(n)
-        elif self._n_done[n] < WARM_UP:
-            self._n_done[n] += 1
-            with device.on_side_stream():
+        elif self._n_done.total() < WARM_UP or not self._n_done.keys() >= self._sizes:
+            with self.graphs.warming_up():
                 self.step.run(n)
+            self._n_done[n] += 1
         else:
-            graph = self._graphs.get(n) or self._capture(n)
-            self.step.run(n, graph and (lambda _: graph()))
+            replay = self._replays.get(n) or self._capture(n)
+            self.step.run(n, replay and (lambda _: replay()))
 
     def _capture(self, n: int) -> Callable[[], None] | None:
         try:
-            self._graphs[n] = device.capture_graph(lambda: self.step.compute(n))
+            self._replays[n] = self.graphs.capture(lambda: self.step.compute(n))
         except RuntimeError as error:
-            self.is_possible = False
+            self._is_possible = False
+            self._replays.clear()
             log_reason(first_line(error))
             return None
-        return self._graphs[n]
+        return self._replays[n]
 
 
 def log_reason(reason: str) -> None:

@@ -1,8 +1,9 @@
 """One step of a training.
 
-Everything that a step reads lies on the device: the images, their order, their views, the learning
-rates of the epoch, and the number of the step. So a step takes nothing from the host, and on a GPU
-it can be replayed as a graph (`replay`).
+Everything that a step reads lies on the device: the images, if its memory holds them, their order,
+their views, the learning rates of the epoch, and the number of the step. So a step takes nothing
+from the host, and on a GPU it can be replayed as a graph (`replay`). Views of other sizes
+(`zoom_out`), and images that are read from a file, do make a GPU wait.
 """
 
 import logging
@@ -80,6 +81,8 @@ class Step:
             fused=True,
             capturable=self.device.type == "cuda",
         )
+        # PyTorch warns of a step that is not captured, and the first ones never are.
+        self.optimiser._warned_capturable_if_run_uncaptured = True
         self.at_once: int | None = None
         self._offsets = torch.arange(len(labels), device=self.device)
         self._order = torch.zeros(len(labels), dtype=torch.int64, device=self.device)

@@ -16,7 +16,7 @@ from pokecam.common.errors import InputError
 from pokecam.common.progress import Progress
 from pokecam.networks.averaging import MovingAverage
 from pokecam.networks.classifier import Classifier
-from pokecam.networks.device import Images
+from pokecam.networks.device import Graphs, Images
 from pokecam.networks.distributed import CPU, Team
 from pokecam.training import freezing
 from pokecam.training.checkpoints import Checkpoint
@@ -299,7 +299,7 @@ class Trainer:
         if reason := next((text for text, holds in reasons.items() if holds), None):
             log_reason(reason)
             return self.step.run
-        return Replay(self.step).run
+        return Replay(self.step, {*self._plan(1).sizes}, Graphs()).run
 
     def _fit_last_layer(self) -> None:
         """Fit the last layer alone on its inputs for one view of every image.

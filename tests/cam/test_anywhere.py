@@ -12,6 +12,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
+from pokecam.cam import anywhere
 from pokecam.cam.anywhere import cut, heatmaps
 from pokecam.cam.capture import capture
 from pokecam.cam.display import display
@@ -101,6 +102,18 @@ def test_maps_of_a_users_network_are_those_of_the_whole_graph(options, layer, x)
         assert actual.shape == (3, CLASSES, 40, 56)
         displayed = display(compute_maps(captured, method).numpy(), (40, 56))
         np.testing.assert_allclose(actual, displayed, atol=1e-6)
+
+
+def test_heatmaps_are_float32_under_a_callers_autocast_and_in_parts(monkeypatch, x):
+    network = cut(user_network(), x, "last")
+    expected = heatmaps(network, x)
+    for dtype in (torch.bfloat16, torch.float16):
+        with torch.autocast("cpu", dtype):
+            actual = heatmaps(network, x)
+        assert actual.dtype == np.float32
+        np.testing.assert_array_equal(actual, expected)
+    monkeypatch.setattr(anywhere, "DISPLAY_BYTES", 1)
+    np.testing.assert_allclose(heatmaps(network, x), expected, atol=1e-6)
 
 
 def test_every_method_works_with_every_network_or_says_why_not(x):

@@ -44,6 +44,13 @@ def test_empty_maps_are_found_and_become_zero():
         assert not heatmaps[1:].any()
 
 
+def test_maps_without_a_number_become_zero():
+    maps = np.array([[[np.nan, 1.0], [2.0, 3.0]]], dtype=np.float32)
+    with np.errstate(invalid="ignore"):
+        assert not display(maps, 4).any()
+    assert not display_on_device(torch.from_numpy(maps), 4, 4).any()
+
+
 def test_on_the_device_of_the_maps_heights_and_widths_differ():
     raw = np.random.default_rng(1).normal(size=(2, 5, 7)).astype(np.float32)
     heatmaps = display_on_device(torch.from_numpy(raw), 30, 50)

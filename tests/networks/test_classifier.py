@@ -190,6 +190,16 @@ def test_files_of_another_network_are_refused_in_one_line(tmp_path, changes, mes
     assert "\n" not in str(error.value)
 
 
+def test_a_last_layer_that_does_not_fit_the_body_is_refused(tmp_path):
+    path = tmp_path / "classifier.safetensors"
+    classifier.save_classifier(build(), path, weights="none")
+    state, metadata = safetensors_file.read_safetensors(path)
+    state["head.linear.weight"] = state["head.linear.weight"][:, :-1].contiguous()
+    safetensors_file.write_safetensors(path, state, metadata)
+    with pytest.raises(InputError, match="its last layer has 511 inputs, but the body of"):
+        classifier.load_classifier(path)
+
+
 def test_an_old_file_without_preprocessing_is_read(tmp_path):
     path = tmp_path / "classifier.safetensors"
     classifier.save_classifier(build(), path, weights="none")

@@ -39,6 +39,15 @@ assert torchvision.ops.roi_align.__globals__["is_compile_supported"]("cpu") in (
 import torch._dynamo.utils
 assert torch._dynamo.utils.is_compile_supported("cpu") in (True, False)
 """,
+    "another module of the package is needed": """
+from importlib.util import find_spec
+from pokecam.networks.late_dynamo import late_dynamo
+with late_dynamo():
+    assert find_spec("torch._dynamo") is not None
+    import torch._dynamo.config
+    from torch._dynamo.utils import is_compile_supported
+assert sys.modules["torch._dynamo"].reset and torch._dynamo.config
+""",
     "a function is compiled": """
 add = torch.compile(lambda x: x + 1, backend="eager")
 assert torch.equal(add(torch.ones(3)), torch.full((3,), 2.0))

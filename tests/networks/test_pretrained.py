@@ -176,6 +176,12 @@ def test_two_networks_in_a_file_are_refused(tmp_path):
     path = saved(tmp_path, prefixed(state, "student.") | prefixed(teacher, "teacher."))
     with pytest.raises(InputError, match=re.escape(f"{path}: there are 2 networks of this back")):
         pretrained.fetch_weights(path, SMALL)
+    # Another backbone: the two are no reason for another message.
+    with pytest.raises(InputError, match="does not fit mobilenet_v3_large"):
+        pretrained.fetch_weights(path, "mobilenet_v3_large")
+    # The same network twice is one.
+    path = saved(tmp_path, prefixed(state, "model.") | prefixed(state, "net."))
+    assert pretrained.fetch_weights(path, SMALL)
     one_tensor = dict([teacher.popitem()])
     path = saved(tmp_path, prefixed(state, "student.") | prefixed(one_tensor, "teacher."))
     assert pretrained.fetch_weights(path, SMALL)

@@ -27,11 +27,14 @@ from tests.training.tiny import RECIPE, fine_tune, labelled_images, tiny_classif
 HOST = ("_local_scalar_dense", "nonzero", "lift_fresh", "is_nonzero", "_unique2")
 
 
-class Graphs:
-    """Stands in for `device.capture_graph`."""
+class StandIn:
+    """Stands in for `device.Graphs`."""
 
     def __init__(self):
         self.captures = self.replays = 0
+
+    def warming_up(self):
+        return nullcontext()
 
     def capture(self, function):
         self.captures += 1
@@ -43,22 +46,20 @@ class Graphs:
         return run
 
 
-def run_replays(monkeypatch, capture):
+def run_replays(monkeypatch, graphs):
     """Let all trainings replay their steps, with rates on the device."""
 
     def fastest(self):
         self.step.rates_on_device = True
-        return Replay(self.step).run
+        return Replay(self.step, {*self._plan(1).sizes}, graphs).run
 
     monkeypatch.setattr(Trainer, "_fastest", fastest)
-    monkeypatch.setattr(device, "capture_graph", capture)
-    monkeypatch.setattr(device, "on_side_stream", nullcontext)
 
 
 @pytest.fixture
 def graphs(monkeypatch):
-    graphs = Graphs()
-    run_replays(monkeypatch, graphs.capture)
+    graphs = StandIn()
+    run_replays(monkeypatch, graphs)
     return graphs
 
 
@@ -70,12 +71,12 @@ def trained(n_images=22, **changes):
 
 
 def test_replayed_steps_are_the_steps(monkeypatch):
-    """Two sizes of steps (7 and 8 images) are two graphs, each captured after it has run."""
+    """Two sizes of steps (7, 7 and 8 images) are two graphs."""
     expected, expected_history = trained(epochs=4)
-    graphs = Graphs()
-    run_replays(monkeypatch, graphs.capture)
+    graphs = StandIn()
+    run_replays(monkeypatch, graphs)
     state, history = trained(epochs=4)
-    assert (graphs.captures, graphs.replays) == (2, 4 * 3 - 2 * WARM_UP)
+    assert (graphs.captures, graphs.replays) == (2, 4 * 3 - WARM_UP)
     # Rates on the device have fewer digits than those from the host.
     pd.testing.assert_frame_equal(history, expected_history, rtol=1e-4)
     for name, tensor in state.items():
@@ -96,15 +97,36 @@ def test_a_replay_changes_no_bit(monkeypatch, graphs):
 def test_where_capture_fails_the_steps_run_one_by_one_with_a_line(monkeypatch, caplog):
     expected, _ = trained()
 
-    def fail(function):
-        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+    class Failing(StandIn):
+        def capture(self, function):
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    run_replays(monkeypatch, fail)
+    run_replays(monkeypatch, Failing())
     state, _ = trained()
     for name, tensor in state.items():
         torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=1e-6)
     (message,) = caplog.messages
     assert message.endswith(": operation not permitted when stream is capturing")
+
+
+def test_all_sizes_run_before_the_first_capture(monkeypatch):
+    """The memory of a graph would be missing in a step that was not captured yet."""
+
+    class Done:
+        at_once = None
+
+        def __init__(self):
+            self.sizes = []
+
+        def run(self, n, compute=None):
+            self.sizes.append((n, compute is not None))
+
+    step = Done()
+    replay = Replay(step, {7, 8}, StandIn())
+    for n in (7, 7, 7, 7, 8, 7, 8):
+        replay.run(n)
+    assert [n for n, is_replay in step.sizes if not is_replay] == [7, 7, 7, 7, 8]
+    assert step.sizes[5:] == [(7, True), (8, True)]
 
 
 def test_a_step_that_memory_does_not_hold_is_not_captured(graphs, caplog):
@@ -197,13 +219,14 @@ def test_views_of_several_sizes_do_take_something_from_the_host():
         ({}, None),
     ],
 )
-def test_why_steps_are_not_replayed_is_said(change, reason, caplog):
+def test_why_steps_are_not_replayed_is_said(change, reason, monkeypatch, caplog):
     begun = begun_trainer(zoom_out=change.get("zoom_out", 0.0))
     begun.device = torch.device("cuda")
     begun.team = change.get("team", SINGLE_PROCESS)
     images = begun.step.images
     resident = None if "resident" in change else torch.zeros(1)
     begun.step.images = device.Images(images.pixels, images.rows, images.device, resident)
+    monkeypatch.setattr(trainer, "Graphs", StandIn)
     run = begun._fastest()
     if reason is None:
         assert run.__self__.__class__ is Replay
