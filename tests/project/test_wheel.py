@@ -161,7 +161,9 @@ def test_the_packages_that_the_maps_need_are_listed():
     )[1].split()
     imported = set()
     for file in closure(PROJECT, "pokecam.api"):
-        for node in ast.parse((PROJECT / file).read_text(encoding="utf-8")).body:
+        body = ast.parse((PROJECT / file).read_text(encoding="utf-8")).body
+        inside = [node for block in body if isinstance(block, ast.With) for node in block.body]
+        for node in [*body, *inside]:
             if isinstance(node, ast.Import):
                 imported |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
