@@ -550,7 +550,7 @@ def measure_steps(context: Context, backbone: str, batch_size: int) -> None:
 
     from pokecam.common.params import read_params
     from pokecam.common.progress import Progress
-    from pokecam.networks.device import capture_graph, on_side_stream, pick_device
+    from pokecam.networks.device import Graphs, pick_device
     from pokecam.networks.distributed import SINGLE_PROCESS
     from pokecam.training import fit
     from pokecam.training.replay import WARM_UP
@@ -629,10 +629,11 @@ def measure_steps(context: Context, backbone: str, batch_size: int) -> None:
             step.begin_epoch(bare._plan(1), rates)
 
         begin()
-        with on_side_stream():
+        graphs = Graphs()
+        with graphs.warming_up():
             for _ in range(WARM_UP):
                 step.run(batch_size)
-        replay = capture_graph(lambda: step.compute(batch_size))
+        replay = graphs.capture(lambda: step.compute(batch_size))
 
         def epoch() -> None:
             begin()
@@ -841,17 +842,13 @@ def measure_display(context: Context, record: Callable, network, x) -> None:
 
 
 def graph_of(function: Callable[[], object]) -> Callable[[], None]:
-    import torch
+    from pokecam.networks.device import Graphs
 
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
+    graphs = Graphs()
+    with graphs.warming_up():
         for _ in range(3):
             function()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        function()
-    return graph.replay
+    return graphs.capture(function)
 
 
 def part_batches(context: Context, backbone: str) -> None:
