@@ -13,13 +13,15 @@ AT_ONCE = 32  # changed copies in one batch of the network or its head
 
 
 def ablation_cam(captured: Capture, targets: Tensor) -> Tensor:
-    """Ablation-CAM: channels weighted by the relative fall of the score without the channel,
+    """Ablation-CAM: channels weighted by the fall of the score without the channel,
 
-        L = Σ_k (S − S without channel k) / |S| · A_k, weight 0 where S = 0
+        L = Σ_k (S − S without channel k) A_k
 
-    Ramaswamy and Ramaswamy 2020 (WACV), eq. 4. The paper divides by S, which would reverse the
-    signs of the map where S < 0. Only the head runs again. A head of average pooling and one linear
-    layer need not run at all, because the fall is w_k · mean(A_k).
+    Ramaswamy and Ramaswamy 2020 (WACV), eq. 4, without their division by S. The quotient has the
+    same heatmap where S > 0, a reversed one where S < 0, and none where S = 0. Near 0 it is
+    of any size, so maps of different classes could not be subtracted or compared. Only the head
+    runs again. A head of average pooling and one linear layer need not run at all, because the
+    fall is w_k · mean(A_k).
 
     Args:
         captured: N images.
@@ -34,8 +36,7 @@ def ablation_cam(captured: Capture, targets: Tensor) -> Tensor:
     else:
         logits = torch.stack(list(_logits_without_channels(captured)))  # (N, K, C)
         falls = torch.einsum("mnc,nkc->mnk", targets, captured.logits[:, None] - logits)
-    scores = torch.einsum("mnc,nc->mn", targets, captured.logits).abs()[..., None]  # (M, N, 1)
-    return weighted_sum(captured, torch.where(scores > 0, falls / scores, 0))
+    return weighted_sum(captured, falls)
 
 
 def _logits_without_channels(captured: Capture) -> Iterator[Tensor]:

@@ -64,7 +64,7 @@ BY_HAND = {
     "grad_cam_plus_plus": [4 * 0.5 / (2 + 4 * 0.5) * A_1, 4 * 0.75 / (2 + 6 * 0.75) * A_2],
     # Without a channel, whose means are 1 and 3/2, the first logit falls by 2 and by -3/2, the
     # second by 0 and by 9/2.
-    "ablation_cam": [2 * A_1 - 3 / 2 * A_2, 9 / 7 * A_2],
+    "ablation_cam": [2 * A_1 - 3 / 2 * A_2, 9 / 2 * A_2],
     # Masked by A_1 / 3 the image is [[1/3, 0], [3, 0]], with logits 13/6 and -1. Masked by A_2 / 4
     # it is [[0, -1], [0, -4]], with logits -3/4 and 11/4.
     "score_cam": [
@@ -102,7 +102,7 @@ FULLY_CONNECTED = {
     "layer_cam": torch.tensor([[1.0, 0.0], [9.0, 0.0]]),
     "xgrad_cam": 10 / 4 * A_1,
     "grad_cam_plus_plus": (1 / 6 + 2 / 10 + 3 / 14 + 6 / 26) * A_1,
-    "ablation_cam": A_1,
+    "ablation_cam": 10 * A_1,
 }
 
 
@@ -113,12 +113,13 @@ def test_by_hand_with_a_fully_connected_head(method):
     torch.testing.assert_close(compute_maps(captured, method), FULLY_CONNECTED[method][None, None])
 
 
-def test_ablation_of_a_negative_score_does_not_turn_the_map_over():
-    head = nn.Sequential(nn.Flatten(), linear([[1.0, 0, 0, 0, 0, -3, 0, 0]], [0.0]))
+@pytest.mark.parametrize("bias", [0.0, 5.0, 5.125, 105.0])
+def test_ablation_does_not_depend_on_the_size_or_sign_of_the_score(bias):
+    head = nn.Sequential(nn.Flatten(), linear([[1.0, 0, 0, 0, 0, -3, 0, 0]], [bias]))
     captured = capture(tiny(head), IMAGE)
-    assert captured.logits.item() == -5  # 1 without A_2, -6 without A_1
-    expected = (1 / 5 * A_1 - 6 / 5 * A_2)[None, None]
-    torch.testing.assert_close(compute_maps(captured, "ablation_cam"), expected)
+    assert captured.logits.item() == bias - 5  # 1 of it is from A_1, −6 from A_2
+    expected = (A_1 - 6 * A_2)[None, None]
+    torch.testing.assert_close(compute_maps(captured, "ablation_cam"), expected, rtol=1e-4, atol=0)
 
 
 def test_finer_targets_by_hand():
