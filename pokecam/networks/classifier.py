@@ -420,7 +420,6 @@ def load_classifier(path: Path | str) -> Classifier:
         raise InputError(
             f"{path} describes a network that this version of PokeCAM does not support: {error}"
         ) from None
-    linear = state.get("head.linear.weight") if metadata["head"] == "gap" else None
     classifier.distances = _take_distances(state)
     shapes = {name: tensor.shape for name, tensor in state.items()}
     expected = {name: tensor.shape for name, tensor in classifier.state_dict().items()}
@@ -432,9 +431,12 @@ def load_classifier(path: Path | str) -> Classifier:
             f"give the file as the train stage wrote it"
         )
     classifier.load_state_dict(state, assign=True)
-    if linear is not None and linear.shape[1] != _n_channels(classifier.backbone, classifier.body):
+    n_inputs = classifier.last_layer.weight.shape[1]
+    if classifier.head_kind == "gap" and n_inputs != _n_channels(
+        classifier.backbone, classifier.body
+    ):
         raise InputError(
-            f"{path}: its last layer has {linear.shape[1]} inputs, but the body of "
+            f"{path}: its last layer has {n_inputs} inputs, but the body of "
             f"{classifier.backbone} gives another number; give the file as the train stage wrote it"
         )
     return classifier.to(memory_format=torch.channels_last).eval()

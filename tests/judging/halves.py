@@ -27,7 +27,7 @@ class Halves(nn.Module):
 
     def forward(self, x):
         red = nn.functional.avg_pool2d(x[:, :1], SIZE_PX // 8).relu()  # (N, 1, 8, 8)
-        sides = torch.zeros(2, 8, 8)
+        sides = torch.zeros(2, 8, 8, device=x.device)
         sides[0, :, :4] = sides[1, :, 4:] = 1
         return red * sides * self.weight
 

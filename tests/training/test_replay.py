@@ -6,7 +6,6 @@ is tested by looking at each operation of PyTorch.
 """
 
 import math
-from contextlib import nullcontext
 
 import pandas as pd
 import pytest
@@ -21,29 +20,11 @@ from pokecam.training.checkpoints import Checkpoint
 from pokecam.training.replay import WARM_UP, Replay
 from pokecam.training.settings import Recipe
 from pokecam.training.trainer import Trainer
+from tests.training.stand_in import StandIn
 from tests.training.tiny import RECIPE, fine_tune, labelled_images, tiny_classifier
 
 # What reads a number from a tensor, or copies one from the host; each would stop a GPU.
 HOST = ("_local_scalar_dense", "nonzero", "lift_fresh", "is_nonzero", "_unique2")
-
-
-class StandIn:
-    """Stands in for `device.Graphs`."""
-
-    def __init__(self):
-        self.captures = self.replays = 0
-
-    def warming_up(self):
-        return nullcontext()
-
-    def capture(self, function):
-        self.captures += 1
-
-        def run():
-            self.replays += 1
-            function()
-
-        return run
 
 
 def run_replays(monkeypatch, graphs):
