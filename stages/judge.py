@@ -10,7 +10,7 @@ from pokecam.data.packed import images, splits
 from pokecam.judging import shuffled_labels, tables
 from pokecam.judging.case import load_case
 from pokecam.judging.measures import JudgeSettings
-from pokecam.judging.redrawing import Redrawing
+from pokecam.judging.redrawing import open_redrawing
 from pokecam.networks import classifier
 from pokecam.networks.device import pick_device
 from pokecam.training.settings import Recipe, TrainSettings
@@ -44,9 +44,8 @@ def main(
         read_params(Recipe),
         device,
     )
-    is_drawn = packed.scenes is not None
-    redrawing = Redrawing(images_path / "scenes", packed.pixels.shape[1]) if is_drawn else None
-    judgement = tables.judgement_tables(case, settings, redrawing, train_on_shuffled_labels)
+    with open_redrawing(images_path, packed, device) as redrawing:
+        judgement = tables.judgement_tables(case, settings, redrawing, train_on_shuffled_labels)
     with whole_folder(out) as folder:
         for name, table in judgement.items():
             write_csv(folder / f"{name}.csv", table)

@@ -1,14 +1,24 @@
 """Drawn images, rendered again with a change: without a part, or with that of another species."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from pokecam.common.processes import processes
+from pokecam.common.running import usable_cores
 from pokecam.data.drawn import nuisances, render, scene, species
 from pokecam.data.packed.letterbox import draft_size, fit, letterbox
+
+if TYPE_CHECKING:  # processes that draw start without these packages
+    import torch
+
+    from pokecam.data.packed.images import Packed
 
 DIFFERENCE_PX = 128  # side at which the drawings of two species are compared
 
@@ -79,3 +89,60 @@ class Redrawing:
             pixels, other_pixels = (draw_part(drawn_scene, name) for drawn_scene in scenes)
             differences[name] = float(abs(pixels - other_pixels).mean())
         return differences
+
+
+@contextmanager
+def open_redrawing(
+    images_folder: Path, packed: "Packed", device: "torch.device"
+) -> Iterator[Redrawing | None]:
+    """Prepare what draws beside a network.
+
+    Beside a GPU, all cores draw, in processes. Drawing is Python code, of which one thread of a
+    process runs at a time: two threads draw 4 % more than one, and two processes 70 % more. Beside
+    a network on the CPU, the cores are busy, and processes cost time (9 % of the judge stage).
+
+    Args:
+        images_folder: the folder that `select` wrote.
+        packed: what it holds.
+        device: where the network is.
+
+    Yields:
+        What draws, and several threads may use it; None if no image was drawn.
+    """
+    if packed.scenes is None:
+        yield None
+        return
+    redrawing = Redrawing(images_folder / nuisances.FOLDER, packed.pixels.shape[1])
+    if device.type == "cpu":
+        yield redrawing
+        return
+    with processes(usable_cores(), _prepare, redrawing) as pool:
+        yield _InProcesses(redrawing, pool)
+
+
+class _InProcesses(Redrawing):
+    def __init__(self, redrawing: Redrawing, pool: ProcessPoolExecutor) -> None:
+        vars(self).update(vars(redrawing))
+        self._pool = pool
+
+    def images(self, label: str, seed: int, omitted_parts: Sequence[frozenset[str]]) -> np.ndarray:
+        return self._pool.submit(_images, label, seed, omitted_parts).result()
+
+    def differences(self, label: str, other: str, seed: int) -> dict[str, float]:
+        return self._pool.submit(_differences, label, other, seed).result()
+
+
+_redrawing: Redrawing  # of one of these processes
+
+
+def _prepare(redrawing: Redrawing) -> None:
+    global _redrawing
+    _redrawing = redrawing
+
+
+def _images(label: str, seed: int, omitted_parts: Sequence[frozenset[str]]) -> np.ndarray:
+    return _redrawing.images(label, seed, omitted_parts)
+
+
+def _differences(label: str, other: str, seed: int) -> dict[str, float]:
+    return _redrawing.differences(label, other, seed)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pokecam.common.errors import InputError, first_line
+from pokecam.common.running import usable_cores
 
 # Training images stay on the GPU if they take at most this fraction of its free memory.
 RESIDENT = 0.25
@@ -156,9 +157,10 @@ def thread_pool(device: torch.device) -> Iterator[ThreadPoolExecutor]:
         The threads.
     """
     threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads if device.type == "cpu" else usable_cores())
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(threads if device.type == "cpu" else os.cpu_count()) as pool:
+        with pool:
             yield pool
     finally:
         torch.set_num_threads(threads)

@@ -1,13 +1,17 @@
 """Parts of drawn creatures: rendering without them, and their ranks."""
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from pokecam.data.packed import images
 from pokecam.data.packing.pack import pack
 from pokecam.data.sources import drawn, raw_zip
 from pokecam.judging.parts import masses, rank_correlation, visible
-from pokecam.judging.redrawing import Redrawing
+from pokecam.judging.redrawing import Redrawing, open_redrawing
 from tests.conftest import PROJECT
 
 SIZE_PX = 96
@@ -36,6 +40,28 @@ def packed(folder):
 @pytest.fixture(scope="module")
 def redrawing(packed, folder):
     return Redrawing(folder / "images" / "scenes", SIZE_PX)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_drawing_beside_a_network_gives_the_same(packed, redrawing, folder, device):
+    """Beside a GPU, it is done in processes, and called by several threads."""
+    seeds = [int(seed) for seed in packed.scenes.seed[:3]]
+    with (
+        open_redrawing(folder / "images", packed, torch.device(device)) as other,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        assert (type(other) is Redrawing) == (device == "cpu")
+        images = pool.map(lambda seed: other.images("Pikachu", seed, [frozenset()] * 2), seeds)
+        for seed, pixels in zip(seeds, images, strict=True):
+            assert np.array_equal(pixels, redrawing.images("Pikachu", seed, [frozenset()] * 2))
+        differences = other.differences("Pikachu", "Gengar", seeds[0])
+        assert differences == redrawing.differences("Pikachu", "Gengar", seeds[0])
+        assert other.parts("Pikachu") == redrawing.parts("Pikachu")
+
+
+def test_a_source_that_was_not_drawn_has_no_redrawing(packed, folder):
+    with open_redrawing(folder, replace(packed, scenes=None), torch.device("cpu")) as redrawing:
+        assert redrawing is None
 
 
 def test_an_image_drawn_again_is_the_packed_one(packed, redrawing):

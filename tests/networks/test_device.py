@@ -1,6 +1,5 @@
 """The choice of the device, and the types it computes in."""
 
-import os
 from threading import Barrier, get_ident
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from torch import nn
 
 from pokecam.common.errors import InputError
+from pokecam.common.running import usable_cores
 from pokecam.networks import device
 
 DENSE = nn.Conv2d(4, 4, 3)
@@ -86,7 +86,7 @@ def test_parallel_tasks_have_one_core_each():
             assert list(pool.map(task, range(2))) == [1, 1]
         assert torch.get_num_threads() == 2
         with device.thread_pool(torch.device("meta")) as pool:
-            cores = Barrier(os.cpu_count() or 1, timeout=60)  # all cores are free elsewhere
+            cores = Barrier(usable_cores(), timeout=60)  # all cores are free elsewhere
             idents = {*pool.map(lambda _: (cores.wait(), get_ident())[1], range(cores.parties))}
             assert len(idents) == cores.parties
     finally:

@@ -14,8 +14,6 @@ import colorsys
 import csv
 import hashlib
 import io
-import multiprocessing
-import signal
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from pokecam.common import running
+from pokecam.common.processes import processes
 
 if TYPE_CHECKING:
     from pokecam.data.drawn.nuisances import DrawnSettings, Nuisances
@@ -125,10 +124,8 @@ def _draw_all(
         _prepare_process(catalogue, settings)
         yield from map(_draw, tasks)
         return
-    # spawn, because a fork would copy the threads and locks of this process
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, _prepare_worker, (catalogue, settings)) as pool:
-        yield from pool.imap(_draw, tasks, chunksize=_CHUNK)
+    with processes(workers, _prepare_process, catalogue, settings) as pool:
+        yield from pool.map(_draw, tasks, chunksize=_CHUNK)
 
 
 _catalogue: "dict[str, Species]" = {}
@@ -139,11 +136,6 @@ def _prepare_process(catalogue: "dict[str, Species]", settings: "DrawnSettings")
     """Store what all tasks of this process need."""
     global _catalogue, _settings
     _catalogue, _settings = catalogue, settings
-
-
-def _prepare_worker(catalogue: "dict[str, Species]", settings: "DrawnSettings") -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool
-    _prepare_process(catalogue, settings)
 
 
 def _draw(task: _Task) -> _DrawnImage:
