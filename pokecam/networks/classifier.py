@@ -431,12 +431,10 @@ def load_classifier(path: Path | str) -> Classifier:
             f"give the file as the train stage wrote it"
         )
     classifier.load_state_dict(state, assign=True)
-    n_inputs = classifier.last_layer.weight.shape[1]
-    if classifier.head_kind == "gap" and n_inputs != _n_channels(
-        classifier.backbone, classifier.body
-    ):
+    linear = classifier.linear
+    if linear and linear.in_features != _n_channels(classifier.backbone, classifier.body):
         raise InputError(
-            f"{path}: its last layer has {n_inputs} inputs, but the body of "
+            f"{path}: its last layer has {linear.in_features} inputs, but the body of "
             f"{classifier.backbone} gives another number; give the file as the train stage wrote it"
         )
     return classifier.to(memory_format=torch.channels_last).eval()
