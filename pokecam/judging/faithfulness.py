@@ -21,6 +21,7 @@ from pokecam.judging.imputation import impute, noise
 from pokecam.networks.device import is_out_of_memory
 
 CPU_AT_ONCE, GPU_AT_ONCE = 16, 256  # changed images that run through the network together
+CPU_FILL_AT_ONCE = 4  # images that are filled in together; more do not fit into a core's cache
 STEPS = 14  # deletion and insertion change the image in as many steps
 BLUR_PX, BLUR_SIGMA_PX = 11, 5.0  # of the image that insertion begins with
 PERCENTILES = (10, 20, 30, 40, 50, 60, 70, 80, 90)  # percentages of the pixels that ROAD removes
@@ -329,8 +330,12 @@ def fill_and_run(
         (n, C), on the CPU.
     """
 
+    def fill(rows: Tensor) -> Tensor:
+        return impute(x[images[rows]], holes[rows], noises[images[rows]])
+
     def run(rows: Tensor) -> Tensor:
-        filled = impute(x[images[rows]], holes[rows], noises[images[rows]])
+        parts = rows.split(CPU_FILL_AT_ONCE) if x.device.type == "cpu" else [rows]
+        filled = torch.cat([fill(part) for part in parts])
         return network(filled.contiguous(memory_format=torch.channels_last))
 
     return _run(run, torch.arange(len(images), device=x.device))
