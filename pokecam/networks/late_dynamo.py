@@ -1,13 +1,13 @@
-"""Importing torchvision without `torch._dynamo`.
+"""Doing without `torch._dynamo`.
 
-torchvision imports that package of PyTorch for one function, which only an operator for boxes
-calls (`torchvision.ops.roi_align`). It is the compiler, and its import takes as long as that of
-PyTorch itself, in every process that builds a network.
+It is the compiler of PyTorch, and its import takes as long as that of PyTorch itself. torchvision
+imports it for one function, which only an operator for boxes calls (`torchvision.ops.roi_align`).
+Optimisers import it for two functions that have no effect where nothing is compiled.
 """
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -18,10 +18,11 @@ PACKAGE, MODULE = "torch._dynamo", "torch._dynamo.utils"
 
 @contextmanager
 def late_dynamo() -> Iterator[None]:
-    """Let what is imported inside have `is_compile_supported` without its module.
+    """Let what is imported or runs inside use some functions without importing the package.
 
-    The function imports its module when it is called. Any other name of the package is looked up
-    in the package itself, which is imported then.
+    `is_compile_supported` imports its module when it is called. `disable` and `graph_break`, which
+    optimisers call, do nothing. Any other name of the package is looked up in the package itself,
+    which is imported then. Where it is imported already, nothing changes.
     """
     if PACKAGE in sys.modules:
         yield
@@ -42,6 +43,12 @@ class _StandIn(ModuleType):
 
     def is_compile_supported(self, device_type: str) -> bool:
         return importlib.import_module(MODULE).is_compile_supported(device_type)
+
+    def disable(self, function: Callable, *_: object, **__: object) -> Callable:
+        return function
+
+    def graph_break(self, *_: object) -> None:
+        pass
 
     def __getattr__(self, name: str) -> Any:
         if name == "__path__" and self.__name__ == PACKAGE:

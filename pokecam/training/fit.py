@@ -33,6 +33,7 @@ from pokecam.common.progress import Progress
 from pokecam.common.running import defer_interrupts
 from pokecam.networks.classifier import Classifier, build_classifier, predict
 from pokecam.networks.distributed import SINGLE_PROCESS, Team
+from pokecam.networks.late_dynamo import late_dynamo
 from pokecam.networks.pretrained import apply_weights
 from pokecam.training.checkpoints import Checkpoint
 from pokecam.training.last_layer import confidence_scale
@@ -69,6 +70,7 @@ def start(
     return classifier
 
 
+@late_dynamo()
 def fit(
     classifier: Classifier,
     train: LabelledImages,

@@ -1,4 +1,5 @@
-"""Networks are built without importing the compiler of PyTorch, which works all the same."""
+"""Networks are built and trained without importing the compiler of PyTorch, which works all the
+same."""
 
 import subprocess
 import sys
@@ -28,6 +29,21 @@ with tempfile.TemporaryDirectory() as folder, torch.no_grad():
     x = torch.rand(1, 3, 64, 64)
     assert torch.equal(load_classifier(path)(x), classifier(x))
 assert not {"torch._dynamo", "sympy", "torch._inductor"} & set(sys.modules)
+""",
+    "a network is trained, and then a function is compiled": """
+from tests.training.tiny import train_tiny
+train_tiny(epochs=1)
+assert not {"torch._dynamo", "sympy", "torch._inductor"} & set(sys.modules)
+weight = torch.nn.Parameter(torch.ones(3))
+optimiser = torch.optim.AdamW([weight], lr=0.1)
+
+@torch.compile(backend="eager")
+def step():
+    (weight**2).sum().backward()
+    optimiser.step()
+
+step()
+assert "torch._dynamo" in sys.modules and (weight < 1).all()
 """,
     "the operator that asks for the compiler": """
 import torchvision
