@@ -22,6 +22,8 @@ of its own, and a part that fails does not end the others. All figures are lines
                     several precisions; how far maps are from those in float32
     batches         images per second of a network, of removing pixels and of filling them in, by
                     the number of changed images at once
+    pretraining     images per second of `pokecam pretrain`, with views of both sizes
+    tests           the tests that compare a GPU with the CPU, if pytest is installed
 """
 
 import argparse
@@ -30,6 +32,7 @@ import functools
 import hashlib
 import importlib
 import importlib.metadata
+import importlib.util
 import io
 import json
 import os
@@ -46,7 +49,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 STARTED = time.time()
@@ -74,6 +77,8 @@ class Sizes:
         images: images of `maps`.
         many: images, classes and epochs of `many`.
         at_once: changed images at once in `batches`.
+        pretraining: backbone, families of creatures, and rounds of `pretraining`.
+        pretraining_recipe: what differs from the recipe of the backbone.
         rounds: how often a figure is measured.
     """
 
@@ -86,6 +91,8 @@ class Sizes:
     images: int = 64
     many: tuple[int, int, int] = (9000, 150, 8)
     at_once: tuple[int, ...] = (16, 64, 256, 512, 1024)
+    pretraining: tuple[str, int, int] = ("vgg16", 150, 10)
+    pretraining_recipe: dict = field(default_factory=dict)
     rounds: int = 5
 
 
@@ -110,6 +117,8 @@ SIZES = {
         images=2,
         many=(12, 3, 1),
         at_once=(2, 4),
+        pretraining=("mobilenet_v3_small", 2, 4),
+        pretraining_recipe={"batch": 4, "view_px": (32, 40)},
         rounds=1,
     ),
 }
@@ -912,6 +921,49 @@ def part_batches(context: Context, backbone: str) -> None:
         context.figure(name, ", ".join(values), "images/ms by images at once")
 
 
+def part_pretraining(context: Context) -> None:
+    from itertools import pairwise
+
+    from pokecam.commands.pretrain import pretrain
+    from pokecam.networks.device import pick_device
+
+    backbone, families, rounds = context.sizes.pretraining
+    changes = context.sizes.pretraining_recipe | {"rounds": rounds}
+    recipe = replace(pretrain.shipped_recipe(backbone), **changes)
+    menagerie = replace(pretrain.shipped_menagerie(), families=families, views=2)
+    ends: list[float] = []
+    with tempfile.TemporaryDirectory() as work:
+        pretrain.pretrain(
+            backbone,
+            recipe,
+            menagerie,
+            Path(work),
+            pick_device(context.device),
+            os.cpu_count() or 1,
+            lambda *_: ends.append(time.perf_counter()),
+        )
+    seconds = [end - start for start, end in pairwise(ends)]
+    n_small = round(rounds * (1 - recipe.fall)) - 1  # the first round loads and chooses algorithms
+    n_images = menagerie.n_creatures // recipe.batch * recipe.batch
+    for side, durations in zip(recipe.view_px, (seconds[:n_small], seconds[n_small:]), strict=True):
+        name = f"{backbone}, views of {side} px, {recipe.batch} images in a step"
+        context.figure(name, round(n_images / statistics.median(durations), 1), "images/s")
+
+
+def part_tests(context: Context) -> None:
+    folders = ("tests/cam", "tests/training", "tests/judging")
+    if importlib.util.find_spec("pytest") is None or not (PROJECT / folders[0]).is_dir():
+        context.figure("not measured", "pytest, or the tests, are not there", "")
+        return
+    files = [f"{folder}/test_gpu.py" for folder in folders]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
+    run = subprocess.run(command, cwd=PROJECT, check=False, capture_output=True, text=True)
+    context.figure(
+        "pytest", run.stdout.strip().splitlines()[-1], "" if not run.returncode else "failed"
+    )
+    context.text("pytest", run.stdout)
+
+
 # Parts -------------------------------------------------------------------------------------------
 
 
@@ -941,6 +993,8 @@ def parts(sizes: Sizes) -> dict[str, Part]:
         "batches": Part(for_each(sizes.networks, part_batches), 40),
         "train": Part(part_train, 60),
         "judge": Part(part_judge, 60),
+        "pretraining": Part(part_pretraining, 40),
+        "tests": Part(part_tests, 90),
     }
 
 

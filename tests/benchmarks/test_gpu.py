@@ -55,6 +55,15 @@ def test_a_part_that_fails_does_not_end_the_next_ones(tmp_path):
 
 
 @pytest.mark.slow
+def test_pretraining_is_measured_on_a_cpu_and_the_tests_run(tmp_path):
+    table, figures = run(tmp_path, "--only", "pretraining", "tests")
+    name = "mobilenet_v3_small, views of 40 px, 4 images in a step"
+    assert figures[name]["value"] > 0
+    assert "passed" in figures["pytest"]["value"]
+    assert "pretraining" in table
+
+
+@pytest.mark.slow
 def test_the_stages_are_measured_on_a_cpu(tmp_path):
     _, figures = run(tmp_path, "--only", "start", "run", "resnet50", "all", "train", "judge")
     assert figures["stage download"]["unit"] == figures["all stages"]["unit"] == "s"
