@@ -484,8 +484,8 @@ def part_judge(context: Context) -> None:
         *(f"{faithfulness}.{name}" for name in ("order", "deletion_insertion", "road", "impute")),
         f"{faithfulness}.drop_and_increase",
         *(f"pokecam.judging.heatmaps.{name}" for name in ("capture", "compute_maps", "display")),
-        "pokecam.judging.redrawing:Redrawing.images",
-        "pokecam.judging.redrawing:Redrawing.differences",
+        "pokecam.judging.redrawing:_InProcesses.images",
+        "pokecam.judging.redrawing:_InProcesses.differences",
         "pokecam.judging.case:Case.logits",
     ]
     watched_stage(context, "judge", functions, [], without_threads)
@@ -958,10 +958,9 @@ def part_tests(context: Context) -> None:
     files = [f"{folder}/test_gpu.py" for folder in folders]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
     run = subprocess.run(command, cwd=PROJECT, check=False, capture_output=True, text=True)
-    context.figure(
-        "pytest", run.stdout.strip().splitlines()[-1], "" if not run.returncode else "failed"
-    )
-    context.text("pytest", run.stdout)
+    *_, last = ["no output", *run.stdout.strip().splitlines()]
+    context.figure("pytest", last, "failed" if run.returncode else "")
+    context.text("pytest", run.stdout + run.stderr)
 
 
 # Parts -------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pokecam.cam.capture import capture
+from pokecam.cam.capture import capture, without_autocast
 from pokecam.cam.device_display import display_on_device
 from pokecam.cam.display import Floats
 from pokecam.cam.halves import Body, Head, build_head, run_whole
@@ -125,7 +125,12 @@ def cut(
     check_images(x)
     network = unwrap(network)
     x = x[:1].detach().clone()
-    with evaluating(network), torch.inference_mode(False), torch.no_grad():
+    with (
+        evaluating(network),
+        torch.inference_mode(False),
+        torch.no_grad(),
+        without_autocast(x.device),
+    ):
         run = _run(network, x)
         divide = partial(_divide_at, network, x, run, grid)
         if layer is None:

@@ -1,14 +1,16 @@
-"""Work in processes of its own, for Python code of which one thread at a time runs in a process."""
+"""Work in other processes, for Python code, of which one thread at a time runs in a process."""
 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.context import SpawnContext, SpawnProcess
 
 from pokecam.common.errors import InputError
 
@@ -19,7 +21,9 @@ def processes(
 ) -> Iterator[ProcessPoolExecutor]:
     """Run functions in other processes, which begin when there is work for them.
 
-    They end with this process, even if it is killed. Ctrl-C reaches them through this process.
+    A process imports the modules of its functions, and not the program that started it. It ends
+    with this process, even if that is killed. Ctrl-C reaches it through this process. Work that has
+    not begun at the end is dropped.
 
     Args:
         number: how many processes there are at most.
@@ -27,18 +31,38 @@ def processes(
         arguments: of `prepare`.
 
     Raises:
-        InputError: a process was killed.
+        InputError: a process ended before its work.
     """
-    # spawn, because a fork would copy the threads and locks of this process
-    context = multiprocessing.get_context("spawn")
+    begin = partial(_begin, prepare, *arguments)
+    pool = ProcessPoolExecutor(number, _Context(), begin)
     try:
-        with ProcessPoolExecutor(number, context, partial(_begin, prepare, *arguments)) as pool:
-            yield pool
+        yield pool
     except BrokenProcessPool:
         raise InputError(
-            "a process that this one started was killed, most often because memory was short: "
-            "free some, or run it on fewer cores (`taskset`)"
+            "a process that this one started has ended before its work. If there is no error "
+            "above, it was killed, most often because memory was short: free some, and run it again"
         ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Process(SpawnProcess):
+    def start(self) -> None:
+        # By these two, a process would find the program of its parent and import it.
+        main = vars(sys.modules["__main__"])
+        names = [name for name in ("__spec__", "__file__") if name in main]
+        hidden: dict[str, object] = {name: main.pop(name) for name in names}
+        main["__spec__"] = None
+        try:
+            super().start()
+        finally:
+            main.update(hidden)
+
+
+class _Context(SpawnContext):
+    """spawn, because a fork would copy the threads and locks of this process."""
+
+    Process = _Process
 
 
 def _begin(prepare: Callable[..., object], *arguments: object) -> None:

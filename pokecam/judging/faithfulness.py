@@ -330,13 +330,16 @@ def fill_and_run(
         (n, C), on the CPU.
     """
 
-    def fill(rows: Tensor) -> Tensor:
-        return impute(x[images[rows]], holes[rows], noises[images[rows]])
+    def of_images(values: Tensor, rows: Tensor) -> Tensor:
+        # Of a single image nothing is copied.
+        return values.expand(len(rows), -1, -1, -1) if len(values) == 1 else values[images[rows]]
 
     def run(rows: Tensor) -> Tensor:
-        parts = rows.split(CPU_FILL_AT_ONCE) if x.device.type == "cpu" else [rows]
-        filled = torch.cat([fill(part) for part in parts])
-        return network(filled.contiguous(memory_format=torch.channels_last))
+        filled = x.new_empty(len(rows), *x.shape[1:]).to(memory_format=torch.channels_last)
+        size = CPU_FILL_AT_ONCE if x.device.type == "cpu" else len(rows)
+        for part, filled_part in zip(rows.split(size), filled.split(size), strict=True):
+            filled_part.copy_(impute(of_images(x, part), holes[part], of_images(noises, part)))
+        return network(filled)
 
     return _run(run, torch.arange(len(images), device=x.device))
 

@@ -5,7 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -112,37 +112,35 @@ def open_redrawing(
     if packed.scenes is None:
         yield None
         return
-    redrawing = Redrawing(images_folder / nuisances.FOLDER, packed.pixels.shape[1])
+    folder, size_px = images_folder / nuisances.FOLDER, packed.pixels.shape[1]
     if device.type == "cpu":
-        yield redrawing
+        yield Redrawing(folder, size_px)
         return
-    with processes(usable_cores(), _prepare, redrawing) as pool:
-        yield _InProcesses(redrawing, pool)
+    with processes(usable_cores(), _prepare, folder, size_px) as pool:
+        yield _InProcesses(folder, size_px, pool)
 
 
 class _InProcesses(Redrawing):
-    def __init__(self, redrawing: Redrawing, pool: ProcessPoolExecutor) -> None:
-        vars(self).update(vars(redrawing))
+    """Draws in the processes of a pool, which `_prepare` has prepared."""
+
+    def __init__(self, folder: Path, size_px: int, pool: ProcessPoolExecutor) -> None:
+        super().__init__(folder, size_px)
         self._pool = pool
 
     def images(self, label: str, seed: int, omitted_parts: Sequence[frozenset[str]]) -> np.ndarray:
-        return self._pool.submit(_images, label, seed, omitted_parts).result()
+        return self._pool.submit(_draw, "images", label, seed, omitted_parts).result()
 
     def differences(self, label: str, other: str, seed: int) -> dict[str, float]:
-        return self._pool.submit(_differences, label, other, seed).result()
+        return self._pool.submit(_draw, "differences", label, other, seed).result()
 
 
 _redrawing: Redrawing  # of one of these processes
 
 
-def _prepare(redrawing: Redrawing) -> None:
+def _prepare(folder: Path, size_px: int) -> None:
     global _redrawing
-    _redrawing = redrawing
+    _redrawing = Redrawing(folder, size_px)
 
 
-def _images(label: str, seed: int, omitted_parts: Sequence[frozenset[str]]) -> np.ndarray:
-    return _redrawing.images(label, seed, omitted_parts)
-
-
-def _differences(label: str, other: str, seed: int) -> dict[str, float]:
-    return _redrawing.differences(label, other, seed)
+def _draw(method: str, *arguments: object) -> Any:
+    return getattr(_redrawing, method)(*arguments)

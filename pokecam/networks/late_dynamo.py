@@ -34,6 +34,11 @@ def late_dynamo() -> Iterator[None]:
         _remove_stand_ins()
 
 
+# Functions that PyTorch takes to be disabled. It keeps what `disable` returned in this attribute.
+_not_disabled: list[Callable] = []
+_ATTRIBUTE = "__dynamo_disable"
+
+
 class _StandIn(ModuleType):
     """A module that takes the place of one of the package until a name of it is needed."""
 
@@ -45,6 +50,7 @@ class _StandIn(ModuleType):
         return importlib.import_module(MODULE).is_compile_supported(device_type)
 
     def disable(self, function: Callable, *_: object, **__: object) -> Callable:
+        _not_disabled.append(function)
         return function
 
     def graph_break(self, *_: object) -> None:
@@ -65,6 +71,10 @@ def _real(name: str) -> ModuleType:
 
 
 def _remove_stand_ins() -> None:
+    while _not_disabled:
+        function = _not_disabled.pop()
+        if hasattr(function, _ATTRIBUTE):
+            delattr(function, _ATTRIBUTE)
     for name in (PACKAGE, MODULE):
         if isinstance(sys.modules.get(name), _StandIn):
             del sys.modules[name]

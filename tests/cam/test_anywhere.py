@@ -110,6 +110,7 @@ def test_heatmaps_are_float32_under_a_callers_autocast_and_in_parts(monkeypatch,
     for dtype in (torch.bfloat16, torch.float16):
         with torch.autocast("cpu", dtype):
             actual = heatmaps(network, x)
+            np.testing.assert_array_equal(heatmaps(user_network(), x, layer="last"), expected)
         assert actual.dtype == np.float32
         np.testing.assert_array_equal(actual, expected)
     monkeypatch.setattr(anywhere, "DISPLAY_BYTES", 1)

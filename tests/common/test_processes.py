@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -44,19 +45,27 @@ def test_an_error_is_that_of_the_function():
 
 
 def test_a_killed_process_is_one_line():
-    expected = pytest.raises(InputError, match="was killed, most often because memory was short")
+    expected = pytest.raises(InputError, match="has ended before its work")
     with expected, processes(2, prepare, 0) as pool:
         [*pool.map(kill, range(3))]
 
 
+def test_what_has_not_begun_is_dropped_at_the_end():
+    with pytest.raises(KeyError), processes(1, prepare, 0) as pool:
+        futures = [pool.submit(time.sleep, 0.2) for _ in range(1000)]
+        raise KeyError
+    assert sum(future.cancelled() for future in futures) > 900
+
+
+# The program imports PyTorch, as a stage does; its processes do not.
 SLEEPING = """
-import time
+import sys, time
+import torch
 from pokecam.common.processes import processes
 
-if __name__ == "__main__":
-    with processes(2, print, "prepared", ) as pool:
-        for future in [pool.submit(time.sleep, 60) for _ in range(2)]:
-            future.result()
+with processes(2, exec, "import sys; print('torch' in sys.modules)") as pool:
+    for future in [pool.submit(time.sleep, 60) for _ in range(2)]:
+        future.result()
 """
 
 
@@ -67,7 +76,7 @@ def test_processes_end_with_a_killed_parent(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-u", script], env=environment, stdout=subprocess.PIPE, text=True
     ) as parent:
-        assert [parent.stdout.readline() for _ in range(2)] == ["prepared\n"] * 2
+        assert [parent.stdout.readline() for _ in range(2)] == ["False\n"] * 2
         children = psutil.Process(parent.pid).children(recursive=True)
         assert len(children) >= 2
         parent.kill()

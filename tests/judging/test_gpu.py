@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
+from pokecam.judging import parallel
 from pokecam.judging.background import classify_conditions
 from pokecam.judging.lookalikes import compare_lookalikes
 from pokecam.judging.sanity import compare_randomised
 from pokecam.judging.scores import score
 from tests.judging.halves import N, build_case, settings
-from tests.support.fake_gpu import GPU, fake_gpu, needs_gpu, on_gpu
+from tests.support.fake_gpu import GPU, fake_gpu, in_this_thread, needs_gpu, on_gpu
 
 
 def compare_pairs(case):
@@ -24,7 +25,8 @@ def change_background(case):
 
 
 @pytest.mark.parametrize("judge", [compare_pairs, change_background])
-def test_comparisons_run_on_the_gpu(judge):
+def test_comparisons_run_on_the_gpu(judge, monkeypatch):
+    monkeypatch.setattr(parallel, "thread_pool", in_this_thread)
     with fake_gpu() as waits:
         case = on_gpu(lambda: build_case(lookalikes=[[0, 1]]))
         assert case.device == GPU
@@ -32,7 +34,8 @@ def test_comparisons_run_on_the_gpu(judge):
     assert waits.reads == 0
 
 
-def test_scores_are_measured_on_the_gpu():
+def test_scores_are_measured_on_the_gpu(monkeypatch):
+    monkeypatch.setattr(parallel, "thread_pool", in_this_thread)
     with fake_gpu() as waits, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # all probabilities are zero
         case = on_gpu(build_case)

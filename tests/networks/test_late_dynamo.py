@@ -39,10 +39,13 @@ optimiser = torch.optim.AdamW([weight], lr=0.1)
 
 @torch.compile(backend="eager")
 def step():
+    optimiser.zero_grad()
     (weight**2).sum().backward()
     optimiser.step()
 
+assert not hasattr(torch.optim.Optimizer.zero_grad.__wrapped__, "__dynamo_disable")
 step()
+assert torch.optim.Optimizer.zero_grad.__wrapped__.__dynamo_disable
 assert "torch._dynamo" in sys.modules and (weight < 1).all()
 """,
     "the operator that asks for the compiler": """

@@ -2,9 +2,11 @@
 
 PyTorch's fake tensors have a shape, a type and a device, and no values. An operation on tensors of
 different devices raises, as on a GPU. Values that are read on the CPU, and gradients, are zero.
+Only the thread that enters `fake_gpu` is on this GPU: code that uses others runs `in_this_thread`.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from unittest import mock
 
@@ -107,12 +109,12 @@ def _copy(tensor: Tensor, memo: dict) -> Tensor:
 
 # PyTorch runs backward passes in threads of a GPU, which it looks for.
 def _set_gradients(tensors: Tensor, *_: object, **__: object) -> None:
-    nodes, seen = [tensors.grad_fn], set()
+    nodes, visited_nodes = [tensors.grad_fn], set()
     while nodes:
         node = nodes.pop()
-        if node is None or node in seen:
+        if node is None or node in visited_nodes:
             continue
-        seen.add(node)
+        visited_nodes.add(node)
         nodes += [next_node for next_node, _ in node.next_functions]
         if hasattr(node, "variable") and node.variable.grad is None:
             node.variable.grad = torch.zeros_like(node.variable)
@@ -125,3 +127,18 @@ def _gradients(
     assert grad_outputs.shape[len(batch) :] == outputs.shape
     assert grad_outputs.device == outputs.device
     return (inputs.new_zeros(*batch, *inputs.shape),)
+
+
+class _CallingThread(Executor):
+    """Does the work at once."""
+
+    def submit(self, function, /, *args, **kwargs):
+        future = Future()
+        future.set_result(function(*args, **kwargs))
+        return future
+
+
+@contextmanager
+def in_this_thread(device: torch.device) -> Iterator[Executor]:
+    """Stand in for `device.thread_pool`."""
+    yield _CallingThread()

@@ -9,11 +9,9 @@ import hashlib
 import json
 import os
 import random
-import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
-from multiprocessing import get_context
-from multiprocessing.pool import Pool
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +20,11 @@ from pokecam.commands.pretrain import photograph
 from pokecam.commands.pretrain.anatomy import TABLES
 from pokecam.commands.pretrain.chimera import Genome, Look, creature, family
 from pokecam.common.files import whole_file
+from pokecam.common.processes import processes
 from pokecam.data.drawn import render, scene
 from pokecam.data.drawn.nuisances import DrawnSettings
 
 NICENESS = 10  # on a machine with few cores, training has priority over rendering
-FAILURE = "failed.txt"
 
 
 @dataclass(frozen=True)
@@ -127,42 +125,29 @@ def render_view(menagerie: Menagerie, folder: Path, view: int) -> None:
         np.save(file, np.stack(images))
 
 
-def start_rendering(menagerie: Menagerie, folder: Path, workers: int) -> Pool:
+@contextmanager
+def rendering(
+    menagerie: Menagerie, folder: Path, workers: int
+) -> Iterator[Callable[[int], np.ndarray]]:
     """Render all missing views in the background, in their order.
 
     Args:
         menagerie: the creatures.
         folder: where the views are written.
         workers: how many processes render.
+
+    Yields:
+        A function that waits until a view is written, and returns its images, memory-mapped. It
+        raises the error of the process that renders the view.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pool = get_context("spawn").Pool(workers, initializer=os.nice, initargs=(NICENESS,))
-    for view in range(menagerie.views):
-        pool.apply_async(
-            render_view, (menagerie, folder, view), error_callback=partial(_note_failure, folder)
-        )
-    return pool
+    with processes(workers, os.nice, NICENESS) as pool:
+        views = [
+            pool.submit(render_view, menagerie, folder, view) for view in range(menagerie.views)
+        ]
 
+        def images_of(view: int) -> np.ndarray:
+            views[view].result()
+            return np.load(view_path(folder, view), mmap_mode="r")
 
-def _note_failure(folder: Path, error: BaseException) -> None:
-    """Write a file for the reader, who otherwise waits for the view for ever."""
-    (folder / FAILURE).write_text(f"{type(error).__name__}: {error}\n")
-
-
-def wait_for_view(folder: Path, view: int, pause_s: float = 0.5) -> np.ndarray:
-    """Wait until a view is written, and return its images, memory-mapped.
-
-    Args:
-        folder: where the views are written.
-        view: the number of the view.
-        pause_s: seconds between two looks.
-
-    Raises:
-        RuntimeError: a process that renders has failed.
-    """
-    path, failure = view_path(folder, view), folder / FAILURE
-    while not path.exists():
-        if failure.exists():
-            raise RuntimeError(f"rendering failed: {failure.read_text().strip()}")
-        time.sleep(pause_s)
-    return np.load(path, mmap_mode="r")
+        yield images_of
