@@ -8,7 +8,7 @@ from pokecam.common.files import whole_folder, write_csv, write_json
 from pokecam.common.params import read_params
 from pokecam.data.packed import images, splits
 from pokecam.judging.predictions import evaluate
-from pokecam.networks import classifier, distributed
+from pokecam.networks import classifier, distributed, safetensors_file
 from pokecam.networks.settings import DeviceSettings
 
 
@@ -37,7 +37,8 @@ def main(
     with whole_folder(out) as folder:
         for name in ("predictions", "per_class", "confusion", "calibration"):
             write_csv(folder / f"{name}.csv", getattr(evaluation, name))
-        write_json(folder / "metrics.json", evaluation.metrics)
+        weights = safetensors_file.read_metadata(classifier_path)["weights"]
+        write_json(folder / "metrics.json", evaluation.metrics | {"weights": weights})
 
 
 if __name__ == "__main__":

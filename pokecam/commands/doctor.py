@@ -332,7 +332,10 @@ def _imagenet_weights(_: Path) -> Iterator[Finding]:
     if downloaded:
         yield Finding("weights: imagenet", State.FINE, ", ".join(downloaded))
     else:
-        advice = "the first run with `weights: imagenet` downloads them and needs a network"
+        advice = (
+            "the first run with `weights: imagenet`, or with `weights: auto` and a backbone whose "
+            "weights are not shipped, downloads them and needs a network"
+        )
         yield Finding("weights: imagenet", State.HINT, f"none in {folder}", advice)
 
 

@@ -24,9 +24,11 @@ from pokecam.networks.classifier import Classifier
 from pokecam.networks.dry_run import building_without_content
 from pokecam.networks.families import BACKBONES
 from pokecam.networks.settings import (
+    SHIPPED,
     SHIPPED_FOLDER,
     WEIGHTS,
     check_weights_exist,
+    choose_weights,
     shipped_file,
 )
 
@@ -55,7 +57,8 @@ def fetch_weights(weights: str, backbone: str, folder: Path = SHIPPED_FOLDER) ->
     Args:
         weights: `drawn`, the weights that are shipped with the project; `imagenet`, the official
             weights of torchvision, which torch.hub downloads to its cache; `none`; or the path of
-            a .pth or .safetensors file. No code in the file is run.
+            a .pth or .safetensors file. No code in the file is run. `auto` is one of these,
+            as `settings.choose_weights` says.
         backbone: a name in `BACKBONES`.
         folder: where the shipped weights are.
 
@@ -69,6 +72,7 @@ def fetch_weights(weights: str, backbone: str, folder: Path = SHIPPED_FOLDER) ->
             tensors that are missing, superfluous or of another shape, and a backbone that fits.
     """
     check_weights_exist(weights, backbone, folder)
+    weights = choose_weights(weights, backbone)
     if weights == "none":
         return {}
     if load := NAMED_WEIGHTS.get(weights):
@@ -181,6 +185,13 @@ def apply_weights(state: Mapping[str, Tensor], classifier: Classifier) -> None:
     classifier.body.load_state_dict({name: state[name] for name in names})
     if classifier.head_kind == "native":
         hidden = {name: tensor for name, tensor in state.items() if name not in names}
+        needed = Layout.of_backbone(classifier.backbone).hidden
+        if needed and not hidden:
+            log.warning(
+                "the pretrained weights have no hidden layers of the head: these (%s) start from "
+                "random weights",
+                _list_names(needed),
+            )
         classifier.head.load_state_dict(classifier.head.state_dict() | hidden)
 
 
@@ -318,7 +329,8 @@ def _load_imagenet(backbone: str, folder: Path) -> State:
     except (URLError, OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise InputError(
             f"the ImageNet weights of {backbone} cannot be loaded ({error}): put the file "
-            f"{official.url} at {cached}"
+            f"{official.url} at {cached}, or set weights to auto and backbone to one whose weights "
+            f"are shipped: {', '.join(SHIPPED)}"
         ) from None
     expected = cached.stem.rpartition("-")[2]
     if not _sha256(cached).startswith(expected):
@@ -329,7 +341,7 @@ def _load_imagenet(backbone: str, folder: Path) -> State:
     return state
 
 
-# `settings.WEIGHTS` but none: (backbone, folder of the shipped weights) → state.
+# `settings.WEIGHTS` but auto and none: (backbone, folder of the shipped weights) → state.
 NAMED_WEIGHTS: dict[str, Callable[[str, Path], State]] = {
     "drawn": _load_drawn,
     "imagenet": _load_imagenet,

@@ -2,8 +2,10 @@
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -38,11 +40,27 @@ def read_safetensors(path: Path | str) -> tuple[dict[str, torch.Tensor], dict[st
     Raises:
         InputError: the file is missing, or is not a whole safetensors file.
     """
+    with _open(path) as file:
+        # get_tensor returns a view of the memory-mapped file. A clone does not need the file.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        return tensors, file.metadata() or {}
+
+
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """Read the metadata of a safetensors file, without its tensors.
+
+    Raises:
+        InputError: as `read_safetensors`.
+    """
+    with _open(path) as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def _open(path: Path | str) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            # get_tensor returns a view of the memory-mapped file. A clone does not need the file.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
+            yield file
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except (SafetensorError, OSError) as error:

@@ -9,8 +9,11 @@ from pokecam.networks.families import BACKBONES
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 HEADS = ("gap", "native")
-WEIGHTS = ("drawn", "imagenet", "none")  # the values of `weights` that are names, not files
+WEIGHTS = ("auto", "drawn", "imagenet", "none")  # the values of `weights` that are not files
 SHIPPED_FOLDER = Path("pretrained")
+# The backbones whose pretrained weights are shipped. `auto` goes by this list: DVC would not notice
+# a file that is there or not.
+SHIPPED = ("alexnet", "mobilenet_v3_small", "resnet18", "vgg16", "vgg19")
 
 
 class DeviceSettings(Settings):
@@ -20,23 +23,37 @@ class DeviceSettings(Settings):
 
 
 class WeightsSettings(Settings):
-    """The backbone, and its pretrained weights as in `pretrained.fetch_weights`."""
+    """The backbone, and its pretrained weights: a name in `WEIGHTS`, or the path of a file."""
 
     backbone: Annotated[str, one_of(BACKBONES)]
     weights: str
 
 
-def check_weights_exist(weights: str, backbone: str, folder: Path = SHIPPED_FOLDER) -> None:
-    """Check that pretrained weights are a file that exists, or `imagenet` or `none`.
+def choose_weights(weights: str, backbone: str) -> str:
+    """Return the weights that `auto` stands for: `drawn` if weights of the backbone are shipped,
+    else `imagenet`. All other values are returned as they are.
 
     Args:
-        weights: as in `pretrained.fetch_weights`.
+        weights: a name in `WEIGHTS`, or the path of a file.
+        backbone: a name in `BACKBONES`.
+    """
+    if weights != "auto":
+        return weights
+    return "drawn" if backbone in SHIPPED else "imagenet"
+
+
+def check_weights_exist(weights: str, backbone: str, folder: Path = SHIPPED_FOLDER) -> None:
+    """Check that pretrained weights are a file that exists, or one of `WEIGHTS` that there is.
+
+    Args:
+        weights: a name in `WEIGHTS`, or the path of a file.
         backbone: a name in `BACKBONES`.
         folder: where the shipped weights are.
 
     Raises:
         InputError: there are no such weights. The message names those that there are.
     """
+    weights = choose_weights(weights, backbone)
     if weights == "drawn" and not shipped_file(backbone, folder).is_file():
         names = ", ".join(sorted(file.stem for file in folder.glob("*.safetensors")))
         command = f"dvc exp run -S backbone={backbone} -S weights="

@@ -70,6 +70,7 @@ class Inputs:
     confusion: pd.DataFrame  # label, predicted, count
     lookalikes: list[list[str]]  # groups of classes that are easily confused
     metrics: dict[str, float | None]
+    weights: str  # the pretrained weights that fine-tuning started from
     maps: dict[str, StoredMaps]  # by method
     titles: dict[str, str]  # method → its name in the papers
     layer: str
@@ -112,6 +113,7 @@ def read_inputs(
         settings: params.yaml.
     """
     meta = json.loads((cams / "meta.json").read_text(encoding="utf-8"))
+    metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
     packed = images.load_packed(images_folder)
     split_table = splits.read_split(split, packed.manifest)
     return Inputs(
@@ -125,7 +127,8 @@ def read_inputs(
         per_class=csv_tables.read_table(evaluation / "per_class.csv"),
         confusion=csv_tables.read_table(evaluation / "confusion.csv"),
         lookalikes=images.read_lookalikes(lookalikes),
-        metrics=json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")),
+        weights=metrics.pop("weights"),
+        metrics=metrics,
         maps={method: StoredMaps.open(cams, method) for method in meta["methods"]},
         titles=meta["methods"],
         layer=meta["layer"],

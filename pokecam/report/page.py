@@ -109,8 +109,9 @@ def build_page(inputs: Inputs) -> Page:
     )
 
 
-def metrics(inputs: Inputs) -> dict[str, float]:
-    """Return the numbers for `dvc metrics` and `dvc exp show`, without undefined ones."""
+def metrics(inputs: Inputs) -> dict[str, float | str]:
+    """Return what `dvc metrics` and `dvc exp show` list: numbers, without undefined ones, and the
+    pretrained weights, because `weights: auto` does not say which they were."""
     numbers = inputs.metrics | {
         "lookalike_accuracy": lookalikes.accuracy(inputs.predictions, inputs.lookalikes),
         "val_accuracy": inputs.history["val_accuracy"].iloc[-1],
@@ -120,7 +121,8 @@ def metrics(inputs: Inputs) -> dict[str, float]:
         "near_duplicates": len(inputs.duplicates),
     }
     numbers |= trust.headline_measures(inputs.judgement)
-    return {key: _six_digits(value) for key, value in numbers.items() if value is not None}
+    rounded = {key: _six_digits(value) for key, value in numbers.items() if value is not None}
+    return {"weights": inputs.weights} | rounded
 
 
 def count_empty(maps: Iterable[StoredMaps], n_classes: int) -> int:
@@ -138,12 +140,20 @@ def count_empty(maps: Iterable[StoredMaps], n_classes: int) -> int:
     )
 
 
+# The values of `weights` in a sentence; a file stands there by its name.
+_WEIGHTS = {
+    "drawn": "weights that were pretrained on drawings",
+    "imagenet": "weights that were pretrained on ImageNet",
+    "none": "random weights",
+}
+
+
 def _summary(inputs: Inputs, parameters: dict[str, str]) -> str:
     heads = {"gap": "average pooling and one linear layer", "native": "its own head"}
     n = sum(inputs.subset_sizes.values())
     return (
         f"{parameters['backbone']} with {heads.get(parameters['head'], parameters['head'])}, "
-        f"starting from {parameters['weights']} weights, fine-tuned on "
+        f"starting from {_WEIGHTS.get(inputs.weights, inputs.weights)}, fine-tuned on "
         f"{inputs.subset_sizes['train']} of {n} images ({parameters['source']})"
     )
 

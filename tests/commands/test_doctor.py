@@ -336,5 +336,5 @@ def test_the_command_looks_at_this_project():
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    assert "weights: drawn: mobilenet_v3_small, resnet18" in run.stdout
+    assert "weights: drawn: alexnet, mobilenet_v3_small, resnet18, vgg16, vgg19" in run.stdout
     assert "\033" not in run.stdout  # no terminal, no colour

@@ -9,11 +9,13 @@ import urllib.request
 import pytest
 import torch
 import torchvision
+import yaml
 from torchvision.models import Weights, WeightsEnum
 
 from pokecam.common.errors import InputError
 from pokecam.networks import backbones, classifier, pretrained, quantised, safetensors_file
-from pokecam.networks.settings import HEADS
+from pokecam.networks.settings import HEADS, SHIPPED, check_weights_exist, choose_weights
+from tests.conftest import PROJECT
 
 SMALL = "squeezenet1_1"
 CLASSES = ("Ant", "Bee", "Cat")
@@ -340,6 +342,40 @@ def test_the_error_for_missing_drawn_weights_names_the_backbones_that_have_them(
         pretrained.fetch_weights("drawn", "vgg16", tmp_path)
 
 
+def test_auto_takes_what_is_shipped_and_else_imagenet(tmp_path, monkeypatch):
+    for backbone, expected in {"vgg16": "drawn", "resnet34": "imagenet"}.items():
+        assert choose_weights("auto", backbone) == expected
+        check_weights_exist("auto", backbone)
+        load = lambda *_, name=expected: {name: 1}  # noqa: E731
+        monkeypatch.setitem(pretrained.NAMED_WEIGHTS, expected, load)
+    monkeypatch.setattr(pretrained, "check_weights", lambda state, *_: state)
+    assert pretrained.fetch_weights("auto", "vgg16") == {"drawn": 1}
+    assert pretrained.fetch_weights("auto", "resnet34") == {"imagenet": 1}
+    for weights in ("drawn", "imagenet", "none", "/my.pth"):
+        assert choose_weights(weights, "resnet18") == weights
+    with pytest.raises(InputError, match="no drawn weights for vgg16"):  # never downloaded instead
+        pretrained.fetch_weights("auto", "vgg16", tmp_path)
+
+
+def test_the_shipped_files_are_those_that_auto_and_dvc_know():
+    pipeline = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["weights"]["deps"]
+    files = {path.stem for path in (PROJECT / "pretrained").glob("*.safetensors")}
+    assert files == {*SHIPPED}
+    assert [f"pretrained/{name}.safetensors" for name in SHIPPED] == [
+        dependency for dependency in pipeline if dependency.startswith("pretrained/")
+    ]
+
+
+def test_a_native_head_without_pretrained_hidden_layers_is_said(caplog):
+    state = pretrained.fetch_weights("drawn", "mobilenet_v3_small")
+    for head, n_lines in (("gap", 0), ("native", 1)):
+        caplog.clear()
+        model = classifier.build_classifier("mobilenet_v3_small", head, CLASSES, 64)
+        pretrained.apply_weights(state, model)
+        assert len(caplog.messages) == n_lines
+    assert "these (classifier.0.bias, classifier.0.weight) start from random" in caplog.text
+
+
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """The empty cache of torch.hub, without a network."""
@@ -394,6 +430,9 @@ def test_the_error_for_unreachable_official_weights_says_which_file_to_put_where
     url = backbones.imagenet_weights(SMALL).url
     assert url in str(error.value)
     assert str(hub / url.rsplit("/", 1)[1]) in str(error.value)
+    advice = "or set weights to auto and backbone to one whose weights are shipped: "
+    assert str(error.value).endswith(advice + ", ".join(SHIPPED))
+    assert "\n" not in str(error.value)
 
 
 def test_a_file_put_into_the_cache_must_be_the_official_one(hub):

@@ -38,10 +38,10 @@ def refusal(clone: Repository, committed: bytes, changes: dict) -> tuple[str, li
         ({"epocs": 5}, ["epocs is not a parameter. Did you mean epochs?"]),
         ({"cam_methods": ["gradcam"]}, ["Did you mean grad_cam?"]),
         (
-            {"backbone": "vgg16", "weights": "drawn"},
+            {"backbone": "resnet50", "weights": "drawn"},
             [
-                "no drawn weights for vgg16, but for mobilenet_v3_small, resnet18",
-                "dvc exp run -S backbone=vgg16 -S weights=imagenet",
+                "no drawn weights for resnet50, but for alexnet, mobilenet_v3_small, resnet18",
+                "dvc exp run -S backbone=resnet50 -S weights=imagenet",
                 "-S weights=none",
             ],
         ),

@@ -1,5 +1,7 @@
 """The content of the page, compared by hand with the run in conftest.py."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,7 @@ def test_metrics_are_flat_short_and_rounded(inputs):
     assert metrics["val_accuracy"] == 0.876543  # of the last epoch, six digits
     assert (metrics["n_train"], metrics["n_val"], metrics["n_test"]) == (4, 4, 8)
     assert (metrics["quarantined"], metrics["near_duplicates"]) == (1, 2)
+    assert metrics.pop("weights") == "none"
     assert all(isinstance(value, int | float) for value in metrics.values())
 
 
@@ -61,6 +64,19 @@ def test_classes_with_few_images_are_named(built):
     assert "fewer than 8 training images" in learn
     assert "mr-mime (1)" in learn
     assert "mr-mime (2)" in judge
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ("drawn", "from weights that were pretrained on drawings, fine"),
+        ("imagenet", "from weights that were pretrained on ImageNet, fine"),
+        ("none", "from random weights, fine"),
+        ("mine.pth", "from mine.pth, fine"),
+    ],
+)
+def test_the_summary_names_the_weights(inputs, weights, expected):
+    assert expected in page.build_page(replace(inputs, weights=weights)).summary
 
 
 def test_a_path_has_no_folders(built):

@@ -69,7 +69,7 @@ def evaluate_again(folder, labels, predicted, classes, files):
     evaluation = folder / "data" / "evaluation"
     for name in ("predictions", "per_class", "confusion"):
         getattr(result, name).to_csv(evaluation / f"{name}.csv", index=False)
-    (evaluation / "metrics.json").write_text(json.dumps(result.metrics))
+    (evaluation / "metrics.json").write_text(json.dumps(result.metrics | {"weights": "none"}))
     for method in ("cam", "grad_cam"):
         maps = np.random.default_rng(0).normal(size=(len(labels), len(classes), 3, 3))
         np.save(folder / "data" / "cams" / f"{method}.npy", maps.astype(np.float32))

@@ -8,6 +8,7 @@ import yaml
 
 from pokecam.data.packed.csv_tables import read_table
 from pokecam.networks.classifier import load_classifier
+from pokecam.networks.safetensors_file import read_metadata
 from stages import cam, download, evaluate, judge, report, select, split, train, weights
 from tests.conftest import PROJECT
 from tests.stages import test_data_stages, workplace
@@ -53,6 +54,15 @@ def test_the_report_measures_the_only_image_with_a_box(folder):
     assert "map_pointing" in json.loads((folder / "reports" / "metrics.json").read_text())
     scripts = [path.read_text() for path in (folder / "reports" / "images").glob("*.js")]
     assert sum('"boxes":[[[' in text for text in scripts) == 1
+
+
+def test_what_auto_stood_for_is_said(folder):
+    """The parameter is `weights: auto`."""
+    metrics = json.loads((folder / "reports" / "metrics.json").read_text())
+    model = read_metadata(folder / "models" / "classifier.safetensors")
+    assert metrics["weights"] == model["weights"] == "drawn"
+    readme = (folder / "reports" / "README.md").read_text()
+    assert "starting from weights that were pretrained on drawings" in readme
 
 
 def test_the_model_file_has_the_distances_of_the_validation_images(folder):

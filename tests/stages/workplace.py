@@ -17,7 +17,7 @@ SIZE_PX = 64
 PER_CLASS = 16
 PARAMETERS = {
     "backbone": "mobilenet_v3_small",
-    "weights": "drawn",
+    "weights": "auto",
     "head": "gap",
     "feature_stride": 32,
     "freeze": "none",

@@ -101,7 +101,7 @@ def read_experiment(name: str, repository: Path) -> Experiment:
         return Experiment(
             name=name,
             title=titles[method],
-            params=load_yaml(files.read_text("params.yaml")),
+            params=_parameters(files, folder / "data/evaluation"),
             classes=meta["classes"],
             predictions=csv_tables.read_table(folder / "data/evaluation/predictions.csv"),
             maps=StoredMaps(np.load(folder / f"data/cams/{method}.npy")),
@@ -110,6 +110,15 @@ def read_experiment(name: str, repository: Path) -> Experiment:
             images=_hash(lock, "download", "data/raw.zip"),
             packed=_hash(lock, "select", "data/images"),
         )
+
+
+def _parameters(files: DVCFileSystem, evaluation: Path) -> dict[str, Any]:
+    """Return the parameters, with the weights that `weights: auto` stood for."""
+    params = load_yaml(files.read_text("params.yaml"))
+    if params.get("weights") == "auto":
+        metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
+        params["weights"] = metrics["weights"]
+    return params
 
 
 def read_packed(name: str, repository: Path, folder: Path) -> Packed:

@@ -26,7 +26,7 @@ from pokecam.commands.pretrain.batchnorm import add_batchnorm, fold_batchnorm
 from pokecam.commands.pretrain.chimera import COLOURS
 from pokecam.commands.pretrain.depthwise import use_tap_gradients
 from pokecam.commands.pretrain.distortion import distort
-from pokecam.commands.pretrain.menagerie import Menagerie, start_rendering, wait_for_view
+from pokecam.commands.pretrain.menagerie import Menagerie, rendering
 from pokecam.common.errors import InputError
 from pokecam.common.files import whole_file
 from pokecam.data.drawn.nuisances import read_settings
@@ -76,6 +76,9 @@ class PretrainRecipe:
 SHIPPED = {
     "mobilenet_v3_small": PretrainRecipe(),
     "resnet18": PretrainRecipe(rounds=600, learning_rate=1e-3),
+    "alexnet": PretrainRecipe(rounds=600, learning_rate=1e-3),
+    "vgg16": PretrainRecipe(rounds=576, learning_rate=1e-3),
+    "vgg19": PretrainRecipe(rounds=521, learning_rate=1e-3),
 }
 # Backbones that are not here are saved as int8, because their float16 would be large. Depthwise
 # convolutions lose more by int8.
@@ -258,9 +261,9 @@ def pretrain(
     run = Run.start(backbone, menagerie.n_creatures, targets, recipe)
     if _can_continue(work / f"{backbone}.json", checkpoint, asdict(recipe) | menagerie.summary()):
         run.load(checkpoint)
-    with start_rendering(menagerie, images, workers):
+    with rendering(menagerie, images, workers) as images_of:
         while run.rounds < recipe.rounds:
-            view = wait_for_view(images, view_of(run.rounds, menagerie.views))
+            view = images_of(view_of(run.rounds, menagerie.views))
             _run_round(run, view, targets, recipe)
             report(_describe(run, recipe), run.rounds)
             if run.rounds % SAVE_EVERY == 0 or run.rounds == recipe.rounds:
