@@ -335,7 +335,12 @@ def fill_and_run(
         return values.expand(len(rows), -1, -1, -1) if len(values) == 1 else values[images[rows]]
 
     def run(rows: Tensor) -> Tensor:
-        filled = x.new_empty(len(rows), *x.shape[1:]).to(memory_format=torch.channels_last)
+        filled = torch.empty(
+            (len(rows), *x.shape[1:]),
+            dtype=x.dtype,
+            device=x.device,
+            memory_format=torch.channels_last,
+        )
         size = CPU_FILL_AT_ONCE if x.device.type == "cpu" else len(rows)
         for part, filled_part in zip(rows.split(size), filled.split(size), strict=True):
             filled_part.copy_(impute(of_images(x, part), holes[part], of_images(noises, part)))
