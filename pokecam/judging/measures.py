@@ -92,10 +92,23 @@ MEASURES = {
         "share of empty maps; pixels of equal value are taken in reading order",
     ),
     "parts": Measure(
-        "Part ranks",
+        "Important parts",
         "parts",
         1,
-        "rank correlation of the sum of the map over each part with the importance of the part",
+        "rank correlation of the sum of the map over each part with the importance of the part, "
+        "given the area of the part",
+    ),
+    "decisive_part": Measure(
+        "Decisive part",
+        "parts",
+        1,
+        "share of images in which the part with most of the map is the most important one",
+    ),
+    "single_deletion": Measure(
+        "Single deletion",
+        "parts",
+        1,
+        "the rank correlation ρ with the areas in it, as (1 + ρ) / 2: 0.5 is no correlation",
     ),
 }
 # Measures of all images together, which a single image does not have.

@@ -4,9 +4,13 @@ A drawing can be rendered again without one of its parts, everything else unchan
 of the part is how far the logit of the class falls then; no map is needed to find it. In a map the
 part has a mass, the sum of the map over it. This is "single deletion" of Hesse et al. 2023
 (FunnyBirds, arXiv 2308.06248), §4.2.
+
+A large part has much of any map, and is often important. So a map that knows nothing agrees with
+the importances, too. The first measure therefore leaves the areas of the parts out, and the others
+stand beside what the areas alone reach.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +24,8 @@ from pokecam.networks.classifier import predict
 MARGIN_PX = 2  # masks of parts are dilated by a square of 5 × 5: the outline belongs to the part
 SMALLEST_AREA_PX = 16  # parts of which less is visible are not measured
 FEWEST_PARTS = 3  # fewer cannot be ranked
+NOTHING_LEFT = 1e-9  # of the squared ranks, when the areas are taken out
+AREAS = "areas"  # the baseline that has the area of each part in place of a mass
 
 Floats = NDArray[np.floating]
 
@@ -32,13 +38,32 @@ class DrawnImage:
         label: its species.
         seed: of its scene.
         regions: part → where it is, dilated, bool (S, S), for each visible part.
-        areas_px: part → its number of pixels, not dilated.
     """
 
     label: str
     seed: int
     regions: dict[str, NDArray[np.bool_]]
-    areas_px: dict[str, int]
+
+    @property
+    def areas_px(self) -> Floats:
+        """The number of pixels of each region."""
+        return np.array([region.sum() for region in self.regions.values()], float)
+
+
+@dataclass(frozen=True)
+class PartScores:
+    """How well the masses of the parts of one image agree with their importances.
+
+    Attributes:
+        of_maps: measure → (M,).
+        of_areas: measure → the same for the areas in place of the masses.
+        rows: file, label, part, area_px, drop (the importance, in logits), and the mass in the map
+            of each method, for every part.
+    """
+
+    of_maps: dict[str, Floats]
+    of_areas: dict[str, float]
+    rows: list[dict]
 
 
 def visible(mask: np.ndarray, names: list[str]) -> dict[str, NDArray[np.bool_]]:
@@ -78,9 +103,57 @@ def rank_correlation(importances: Floats, masses: Floats) -> float:
     return float(stats.spearmanr(importances, masses).statistic)
 
 
-def part_ranks(
-    case: Case, redrawing: Redrawing, index: int, heatmaps: Floats
-) -> tuple[NDArray[np.float64], list[dict]]:
+def partial_rank_correlation(importances: Floats, masses: Floats, areas: Floats) -> float:
+    """Return the rank correlation of importances and masses, given the areas (Kendall 1942).
+
+    It is the correlation of what is left of both ranks when their linear dependence on the rank of
+    the area is taken out: (ρ − ρ₁ρ₂) / √((1 − ρ₁²) (1 − ρ₂²)), where ρ is the rank correlation of
+    importances and masses, and ρ₁ and ρ₂ are those of each with the areas.
+
+    Args:
+        importances: (n_parts,).
+        masses: (n_parts,).
+        areas: (n_parts,).
+
+    Returns:
+        The correlation; NaN for fewer than `FEWEST_PARTS` parts, where the importances or the
+        masses are all the same, and where the areas rank the parts as one of them does.
+    """
+    correlation = rank_correlation(importances, masses)
+    if np.isnan(correlation) or np.ptp(areas) == 0:
+        return correlation
+    of_importances = rank_correlation(importances, areas)
+    of_masses = rank_correlation(masses, areas)
+    left = (1 - of_importances**2) * (1 - of_masses**2)
+    if left < NOTHING_LEFT:
+        return float("nan")
+    return float(np.clip((correlation - of_importances * of_masses) / np.sqrt(left), -1, 1))
+
+
+def has_decisive_part(importances: Floats, masses: Floats) -> float:
+    """Return 1 if the part with the most mass is the one with the highest importance, else 0.
+
+    An empty map has no such part, and gets 0. It is NaN without a part.
+
+    Args:
+        importances: (n_parts,).
+        masses: (n_parts,).
+    """
+    if len(importances) == 0:
+        return float("nan")
+    is_heaviest = (masses == masses.max()) & (masses > 0)
+    return float(is_heaviest.sum() == 1 and is_heaviest[importances.argmax()])
+
+
+def single_deletion(importances: Floats, masses: Floats) -> float:
+    """Return (1 + ρ) / 2 for the rank correlation ρ, as FunnyBirds states it (§4.2).
+
+    Parts that are there twice, such as eyes, count twice. In FunnyBirds they are one part.
+    """
+    return (1 + rank_correlation(importances, masses)) / 2
+
+
+def score_parts(case: Case, redrawing: Redrawing, index: int, heatmaps: Floats) -> PartScores:
     """Compare the masses of parts in maps with their importance to the network.
 
     Args:
@@ -88,34 +161,38 @@ def part_ranks(
         redrawing: of the source.
         index: the image of the case.
         heatmaps: (M, S, S).
-
-    Returns:
-        The rank correlation of each method, (M,), and a row for every part: file, label, part,
-        area_px, drop (the importance, in logits), and the mass in the map of each method.
     """
     image = _drawn_image(case, redrawing, index)
     if not image.regions:
-        return np.full(len(heatmaps), np.nan), []
+        nothing = np.full(len(heatmaps), np.nan)
+        return PartScores(dict.fromkeys(_SCORES, nothing), dict.fromkeys(_SCORES, np.nan), [])
     omitted_parts = [frozenset[str](), *(frozenset({name}) for name in image.regions)]
     pixels = redrawing.images(image.label, image.seed, omitted_parts)
     logits = predict(case.network, pixels, np.arange(len(pixels))).double().numpy()
     class_logits = logits[:, case.predicted[index]]
     drops = class_logits[0] - class_logits[1:]
-    part_masses = masses(heatmaps, image.regions)  # (M, parts)
+    areas, part_masses = image.areas_px, masses(heatmaps, image.regions)  # (parts,), (M, parts)
     rows = [
         {
             "file": case.files[index],
             "label": image.label,
             "part": name,
-            "area_px": image.areas_px[name],
+            "area_px": int(area),
             "drop": drop,
             **dict(zip(case.methods, method_masses, strict=True)),
         }
-        for name, drop, method_masses in zip(
-            image.regions, drops.tolist(), part_masses.T.tolist(), strict=True
+        for name, area, drop, method_masses in zip(
+            image.regions, areas, drops.tolist(), part_masses.T.tolist(), strict=True
         )
     ]
-    return np.array([rank_correlation(drops, row) for row in part_masses]), rows
+    return PartScores(
+        of_maps={
+            measure: np.array([compute(drops, row, areas) for row in part_masses])
+            for measure, compute in _SCORES.items()
+        },
+        of_areas={measure: compute(drops, areas, areas) for measure, compute in _SCORES.items()},
+        rows=rows,
+    )
 
 
 def difference_ranks(
@@ -140,7 +217,7 @@ def difference_ranks(
     if not image.regions:
         return np.full(len(heatmaps), np.nan)
     differences = redrawing.differences(image.label, other, image.seed)
-    areas = np.array([region.sum() for region in image.regions.values()])
+    areas = image.areas_px
     expected = np.array([differences[name] for name in image.regions]) / areas
     return np.array(
         [rank_correlation(expected, row / areas) for row in masses(heatmaps, image.regions)]
@@ -150,10 +227,13 @@ def difference_ranks(
 def _drawn_image(case: Case, redrawing: Redrawing, index: int) -> DrawnImage:
     assert case.packed.masks is not None
     label, mask = case.labels[index], case.packed.masks[case.rows[index]]
-    names = redrawing.parts(label)
-    return DrawnImage(
-        label,
-        int(case.scene_seeds[case.files[index]]),
-        visible(mask, names),
-        {name: int((mask == number).sum()) for number, name in enumerate(names, 1)},
-    )
+    seed = int(case.scene_seeds[case.files[index]])
+    return DrawnImage(label, seed, visible(mask, redrawing.parts(label)))
+
+
+# Measure → function of the importances, the masses and the areas of the parts, (n_parts,) each.
+_SCORES: dict[str, Callable[[Floats, Floats, Floats], float]] = {
+    "parts": partial_rank_correlation,
+    "decisive_part": lambda importances, masses, areas: has_decisive_part(importances, masses),
+    "single_deletion": lambda importances, masses, areas: single_deletion(importances, masses),
+}

@@ -20,7 +20,7 @@ from pokecam.judging.ground_truth import GroundTruth, find_ground_truth
 from pokecam.judging.heatmaps import heatmaps_of_predicted
 from pokecam.judging.measures import ALWAYS, MEASURES, JudgeSettings
 from pokecam.judging.parallel import map_images
-from pokecam.judging.parts import part_ranks
+from pokecam.judging.parts import PartScores, score_parts
 from pokecam.judging.redrawing import Redrawing
 
 SAME_MAP = 1e-5  # heatmaps that differ by at most this are taken for the same
@@ -37,13 +37,14 @@ class Scores:
         values: measure → (N, M), NaN where an image was not measured or has no answer.
         hits: (N, M, D, T), from which MaxBoxAccV2 is computed; NaN likewise.
         counts: (N, M, 2, bins + 1), from which PxAP is computed; NaN likewise.
-        drops: file, label, part, area_px, drop and the mass of each method, a row for every part
-            that was left out of a drawing.
+        areas: measure → (N,), the measures of parts for the areas of the parts alone.
+        drops: the rows of `parts.PartScores`, for every part that was left out of a drawing.
     """
 
     values: dict[str, Numbers]
     hits: Numbers
     counts: Numbers
+    areas: dict[str, Numbers]
     drops: pd.DataFrame
 
 
@@ -89,8 +90,8 @@ def score(case: Case, settings: JudgeSettings, redrawing: Redrawing | None = Non
             hits[i], counts[i] = result.hits, result.counts
             for name, numbers in result.values.items():
                 values[name][i] = numbers
-    drops = _score_slow_measures(case, settings, redrawing, values)
-    return Scores(values, hits, counts, drops)
+    areas, drops = _score_slow_measures(case, settings, redrawing, values)
+    return Scores(values, hits, counts, areas, drops)
 
 
 def _score_slow_measures(
@@ -98,11 +99,11 @@ def _score_slow_measures(
     settings: JudgeSettings,
     redrawing: Redrawing | None,
     values: dict[str, Numbers],
-) -> pd.DataFrame:
+) -> tuple[dict[str, Numbers], pd.DataFrame]:
     """Take the measures that run the network many times an image, of some images.
 
     Returns:
-        `Scores.drops`; the other measures are written into `values`.
+        `Scores.areas` and `Scores.drops`; the other measures are written into `values`.
     """
     selected = select_images(case.labels, settings.judge_images)
     possible = ["faithfulness"] if redrawing is None else ["faithfulness", "parts"]
@@ -128,21 +129,29 @@ def _score_slow_measures(
 
     def finish(
         index: int, scores: dict[str, Floats], heatmaps: Floats
-    ) -> tuple[dict[str, Floats], list[dict]]:
-        rows: list[dict] = []
-        if redrawing is not None and "parts" in groups:
-            scores["parts"], rows = part_ranks(case, redrawing, index, heatmaps)
-        return scores, rows
+    ) -> tuple[dict[str, Floats], PartScores | None]:
+        if redrawing is None or "parts" not in groups:
+            return scores, None
+        of_parts = score_parts(case, redrawing, index, heatmaps)
+        return scores | of_parts.of_maps, of_parts
 
     columns = ["file", "label", "part", "area_px", "drop", *case.methods]
+    areas = {
+        name: np.full(len(case.rows), np.nan)
+        for name, entry in MEASURES.items()
+        if entry.group == "parts" and "parts" in groups
+    }
     drops: list[dict] = []
     if groups:
         results = map_images(case, case.rows[selected], measure, ", ".join(groups))
-        for index, (scores, rows) in zip(selected, results, strict=True):
-            drops += rows
+        for index, (scores, of_parts) in zip(selected, results, strict=True):
             for name, numbers in scores.items():
                 values[name][index] = numbers
-    return pd.DataFrame(drops, columns=columns)
+            if of_parts is not None:
+                drops += of_parts.rows
+                for name, number in of_parts.of_areas.items():
+                    areas[name][index] = number
+    return areas, pd.DataFrame(drops, columns=columns)
 
 
 def distinct(heatmaps: Floats) -> tuple[list[int], list[int]]:

@@ -13,6 +13,7 @@ from pokecam.judging.background import BETTER, classify_conditions
 from pokecam.judging.case import BASELINES, Case, select_images
 from pokecam.judging.lookalikes import compare_lookalikes
 from pokecam.judging.measures import ALWAYS, MEASURES, OF_ALL, JudgeSettings
+from pokecam.judging.parts import AREAS
 from pokecam.judging.redrawing import Redrawing
 from pokecam.judging.scores import Numbers, Scores, score
 from pokecam.judging.significance import holm, interval, p_paired
@@ -100,7 +101,8 @@ def summary(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
     Returns:
         measure, method, label ("" for all classes), value, low, high, n: means over images, and
         the measures of `OF_ALL`, with bootstrap intervals over images. A measure without a number
-        for any image is left out.
+        for any image is left out. The measures of parts have `AREAS` among their methods, where
+        the areas alone have a number.
     """
     labels = np.array(case.labels)
     subsets = {"": np.full(len(labels), True)} | {c: labels == c for c in case.packed.classes}
@@ -109,12 +111,21 @@ def summary(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
     }
     statistics["max_box_acc_v2"] = scores.hits, localization.max_box_acc_v2
     statistics["px_ap"] = scores.counts, localization.pixel_average_precision
-    rows = [
-        {"measure": name, "method": method, "label": label}
-        | asdict(interval(numbers[is_member, m], seed, statistic))
+    of_methods = [
+        (name, method, numbers[:, m], statistic)
         for name, (numbers, statistic) in statistics.items()
         if not np.isnan(numbers).all()
         for m, method in enumerate(case.methods)
+    ]
+    of_areas = [
+        (name, AREAS, numbers, lambda mean: mean)
+        for name, numbers in scores.areas.items()
+        if not np.isnan(numbers).all()
+    ]
+    rows = [
+        {"measure": name, "method": method, "label": label}
+        | asdict(interval(numbers[is_member], seed, statistic))
+        for name, method, numbers, statistic in [*of_methods, *of_areas]
         for label, is_member in subsets.items()
     ]
     return pd.DataFrame(rows, columns=MEASURE_COLUMNS)
@@ -126,20 +137,25 @@ def paired_tests(case: Case, scores: Scores, seed: int) -> pd.DataFrame:
     Returns:
         measure, method, other, difference, low, high, n, p, p_holm. A positive difference is in
         favour of the method. p_holm is corrected for the number of rows of its family:
-        comparisons with baselines are one family, those between methods another.
+        comparisons with baselines are one family, those between methods another. `AREAS` is a
+        baseline of the measures of parts, where the areas alone have a number.
     """
     rows = []
     for name, numbers in scores.values.items():
         if np.isnan(numbers).all() or MEASURES[name].group == ALWAYS:
             continue
-        for (m, method), (o, other) in combinations(enumerate(case.methods), 2):
+        columns = dict(zip(case.methods, numbers.T, strict=True))
+        areas = scores.areas.get(name)
+        if areas is not None and not np.isnan(areas).all():
+            columns[AREAS] = areas
+        for (method, values), (other, other_values) in combinations(columns.items(), 2):
             if method in BASELINES:  # they come last
                 continue
-            differences = MEASURES[name].better * (numbers[:, m] - numbers[:, o])
+            differences = MEASURES[name].better * (values - other_values)
             estimate = astuple(interval(differences, seed))
             rows.append((name, method, other, *estimate, p_paired(differences)))
     table = pd.DataFrame(rows, columns=TEST_COLUMNS)
-    family = table.other.isin(BASELINES)
+    family = table.other.isin([*BASELINES, AREAS])
     return table.assign(p_holm=table.groupby(family).p.transform(lambda p: holm(p.to_numpy(float))))
 
 
@@ -228,11 +244,13 @@ def about(case: Case) -> dict[str, dict | list]:
 
     Returns:
         measures: measure → the fields of its `Measure`. methods: method → title. baselines: their
-        names. conditions: condition → 1 if more is better, −1 if less is better.
+        names. part_baselines: name → title of what only the measures of parts have. conditions:
+        condition → 1 if more is better, −1 if less is better.
     """
     return {
         "measures": {name: asdict(entry) for name, entry in (MEASURES | OF_ALL).items()},
         "methods": {name: METHODS[name].title for name in case.methods},
         "baselines": list(BASELINES),
+        "part_baselines": {AREAS: "Areas alone"},
         "conditions": BETTER,
     }

@@ -108,7 +108,7 @@ def _of_maps(trust: Trust) -> Iterator[Headline]:
     """Yield how often the first method is significantly better than all baselines."""
     if trust.columns[0].is_baseline:
         return
-    tested_rows = [row for row in trust.rows if row.is_tested]
+    tested_rows = [row for row in [*trust.rows, *trust.part_rows] if row.is_tested]
     if not tested_rows:
         return
     n_better = sum(row.cells[0].is_better for row in tested_rows)

@@ -11,7 +11,11 @@ from pokecam.report.inputs import Judgement
 SIGNIFICANCE_LEVEL = 0.05  # of p-values after Holm's correction
 WORST_CLASSES = 3  # that the page names for each condition
 PARTS_PER_CLASS = 3  # that the page names
-IN_METRICS = ("deletion", "insertion", "road", "pointing", "energy", "max_box_acc_v2", "parts")
+IN_METRICS = (
+    *("deletion", "insertion", "road", "pointing", "energy", "max_box_acc_v2"),
+    *("parts", "decisive_part"),
+)
+PARTS = "parts"  # the group of the measures of parts, which have one more baseline
 
 
 @dataclass(frozen=True)
@@ -159,8 +163,10 @@ class Trust:
 
     Attributes:
         columns: the methods, then the baselines.
-        rows: the measures.
+        rows: the measures but those of parts.
         comparisons: the pairs of methods that differ significantly.
+        part_columns: the columns, and then the baseline that only parts have.
+        part_rows: the measures of parts.
         important_parts: the most important parts of each class.
         pairs: the pairs of look-alikes, all pairs together first.
         has_agreements: whether a pair has agreements, which only drawings have.
@@ -174,6 +180,8 @@ class Trust:
     columns: list[Column]
     rows: list[MeasureRow]
     comparisons: list[Comparison]
+    part_columns: list[Column]
+    part_rows: list[MeasureRow]
     important_parts: list[ImportantPart]
     pairs: list[LookalikePair]
     has_agreements: bool
@@ -193,16 +201,19 @@ def build_trust(judgement: Judgement) -> Trust:
     """Collect the tables of the page."""
     about = judgement.about
     methods = list(about["methods"])
+    columns = [
+        Column(title, method in about["baselines"]) for method, title in about["methods"].items()
+    ]
+    part_baselines = [Column(title, is_baseline=True) for title in about["part_baselines"].values()]
     pairs = _lookalike_pairs(judgement.lookalikes, methods)
     steps = judgement.randomisation
     steps_by_method = [] if steps is None else list(steps.groupby("method", sort=False))
     return Trust(
-        columns=[
-            Column(title, method in about["baselines"])
-            for method, title in about["methods"].items()
-        ],
-        rows=_measure_rows(judgement),
+        columns=columns,
+        rows=_measure_rows(judgement, of_parts=False),
         comparisons=_comparisons(judgement),
+        part_columns=[*columns, *part_baselines],
+        part_rows=_measure_rows(judgement, of_parts=True),
         important_parts=_important_parts(judgement.importance, methods),
         pairs=pairs,
         has_agreements=any(cell.value for pair in pairs for cell in pair.agreements),
@@ -232,18 +243,24 @@ def headline_measures(judgement: Judgement) -> dict[str, float]:
     return {f"map_{name}": float(values[name]) for name in IN_METRICS if pd.notna(values.get(name))}
 
 
-def _measure_rows(judgement: Judgement) -> list[MeasureRow]:
+def _measure_rows(judgement: Judgement, *, of_parts: bool) -> list[MeasureRow]:
+    """Return the measures of parts, or all others."""
     table = judgement.measures[judgement.measures["label"] == ""]
-    baselines = judgement.about["baselines"]
+    about = judgement.about
+    more = list(about["part_baselines"]) if of_parts else []
+    methods, baselines = [*about["methods"], *more], [*about["baselines"], *more]
     measure_rows = []
-    for name, entry in judgement.about["measures"].items():
+    for name, entry in about["measures"].items():
         by_method = table[table["measure"] == name].set_index("method")
-        if by_method.empty:
+        if by_method.empty or (entry["group"] == PARTS) != of_parts:
             continue
         n = int(by_method["n"].max())
         tests = judgement.tests[judgement.tests["measure"] == name]
         cells = []
-        for method in judgement.about["methods"]:
+        for method in methods:
+            if method not in by_method.index:  # the areas alone, once the areas are taken out
+                cells.append(Cell("", ""))
+                continue
             against = tests[(tests["method"] == method) & tests["other"].isin(baselines)]
             better = (against["difference"] > 0) & (against["p_holm"] < SIGNIFICANCE_LEVEL)
             is_better = len(better) > 0 and bool(better.all())
@@ -265,7 +282,7 @@ def _comparisons(judgement: Judgement) -> list[Comparison]:
     about, tests = judgement.about, judgement.tests
     if tests.empty:
         return []
-    between_methods = ~tests["other"].isin(about["baselines"])
+    between_methods = ~tests["other"].isin([*about["baselines"], *about["part_baselines"]])
     comparisons = []
     for _, row in tests[between_methods & (tests["p_holm"] < SIGNIFICANCE_LEVEL)].iterrows():
         pair = [about["methods"][row["method"]], about["methods"][row["other"]]]

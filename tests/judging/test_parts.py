@@ -6,11 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from pokecam.data.packed import images
 from pokecam.data.packing.pack import pack
 from pokecam.data.sources import drawn, raw_zip
-from pokecam.judging.parts import masses, rank_correlation, visible
+from pokecam.judging.parts import (
+    has_decisive_part,
+    masses,
+    partial_rank_correlation,
+    rank_correlation,
+    single_deletion,
+    visible,
+)
 from pokecam.judging.redrawing import Redrawing, open_redrawing
 from tests.conftest import PROJECT
 
@@ -120,6 +128,80 @@ def test_rank_correlation_by_hand():
 )
 def test_parts_that_cannot_be_ranked_have_no_correlation(drops, mass):
     assert np.isnan(rank_correlation(np.array(drops, float), np.array(mass, float)))
+
+
+def test_partial_rank_correlation_by_hand():
+    importances, areas = np.array([1.0, 2, 3, 4]), np.array([1.0, 2, 4, 3])
+    # ranks 1 2 3 4, 2 1 4 3 and 1 2 4 3: ρ = 0.6, and with the areas 0.8 and 0.8
+    correlation = partial_rank_correlation(importances, np.array([2.0, 1, 4, 3]), areas)
+    assert correlation == pytest.approx((0.6 - 0.8 * 0.8) / (1 - 0.8**2))
+
+
+def test_partial_rank_correlation_is_that_of_the_residuals():
+    """The other definition: ranks, minus a straight line over the ranks of the areas."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        importances, mass, areas = rng.normal(size=(3, 9)).round(1)  # with ties
+        ranks, other, given = map(stats.rankdata, (importances, mass, areas))
+        residuals = [y - np.polyval(np.polyfit(given, y, 1), given) for y in (ranks, other)]
+        expected = np.corrcoef(*residuals)[0, 1]
+        assert partial_rank_correlation(importances, mass, areas) == pytest.approx(expected)
+
+
+def test_a_map_that_only_knows_sizes_has_little_partial_rank_correlation():
+    """Its masses are areas with noise, and the importances grow with the areas, too.
+
+    A little stays, because the dependence on the ranks of the areas is not quite linear.
+    """
+    rng = np.random.default_rng(1)
+    raw, partial = [], []
+    for _ in range(2000):
+        areas = rng.exponential(size=12)
+        mass, importances = areas * rng.lognormal(0, 0.5, (2, 12))
+        raw.append(rank_correlation(importances, mass))
+        partial.append(partial_rank_correlation(importances, mass, areas))
+    assert np.mean(raw) > 0.7
+    assert abs(np.mean(partial)) < 0.15
+
+
+@pytest.mark.parametrize(
+    ("importances", "mass", "areas", "expected"),
+    [
+        ([3, 1, 2], [3, 1, 2], [7, 7, 7], 1),  # areas that are all the same take nothing out
+        ([3, 1, 2], [1, 2, 3], [1, 2, 3], np.nan),  # the masses are the areas
+        ([3, 1, 2], [1, 2, 3], [3, 1, 2], np.nan),  # the importances are the areas
+        ([1, 2], [1, 2], [2, 1], np.nan),
+        ([1, 2, 3], [0, 0, 0], [2, 1, 3], np.nan),
+    ],
+)
+def test_what_the_areas_leave(importances, mass, areas, expected):
+    correlation = partial_rank_correlation(
+        *(np.array(v, float) for v in (importances, mass, areas))
+    )
+    assert correlation == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("importances", "mass", "expected"),
+    [
+        ([1, 3, 2], [1, 9, 2], 1),
+        ([1, 3, 2], [9, 3, 2], 0),
+        ([1, 3, 2], [9, 9, 2], 0),  # names two parts
+        ([1, 3, 2], [0, 0, 0], 0),  # names none
+        ([5], [1], 1),
+        ([], [], np.nan),
+    ],
+)
+def test_decisive_part(importances, mass, expected):
+    result = has_decisive_part(np.array(importances, float), np.array(mass, float))
+    assert result == pytest.approx(expected, nan_ok=True)
+
+
+def test_single_deletion_is_half_without_correlation():
+    drops = np.array([1.0, 2, 3, 4])
+    assert single_deletion(drops, drops) == pytest.approx(1)
+    assert single_deletion(drops, -drops) == pytest.approx(0)
+    assert single_deletion(drops, np.array([2.0, 4, 1, 3])) == pytest.approx(0.5)
 
 
 def test_drawings_differ_where_a_part_is_different_or_missing(redrawing):

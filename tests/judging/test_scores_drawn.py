@@ -1,20 +1,25 @@
 """Judging images of a drawn source: the importance of parts, and where look-alikes differ."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from pokecam.cam.stored_maps import StoredMaps
 from pokecam.data.packed import images
 from pokecam.data.packing.pack import pack
 from pokecam.data.sources import drawn, raw_zip
 from pokecam.judging import tables
-from pokecam.judging.case import Case
+from pokecam.judging.case import BASELINES, Case
 from pokecam.judging.ground_truth import find_ground_truth
 from pokecam.judging.lookalikes import compare_lookalikes
 from pokecam.judging.measures import JudgeSettings
+from pokecam.judging.parts import AREAS, partial_rank_correlation, visible
 from pokecam.judging.redrawing import Redrawing
 from pokecam.judging.scores import score
+from pokecam.judging.significance import holm
 from pokecam.networks import classifier
 from pokecam.networks.classifier import predict
 from tests.conftest import PROJECT
@@ -74,10 +79,51 @@ def test_the_importance_of_a_part_is_the_fall_of_the_logit_of_the_predicted_clas
             pixels = np.stack([case.packed.pixels[number], image])
             logits = predict(case.network, pixels, np.arange(2))[:, case.predicted[i]]
             assert row.drop == pytest.approx((logits[0] - logits[1]).item(), abs=1e-4)
-            index = redrawing.parts(label).index(row.part) + 1
-            assert row.area_px == (case.packed.masks[number] == index).sum()
-    is_measured = ~np.isnan(scores.values["parts"][:, 0])
-    assert is_measured.tolist() == [True, True, True, False]
+            regions = visible(case.packed.masks[number], redrawing.parts(label))
+            assert row.area_px == regions[row.part].sum()
+    for name in ("parts", "decisive_part", "single_deletion"):
+        is_measured = ~np.isnan(scores.values[name][:, 0])
+        assert is_measured.tolist() == [True, True, True, False]
+
+
+def test_parts_are_scored_by_their_rows(case, redrawing):
+    """The scores again, from the table that is written."""
+    scores = score(case, settings(), redrawing)
+    for i, file in enumerate(case.files[:3]):
+        rows = scores.drops[scores.drops.file == file]
+        drops, areas = rows["drop"].to_numpy(), rows.area_px.to_numpy(float)
+        for m, method in enumerate(case.methods):
+            mass = rows[method].to_numpy()
+            expected = {
+                "parts": partial_rank_correlation(drops, mass, areas),
+                "decisive_part": float(mass.argmax() == drops.argmax()),
+                "single_deletion": (1 + stats.spearmanr(drops, mass).statistic) / 2,
+            }
+            for name, number in expected.items():
+                assert scores.values[name][i, m] == pytest.approx(number)
+        of_areas = (1 + stats.spearmanr(drops, areas).statistic) / 2
+        assert scores.areas["single_deletion"][i] == pytest.approx(of_areas)
+        assert scores.areas["decisive_part"][i] == (areas.argmax() == drops.argmax())
+    assert np.isnan(scores.areas["parts"]).all()
+    assert np.isnan(scores.areas["single_deletion"][3])
+
+
+def test_areas_alone_are_one_more_baseline_of_parts(case, redrawing):
+    scores = score(case, settings(), redrawing)
+    summary = tables.summary(case, scores, seed=0)
+    of_areas = summary[(summary.method == AREAS) & (summary.label == "")].set_index("measure")
+    assert list(of_areas.index) == ["decisive_part", "single_deletion"]
+    expected = np.nanmean(scores.areas["single_deletion"])
+    assert of_areas.value["single_deletion"] == pytest.approx(expected)
+    assert of_areas.n["single_deletion"] == 3
+    tests = tables.paired_tests(case, scores, seed=0)
+    against = tests[tests.other == AREAS]
+    pairs = set(zip(against.measure, against.method, strict=True))
+    methods = [name for name in case.methods if name not in BASELINES]
+    assert pairs == set(product(["decisive_part", "single_deletion"], methods))
+    is_baseline = tests.other.isin([*BASELINES, AREAS])
+    for family in (tests[is_baseline], tests[~is_baseline]):
+        assert family.p_holm.to_numpy() == pytest.approx(holm(family.p.to_numpy()))
 
 
 def test_ground_truth_is_the_mask_and_the_box_of_the_source(case):

@@ -87,18 +87,23 @@ def run_folder(tmp_path_factory):
 
 def write_judgement(folder, files):
     """Write a judgement. CAM is better than both baselines at pointing, not at deletion. No method
-    has a rank of parts. Grad-CAM does not change when weights are re-initialised."""
+    has a correlation of parts. CAM is better than all baselines but the areas at the decisive part,
+    Grad-CAM than the areas, too. Grad-CAM does not change when weights are re-initialised."""
     methods = {"cam": "CAM", "grad_cam": "Grad-CAM", "random": "Random", "centre": "Centre"}
     measures = {
         "deletion": ("Deletion", -1, [0.1, 0.3, 0.2, 0.25]),
         "pointing": ("Pointing game", 1, [0.9, 0.5, 0.2, 0.4]),
-        "parts": ("Part ranks", 1, [np.nan, np.nan, np.nan, np.nan]),
+        "parts": ("Important parts", 1, [np.nan, np.nan, np.nan, np.nan]),
+        "decisive_part": ("Decisive part", 1, [0.4, 0.8, 0.1, 0.2]),
     }
     values = [
         (measure, method, label, value, value - 0.05, value + 0.05, 8)
         for measure, (_, _, row) in measures.items()
         for method, value in zip(methods, row, strict=True)
         for label in ["", *CLASSES]
+    ]
+    values += [
+        ("decisive_part", "areas", label, 0.375, np.nan, np.nan, 8) for label in ["", *CLASSES]
     ]
     columns = ["measure", "method", "label", "value", "low", "high", "n"]
     write_csv(folder / "measures.csv", pd.DataFrame(values, columns=columns))
@@ -112,6 +117,13 @@ def write_judgement(folder, files):
         ("deletion", "grad_cam", "random", -0.1, 0.001),
         ("deletion", "grad_cam", "centre", -0.05, 0.001),
         ("parts", "cam", "centre", np.nan, 1.0),
+        *(
+            ("decisive_part", method, other, 0.3, 0.01)
+            for method in ("cam", "grad_cam")
+            for other in ("random", "centre")
+        ),
+        ("decisive_part", "cam", "areas", 0.025, 0.8),
+        ("decisive_part", "grad_cam", "areas", 0.425, 0.01),
         ("pointing", "cam", "grad_cam", 0.4, 0.01),
         ("deletion", "cam", "grad_cam", -0.2, 0.02),
         ("parts", "cam", "grad_cam", np.nan, 1.0),
@@ -165,11 +177,17 @@ def write_judgement(folder, files):
     columns = ["label", "condition", "value", "low", "high", "n"]
     write_csv(folder / "background.csv", pd.DataFrame(conditions, columns=columns))
     entries = {
-        name: {"title": title, "group": "x", "better": better, "meaning": f"what {title} is"}
+        name: {
+            "title": title,
+            "group": "parts" if name in ("parts", "decisive_part") else "x",
+            "better": better,
+            "meaning": f"what {title} is",
+        }
         for name, (title, better, _) in measures.items()
     }
     about = {
         **{"measures": entries, "methods": methods, "baselines": ["random", "centre"]},
+        "part_baselines": {"areas": "Areas alone"},
         "conditions": {"as it is": 1, "filled in": -1},
     }
     write_json(folder / "about.json", about)

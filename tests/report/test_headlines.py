@@ -27,8 +27,9 @@ def test_predictions(built):
 
 
 def test_maps_and_images(built):
-    """CAM is better than both baselines at pointing, not at deletion; no method has part ranks."""
-    assert built["Maps"].value == "1 of 3"
+    """CAM is better than both baselines at pointing, not at deletion, and the areas of the parts
+    name the decisive part as often; no method has a correlation of parts."""
+    assert built["Maps"].value == "1 of 4"
     assert "CAM" in built["Maps"].note
     assert built["Images"].value == "16"
     assert built["Images"].note == (
@@ -38,7 +39,7 @@ def test_maps_and_images(built):
 
 
 def test_without_measures_there_is_no_headline_of_maps(inputs):
-    empty = replace(trust.build_trust(inputs.judgement), rows=[])
+    empty = replace(trust.build_trust(inputs.judgement), rows=[], part_rows=[])
     names = [headline.name for headline in headlines.build_headlines(inputs, empty)]
     assert "Maps" not in names
 
@@ -67,11 +68,12 @@ def test_one_correct_image_of_each_class_gives_an_interval_without_width(inputs)
 
 def test_without_tests_there_is_no_headline_of_maps(inputs):
     judged = trust.build_trust(inputs.judgement)
-    rows = [replace(row, is_tested=False) for row in judged.rows]
-    names = [
-        headline.name for headline in headlines.build_headlines(inputs, replace(judged, rows=rows))
-    ]
-    assert "Maps" not in names
+    untested = {
+        name: [replace(row, is_tested=False) for row in getattr(judged, name)]
+        for name in ("rows", "part_rows")
+    }
+    built = headlines.build_headlines(inputs, replace(judged, **untested))
+    assert "Maps" not in [headline.name for headline in built]
 
 
 def test_a_certain_mistake_does_not_make_the_loss_infinite(inputs):

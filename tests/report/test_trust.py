@@ -28,12 +28,19 @@ def test_measures_are_rows(built):
     assert [(row.title, row.meaning, row.more_is_better, row.n) for row in built.rows] == [
         ("Deletion", "what Deletion is", False, 8),
         ("Pointing game", "what Pointing game is", True, 8),
-        ("Part ranks", "what Part ranks is", True, 8),
     ]
-    deletion, pointing, parts = (row.cells[0] for row in built.rows)
+    deletion, pointing = (row.cells[0] for row in built.rows)
     assert (deletion.value, deletion.interval) == ("0.10", "0.05 to 0.15")
-    assert (parts.value, parts.interval, parts.is_better) == ("", "", False)
     assert pointing.value == "0.90"
+
+
+def test_measures_of_parts_have_one_more_baseline(built):
+    titles = [(column.title, column.is_baseline) for column in built.part_columns]
+    assert titles == [*((c.title, c.is_baseline) for c in built.columns), ("Areas alone", True)]
+    correlation, decisive = built.part_rows
+    assert [cell.value for cell in correlation.cells] == [""] * 5
+    assert [cell.value for cell in decisive.cells] == ["0.40", "0.80", "0.10", "0.20", "0.38"]
+    assert [cell.is_better for cell in decisive.cells] == [False, True, False, False, False]
 
 
 def test_only_what_is_significantly_better_than_every_baseline_is_marked(built):
@@ -42,7 +49,6 @@ def test_only_what_is_significantly_better_than_every_baseline_is_marked(built):
     assert marks == {
         "Deletion": [False] * 4,
         "Pointing game": [True, False, False, False],
-        "Part ranks": [False] * 4,
     }
 
 
@@ -103,7 +109,8 @@ def test_a_method_whose_maps_do_not_depend_on_the_weights_is_named(built, inputs
 
 
 def test_headlines_are_those_of_the_first_method(inputs):
-    assert trust.headline_measures(inputs.judgement) == {"map_deletion": 0.1, "map_pointing": 0.9}
+    expected = {"map_deletion": 0.1, "map_pointing": 0.9, "map_decisive_part": 0.4}
+    assert trust.headline_measures(inputs.judgement) == expected
     assert page.metrics(inputs)["map_pointing"] == 0.9
 
 
@@ -114,6 +121,7 @@ def test_a_judgement_without_figures_has_no_tables(inputs):
     built = trust.build_trust(bare)
     for table in (
         built.rows,
+        built.part_rows,
         built.comparisons,
         built.important_parts,
         built.pairs,

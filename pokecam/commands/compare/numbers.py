@@ -87,7 +87,8 @@ def comparison_rows(experiments: Sequence[Experiment], files: Sequence[str]) -> 
         (TRUE_PROBABILITY, _true_probabilities(experiments, files)),
     ]
     for name, entry in experiments[0].entries.items():
-        if all(name in experiment.entries for experiment in experiments):
+        # Another version of PokeCAM may have measured something else by that name.
+        if all(experiment.entries.get(name) == entry for experiment in experiments):
             measures.append((entry, _scores(experiments, files, name)))
     rows: list[tuple[dict, Numbers]] = []
     for entry, values in measures:
