@@ -36,6 +36,8 @@ COMPARE_EXAMPLE = """\
 examples:
   python -m pokecam compare main exp-a exp-b
   python -m pokecam compare vgg16:cam alexnet:cam vgg19:grad_cam
+  python -m pokecam compare 'seed-*'               # trainings that differ in their seed
+  python -m pokecam compare 'vgg-*' 'resnet-*'     # is one better, whatever the seed?
 """
 
 EXPORT_EXAMPLE = """\
@@ -151,17 +153,19 @@ def _add_compare(commands: Commands) -> None:
     compare = _add_command(
         commands,
         _compare,
-        help="experiments beside one another, image by image",
+        help="experiments beside one another, image by image or training by training",
         description="Write one page with the same test images in rows and an experiment in each "
-        "column, read from DVC's cache: nothing is run.",
+        "column, read from DVC's cache: nothing is run. Trainings that differ in seed or "
+        "split_seed alone can be one group: then intervals and tests are over trainings.",
         epilog=COMPARE_EXAMPLE,
     )
     compare.add_argument(
         "experiments",
         nargs="+",
         metavar="experiment",
-        help="a git revision, the name of an experiment, or workspace; with :METHOD for another "
-        "map than the first of its cam_methods",
+        help="a git revision, the name of an experiment, or workspace; or a group of them, with "
+        "commas or as a pattern of names ('seed-*'); with :METHOD for another map than the first "
+        "of its cam_methods",
     )
     compare.add_argument("--out", type=Path, default=Path("compared"), help="default: %(default)s")
 
@@ -358,23 +362,27 @@ def _compare(arguments: argparse.Namespace) -> None:
     import tempfile
 
     from pokecam.commands.compare import experiments, page
+    from pokecam.commands.compare.groups import read_groups
 
-    if len(arguments.experiments) < 2:
+    project = Path()
+    groups = read_groups(arguments.experiments, project)
+    compared = [experiment for group in groups for experiment in group.experiments]
+    if len(compared) < 2:
         raise InputError(
             f"{arguments.experiments[0]} alone: at least two experiments are needed to compare, "
             "such as main and workspace"
         )
-    project = Path()
-    compared = [experiments.read_experiment(name, project) for name in arguments.experiments]
     experiments.check_same_images(compared)
     with tempfile.TemporaryDirectory() as temporary:
         # Several experiments can have the same packed images. These are read once.
-        names = {experiment.packed: experiment.name for experiment in compared}
+        names = {
+            experiment.packed: experiment.name for experiment in page.drawn_experiments(groups)
+        }
         packed = {
             key: experiments.read_packed(name, project, Path(temporary, key))
             for key, name in names.items()
         }
-        page.write_comparison(compared, packed, arguments.out)
+        page.write_comparison(groups, packed, arguments.out)
     print(f"{arguments.out / 'index.html'}")
 
 

@@ -151,6 +151,7 @@ def label_probabilities(predictions: pd.DataFrame) -> np.ndarray:
 
 
 def read_judgement(folder: Path) -> Judgement:
+    """Read the tables that the judge stage wrote into `folder`."""
     return Judgement(
         measures=_read_numbers(folder / "measures.csv"),
         tests=_read_numbers(folder / "tests.csv"),

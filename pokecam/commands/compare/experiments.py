@@ -22,6 +22,7 @@ from pokecam.common.errors import InputError, did_you_mean
 from pokecam.common.params import load_yaml
 from pokecam.data.packed import csv_tables, images
 from pokecam.data.packed.images import Packed
+from pokecam.report.inputs import Judgement, read_judgement
 
 WORKSPACE = "workspace"  # what DVC calls the files that are not committed
 
@@ -32,6 +33,7 @@ class Experiment:
 
     Attributes:
         name: `REVISION` or `REVISION:METHOD`, as the user typed it.
+        method: its name in params.yaml.
         title: of the method.
         params: of params.yaml.
         classes: C names.
@@ -39,11 +41,14 @@ class Experiment:
         maps: raw maps of the N images by the method.
         scores: file → a column for each measure, of the images that were measured.
         entries: measure → its title, and `better`: 1 if more is better, −1 if less.
+        metrics: of `reports/metrics.json`; empty if there is no such file.
+        judgement: the tables of the judge stage.
         images: the hash of the archive.
         packed: the hash of the packed images.
     """
 
     name: str
+    method: str
     title: str
     params: dict[str, Any]
     classes: list[str]
@@ -51,6 +56,8 @@ class Experiment:
     maps: StoredMaps
     scores: pd.DataFrame
     entries: dict[str, dict[str, Any]]
+    metrics: dict[str, Any]
+    judgement: Judgement
     images: str
     packed: str
 
@@ -94,19 +101,22 @@ def read_experiment(name: str, repository: Path) -> Experiment:
                 f"{revision} has no data/judgement/scores.csv: it comes from an older version; run "
                 "`dvc repro` on that revision"
             )
-        scores = csv_tables.read_table(folder / "data/judgement/scores.csv")
-        about = json.loads((folder / "data/judgement/about.json").read_text(encoding="utf-8"))
-        scores = scores[scores["method"] == method].set_index("file")
-        measures = [measure for measure in about["measures"] if measure in scores]
+        judgement = read_judgement(folder / "data/judgement")
+        scores = judgement.scores[judgement.scores["method"] == method].set_index("file")
+        entries = judgement.about["measures"]
+        measures = [measure for measure in entries if measure in scores]
         return Experiment(
             name=name,
+            method=method,
             title=titles[method],
             params=_parameters(files, folder / "data/evaluation"),
             classes=meta["classes"],
             predictions=csv_tables.read_table(folder / "data/evaluation/predictions.csv"),
             maps=StoredMaps(np.load(folder / f"data/cams/{method}.npy")),
-            scores=scores[measures].apply(pd.to_numeric, errors="coerce"),
-            entries={measure: about["measures"][measure] for measure in measures},
+            scores=scores[measures],
+            entries={measure: entries[measure] for measure in measures},
+            metrics=_metrics(files),
+            judgement=judgement,
             images=_hash(lock, "download", "data/raw.zip"),
             packed=_hash(lock, "select", "data/images"),
         )
@@ -137,6 +147,13 @@ def read_packed(name: str, repository: Path, folder: Path) -> Packed:
     return images.load_packed(folder / "data/images")
 
 
+def experiment_names(repository: Path) -> list[str]:
+    """Return the names of all experiments, as `dvc exp list --all-commits` prints them."""
+    with Repo(str(repository)) as repo:
+        lists = repo.experiments.ls(all_commits=True)
+    return sorted({name for entries in lists.values() for name, _ in entries})
+
+
 def check_same_images(experiments: Sequence[Experiment]) -> None:
     """Check that all experiments have the same source images.
 
@@ -150,6 +167,11 @@ def check_same_images(experiments: Sequence[Experiment]) -> None:
                 f"{other.name} has other source images than {first.name} (data/raw.zip differs): "
                 "compare experiments with the same source, images_per_class and draw_seed"
             )
+
+
+def _metrics(files: DVCFileSystem) -> dict[str, Any]:
+    path = "reports/metrics.json"
+    return json.loads(files.read_text(path)) if files.exists(path) else {}
 
 
 def _hash(lock: dict[str, Any], stage: str, path: str) -> str:

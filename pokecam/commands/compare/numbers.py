@@ -60,19 +60,23 @@ class ComparisonRow:
 
 
 def common_files(experiments: Sequence[Experiment]) -> list[str]:
-    """Return the files of the test images of all experiments, in the order of the first.
+    """Return the files of the test images of all experiments, in the order of the first."""
+    common = set.intersection(*(set(experiment.predictions["file"]) for experiment in experiments))
+    return [file for file in experiments[0].predictions["file"] if file in common]
+
+
+def check_common_files(experiments: Sequence[Experiment], files: Sequence[str]) -> None:
+    """Check that the experiments have common test images.
 
     Raises:
-        InputError: there is none.
+        InputError: `files` is empty.
     """
-    common = set.intersection(*(set(experiment.predictions["file"]) for experiment in experiments))
-    files = [file for file in experiments[0].predictions["file"] if file in common]
     if not files:
         names = ", ".join(experiment.name for experiment in experiments)
         raise InputError(
-            f"{names} share no test image: compare experiments with the same split_seed"
+            f"{names} share no test image: compare experiments with the same split_seed, or "
+            "several trainings of each: docs/report.md"
         )
-    return files
 
 
 def comparison_rows(experiments: Sequence[Experiment], files: Sequence[str]) -> list[ComparisonRow]:

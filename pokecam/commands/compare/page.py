@@ -1,4 +1,4 @@
-"""The page of a comparison: test images in rows, with a column for each experiment."""
+"""The page of a comparison: figures, and test images in rows with a column for each experiment."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 from pokecam.cam.display import display
-from pokecam.commands.compare import numbers
+from pokecam.commands.compare import numbers, trainings
 from pokecam.commands.compare.experiments import Experiment
+from pokecam.commands.compare.groups import Group
 from pokecam.common.files import whole_file, whole_folder
 from pokecam.data.packed.images import Packed
 from pokecam.report import sheets
@@ -18,6 +19,8 @@ from pokecam.report.examples import MOST_CLASSES, typical_row
 from pokecam.report.jinja import environment
 from pokecam.report.overlay import COLOURS, css_gradient, overlay
 from pokecam.report.sheets import PANEL_PX, Entry, Line, Pixels
+
+MOST_TRAININGS = 4  # of a group that have a column beside the images
 
 
 @dataclass(frozen=True)
@@ -53,19 +56,30 @@ class ComparedImage:
         return len({answer.predicted for answer in self.answers}) == 1
 
 
-def write_comparison(
-    experiments: Sequence[Experiment], packed: Mapping[str, Packed], out: Path
-) -> None:
+def drawn_experiments(groups: Sequence[Group]) -> list[Experiment]:
+    """Return the experiments that have a column beside the images."""
+    return [e for group in groups for e in group.experiments[:MOST_TRAININGS]]
+
+
+def write_comparison(groups: Sequence[Group], packed: Mapping[str, Packed], out: Path) -> None:
     """Write index.html, the images of its rows, and figure.jpg, a typical image of each class.
 
-    Other files in `out` stay.
+    Groups of one training each are compared image by image, others by their trainings. Other files
+    in `out` stay. Trainings without common test images have neither rows nor figure.
 
     Args:
-        experiments: the columns.
-        packed: `Experiment.packed` → these packed images.
+        groups: what is compared.
+        packed: `Experiment.packed` → these packed images, of `drawn_experiments`.
         out: the folder to write to.
+
+    Raises:
+        InputError: groups of one training each have no common test image.
     """
+    experiments = drawn_experiments(groups)
     files = numbers.common_files(experiments)
+    is_by_training = any(len(group.experiments) > 1 for group in groups)
+    if not is_by_training:
+        numbers.check_common_files(experiments, files)
     images = [
         _compare_image(experiments, file, f"rows/{number:05d}.jpg")
         for number, file in enumerate(files)
@@ -75,10 +89,12 @@ def write_comparison(
         for image in images:
             row = Image.fromarray(np.concatenate(panels.draw_row(image), axis=1))
             row.save(folder / Path(image.image).name, "JPEG", quality=85, optimize=True)
-    with whole_file(out / "figure.jpg") as path:
-        sheets.save(_class_sheet(experiments, images, panels), path)
+    if images:
+        with whole_file(out / "figure.jpg") as path:
+            sheets.save(_class_sheet(experiments, images, panels), path)
+    differences = _by_training(groups) if is_by_training else _by_image(experiments, files)
     with whole_file(out / "index.html") as path:
-        html = _render_page(experiments, files, images)
+        html = _render_page(groups, experiments, images, differences)
         path.write_text(html, encoding="utf-8", newline="\n")
 
 
@@ -139,14 +155,34 @@ def _column_head(experiment: Experiment) -> str:
     return f"{experiment.name.partition(':')[0]}, {experiment.title}"
 
 
-def _render_page(
-    experiments: Sequence[Experiment], files: Sequence[str], images: Sequence[ComparedImage]
-) -> str:
-    contents: dict[str, Any] = {
-        "experiments": experiments,
-        "heads": list(map(_column_head, experiments)),
+def _by_image(experiments: Sequence[Experiment], files: Sequence[str]) -> dict[str, Any]:
+    """Return what the template needs for the differences, image by image."""
+    return {
         "parameters": numbers.differing_parameters(experiments),
         "rows": numbers.comparison_rows(experiments, files),
+    }
+
+
+def _by_training(groups: Sequence[Group]) -> dict[str, Any]:
+    """Return what the template needs for the differences over trainings."""
+    return {
+        "parameters": numbers.differing_parameters([group.experiments[0] for group in groups]),
+        "training_rows": trainings.training_rows(groups),
+        "agreements": [trainings.agreement(group) for group in groups],
+        "findings": trainings.findings(groups),
+    }
+
+
+def _render_page(
+    groups: Sequence[Group],
+    experiments: Sequence[Experiment],
+    images: Sequence[ComparedImage],
+    differences: dict[str, Any],
+) -> str:
+    contents: dict[str, Any] = differences | {
+        "groups": groups,
+        "experiments": experiments,
+        "heads": list(map(_column_head, experiments)),
         "images": sorted(images, key=lambda image: image.all_agree),
         "n_differing": sum(not image.all_agree for image in images),
         "panel_px": PANEL_PX,

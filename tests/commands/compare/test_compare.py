@@ -4,65 +4,17 @@ import re
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
 from pokecam.cam.display import display
 from pokecam.cam.stored_maps import StoredMaps
 from pokecam.commands.compare import experiments, numbers, page
-from pokecam.commands.compare.experiments import Experiment
 from pokecam.common.errors import InputError
-from pokecam.data.packed.images import Packed
 from pokecam.judging.significance import holm, p_paired
 from pokecam.report.overlay import overlay
 from pokecam.report.sheets import PANEL_PX
-
-HARMFUL = "<img src=x onerror=alert(1)>"
-CLASSES = [HARMFUL, "b"]
-FILES = [f"{label}/{number}.png" for label in CLASSES for number in range(6)]
-
-
-def experiment(name, wrong=(), seed=0, **params):
-    labels = np.repeat([0, 1], 6)
-    predicted = labels.copy()
-    predicted[list(wrong)] = 1 - predicted[list(wrong)]
-    probability = np.linspace(0.6, 0.9, 12)
-    probabilities = np.where(
-        np.eye(2)[predicted] == 1, probability[:, None], 1 - probability[:, None]
-    )
-    predictions = pd.DataFrame(
-        {
-            "file": FILES,
-            "label": np.array(CLASSES)[labels],
-            "predicted": np.array(CLASSES)[predicted],
-            "probability": probability,
-            **{f"p:{label}": probabilities[:, i] for i, label in enumerate(CLASSES)},
-        }
-    )
-    rng = np.random.default_rng(seed)
-    scores = pd.DataFrame({"deletion": rng.random(12)}, index=FILES)
-    scores.iloc[3] = np.nan
-    return Experiment(
-        name=name,
-        title="CAM",
-        params={"backbone": "resnet18", "epochs": 3} | params,
-        classes=CLASSES,
-        predictions=predictions,
-        maps=StoredMaps(rng.normal(size=(12, 2, 3, 3)).astype(np.float32)),
-        scores=scores,
-        entries={"deletion": {"title": "Deletion", "better": -1}},
-        images="abc",
-        packed="def",
-    )
-
-
-@pytest.fixture(scope="module")
-def packed():
-    rng = np.random.default_rng(0)
-    manifest = pd.DataFrame({"file": FILES, "label": np.repeat(CLASSES, 6)})
-    pixels = rng.integers(0, 256, (12, 48, 48, 3), dtype=np.uint8)
-    return {"def": Packed(pixels, manifest, CLASSES, None, None, None, None)}
+from tests.commands.compare.experiment import FILES, alone, experiment
 
 
 def test_figures_are_of_the_same_images_and_differences_of_pairs():
@@ -121,8 +73,9 @@ def test_images_that_all_have_in_the_order_of_the_first():
     base, other = experiment("one"), experiment("other")
     fewer = replace(other, predictions=other.predictions.iloc[[7, 2]])
     assert numbers.common_files([base, fewer]) == [FILES[2], FILES[7]]
+    none = numbers.common_files([base, replace(other, predictions=other.predictions.iloc[:0])])
     with pytest.raises(InputError, match="one, other share no test image"):
-        numbers.common_files([base, replace(other, predictions=other.predictions.iloc[:0])])
+        numbers.check_common_files([base, other], none)
 
 
 def test_other_images_of_the_same_names_are_refused():
@@ -141,7 +94,7 @@ def test_a_map_for_all_classes_is_that_of_each():
 
 def test_rows_show_the_image_and_every_map_of_its_true_class(packed, tmp_path):
     both = [experiment("one"), experiment("other", wrong=[8], seed=1)]
-    page.write_comparison(both, packed, tmp_path / "out")
+    page.write_comparison(alone(*both), packed, tmp_path / "out")
     text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     rows = re.findall(r'<img src="([^"]+)"', text)
     assert rows[0] == "rows/00008.jpg"  # the image on which they disagree
@@ -163,7 +116,7 @@ def test_each_map_lies_on_the_packed_image_of_its_experiment(packed, tmp_path):
     pixels = rng.integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)
     both = {**packed, "large": replace(packed["def"], pixels=pixels)}
     base, other = experiment("one"), replace(experiment("other"), packed="large")
-    page.write_comparison([base, other], both, tmp_path)
+    page.write_comparison(alone(base, other), both, tmp_path)
     row = np.asarray(Image.open(tmp_path / "rows" / "00000.jpg")).astype(int)
     packed_images = [
         np.asarray(Image.fromarray(p[0]).resize((160, 160), Image.BOX))
@@ -180,7 +133,7 @@ def test_other_files_in_the_folder_stay(packed, tmp_path):
     (tmp_path / "notes.md").write_text("mine")
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows" / "99999.jpg").write_text("of an earlier comparison")
-    page.write_comparison([experiment("one"), experiment("other")], packed, tmp_path)
+    page.write_comparison(alone(experiment("one"), experiment("other")), packed, tmp_path)
     assert (tmp_path / "notes.md").read_text() == "mine"
     assert not (tmp_path / "rows" / "99999.jpg").exists()
 
@@ -188,7 +141,7 @@ def test_other_files_in_the_folder_stay(packed, tmp_path):
 def test_one_common_image_gives_no_interval(packed, tmp_path):
     base, other = experiment("one"), experiment("other", wrong=[0])
     fewer = replace(other, predictions=other.predictions.iloc[:1])
-    page.write_comparison([base, fewer], packed, tmp_path)
+    page.write_comparison(alone(base, fewer), packed, tmp_path)
     assert "nan" not in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
@@ -196,7 +149,7 @@ def test_names_are_only_text_and_the_same_bytes_come_every_time(packed, tmp_path
     both = [experiment("<b>one</b>"), experiment("other", seed=1)]
     contents = []
     for name in ("first", "second"):
-        page.write_comparison(both, packed, tmp_path / name)
+        page.write_comparison(alone(*both), packed, tmp_path / name)
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         contents.append([(p.relative_to(tmp_path / name), p.read_bytes()) for p in files])
     text = (tmp_path / "first" / "index.html").read_text(encoding="utf-8")
