@@ -37,7 +37,7 @@ from pokecam.judging.case import Case
 from pokecam.judging.measures import JudgeSettings
 from pokecam.judging.significance import interval
 
-METHODS = ["cam", "refined_cam", "finer_cam", "layer_cam", "grad_cam_plus_plus"]
+METHODS = ["cam", "pamr_cam", "finer_cam", "layer_cam", "grad_cam_plus_plus"]
 MEASURES = ["max_box_acc_v2", "pointing", "energy"]
 LABEL = "Bulbasaur"  # of all boxes
 MAX_SHARE = 0.5  # of the area of the image that a small object covers

@@ -2,9 +2,9 @@
 
     python benchmarks/insertion.py            # in a clone where `dvc repro` has run
 
-Computes insertion of CAM, refined CAM, edges and the Gaussian in the centre for all test images of
+Computes insertion of CAM, CAM with PAMR, edges and the Gaussian in the centre for all images of
 the default run. It begins with the blurred image of RISE (σ 5 px), with a more blurred one (σ 20
-px), or with the mean colour. Prints means over images, and how far CAM and refined CAM are above
+px), or with the mean colour. Prints means over images, and how far CAM and CAM with PAMR are above
 edges, with 95 % confidence intervals and p (signed-rank test, uncorrected).
 """
 
@@ -26,7 +26,7 @@ from pokecam.judging.parallel import map_images
 from pokecam.judging.significance import interval, p_paired
 from pokecam.networks import device
 
-OURS = ["cam", "refined_cam"]
+OURS = ["cam", "pamr_cam"]
 METHODS = [*OURS, "edges", "centre"]
 START = {
     "blurred, σ 5 px": faithfulness.blur,

@@ -1,7 +1,7 @@
 """The maps of all classes by one method, from a capture.
 
 Maps are raw: float32, signed where the method is signed, and in the resolution of the feature
-layer. Methods that read the image itself (edges, guided, refined) state their resolution.
+layer. Methods that read the image itself (edges, guided, PAMR) state their resolution.
 `display` turns raw maps into the heatmaps that are displayed and scored.
 """
 

@@ -75,8 +75,8 @@ METHODS = {
     "finer_grad_cam": Method(
         "Finer-CAM (Grad-CAM)", "gradient.grad_cam", finer=True, side_by_side=True
     ),
-    "refined_cam": Method("CAM + PAMR", "refined.refined_cam", linear_head=True, side_by_side=True),
-    "refined_grad_cam": Method("Grad-CAM + PAMR", "refined.refined_grad_cam", side_by_side=True),
+    "pamr_cam": Method("CAM + PAMR", "pamr.pamr_cam", linear_head=True, side_by_side=True),
+    "pamr_grad_cam": Method("Grad-CAM + PAMR", "pamr.pamr_grad_cam", side_by_side=True),
     "guided_grad_cam": Method("Guided Grad-CAM", "guided.guided_grad_cam", relu_only=True),
     "counterfactual": Method(
         "Counterfactual", "gradient.counterfactual", against=True, side_by_side=True

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from pokecam.cam import refined
+from pokecam.cam import pamr
 from pokecam.cam.anywhere import heatmaps
 from pokecam.cam.capture import capture
 from pokecam.cam.maps import compute_maps
@@ -18,7 +18,7 @@ SIZE_PX = 32
 CLASSES = ("a", "b", "c", "d")
 HEADS = ("linear", "mlp")
 # They read the image on the CPU: random numbers with its bytes as seed, means over areas of it.
-READ_IMAGE = ("random", "refined_cam", "refined_grad_cam")
+READ_IMAGE = ("random", "pamr_cam", "pamr_grad_cam")
 
 
 def build(head_kind):
@@ -49,7 +49,7 @@ EACH = [(head, method) for head in HEADS for method in methods(head)]
 
 @pytest.mark.parametrize(("head", "method"), EACH)
 def test_from_images_to_heatmaps_only_the_result_is_copied(head, method, monkeypatch):
-    monkeypatch.setattr(refined, "STEPS", 1)
+    monkeypatch.setattr(pamr, "STEPS", 1)
     if method == "guided_grad_cam" or (head, method) == ("mlp", "ablation_cam"):
         pytest.skip("reads values on the CPU: of the functions, or the layout of a network")
     with fake_gpu():

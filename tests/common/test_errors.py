@@ -1,6 +1,7 @@
 """Messages about errors that the user can correct."""
 
-from pokecam.common.errors import MAX_LISTED, InputError, did_you_mean, unknown_name
+from pokecam.cam.methods import METHODS
+from pokecam.common.errors import MAX_LISTED, RENAMED, InputError, did_you_mean, unknown_name
 
 
 def test_nearest_name_ignoring_case():
@@ -22,3 +23,12 @@ def test_a_message_of_another_library_is_passed_on_as_plain_text():
     )
     assert str(error) == "a bold link  b c d e"
     assert str(InputError("Flabébé → 🐢, 2 × 2")) == "Flabébé → 🐢, 2 × 2"
+
+
+def test_a_name_of_an_older_version_is_answered_with_the_present_one():
+    """Not with the name that looks most like it, which is another method."""
+    allowed = ["cam", "finer_cam", "pamr_cam"]
+    assert unknown_name("refined_cam", allowed) == "is called pamr_cam now"
+    assert unknown_name("refined_cam", ["cam"]) == "is not known. Allowed: cam"
+    assert set(RENAMED.values()) <= set(METHODS)
+    assert not set(RENAMED) & set(METHODS)

@@ -1,8 +1,8 @@
-"""Refined maps: every map is averaged over nearby pixels of similar colour.
+"""Maps with PAMR: every map is averaged over nearby pixels of similar colour.
 
 A map of the last layer is coarse. It is highest on what tells the class from others, not on the
 whole object. Refinement spreads it to nearby pixels of similar colour, so that it follows the
-outline of the object. A refined map says less about the network, because the outline comes from
+outline of the object. Such a map says less about the network, because the outline comes from
 the image.
 """
 
@@ -19,18 +19,18 @@ from pokecam.cam.gradient import grad_cam
 
 # Chosen on drawn images by MaxBoxAccV2 (`benchmarks/boxes.py`). The authors take 10 steps with
 # dilations of 1 to 24 and a temperature of 0.1, on images of six times this side.
-SIDE_PX = 56  # the longer side of a refined map
+SIDE_PX = 56  # the longer side of a map with PAMR
 DILATIONS = (1, 2, 3, 4, 6, 8, 12, 16)
 TEMPERATURE = 0.05
 STEPS = 30
 
 
-def refined_cam(captured: Capture, targets: Tensor) -> Tensor:
+def pamr_cam(captured: Capture, targets: Tensor) -> Tensor:
     """Refine `activation.cam`: (N, M, H, W), never negative."""
     return refine(captured.x, cam(captured, targets))
 
 
-def refined_grad_cam(captured: Capture, targets: Tensor) -> Tensor:
+def pamr_grad_cam(captured: Capture, targets: Tensor) -> Tensor:
     """Refine `gradient.grad_cam`: (N, M, H, W), never negative."""
     return refine(captured.x, grad_cam(captured, targets))
 

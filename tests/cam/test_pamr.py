@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pokecam.cam import refined
+from pokecam.cam import pamr
 from pokecam.cam.capture import capture
 from pokecam.cam.maps import compute_maps
-from pokecam.cam.refined import DILATIONS, SIDE_PX, TEMPERATURE, refine
+from pokecam.cam.pamr import DILATIONS, SIDE_PX, TEMPERATURE, refine
 from pokecam.networks.classifier import build_classifier
 
 LEFT = np.s_[..., :, :10]
@@ -45,7 +45,7 @@ def written_out(x: np.ndarray, m: np.ndarray, steps: int) -> np.ndarray:
 
 
 def test_as_the_definition_written_out(monkeypatch):
-    monkeypatch.setattr(refined, "STEPS", 3)
+    monkeypatch.setattr(pamr, "STEPS", 3)
     rng = np.random.default_rng(1)
     x, m = rng.normal(size=(3, 7, 9)), rng.random((7, 9))
     actual = refine(torch.tensor(x)[None], torch.tensor(m)[None, None])
@@ -63,7 +63,7 @@ def test_a_map_spreads_over_its_colour_and_stays_in_it():
 def test_an_image_of_one_colour_only_blurs():
     """All neighbours count the same: one step is their plain mean."""
     x = torch.ones(1, 3, 5, 5)
-    alpha = refined._affinities(x)
+    alpha = pamr._affinities(x)
     torch.testing.assert_close(alpha, torch.full_like(alpha, 1 / (8 * len(DILATIONS))))
 
 
@@ -94,7 +94,7 @@ def test_every_class_of_every_image_by_itself():
         build_classifier("resnet18", "gap", ["Ant", "Bee"], 64), torch.rand(3, 3, 64, 64)
     )
     for method in ("cam", "grad_cam"):
-        actual = compute_maps(captured, f"refined_{method}")
+        actual = compute_maps(captured, f"pamr_{method}")
         expected = refine(captured.x[1:2], compute_maps(captured, method)[1:2, 1:2])
         torch.testing.assert_close(actual[1:2, 1:2], expected)
 
