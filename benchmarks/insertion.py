@@ -2,7 +2,7 @@
 
     python benchmarks/insertion.py            # in a clone where `dvc repro` has run
 
-Computes insertion of CAM, CAM with PAMR, edges and the Gaussian in the centre for all images of
+Computes insertion of CAM, CAM with PAMR, edges and the centred Gaussian for all test images of
 the default run. It begins with the blurred image of RISE (σ 5 px), with a more blurred one (σ 20
 px), or with the mean colour. Prints means over images, and how far CAM and CAM with PAMR are above
 edges, with 95 % confidence intervals and p (signed-rank test, uncorrected).
