@@ -479,7 +479,7 @@ def part_judge(context: Context) -> None:
         "pokecam.judging.sanity.compare_randomised",
         "pokecam.judging.sanity._maps",
         "pokecam.judging.sanity.ssim",
-        *(f"{scores}.{name}" for name in ("heatmaps_of_predicted", "_localize", "part_ranks")),
+        *(f"{scores}.{name}" for name in ("heatmaps_of_predicted", "_localize", "score_parts")),
         *(f"{scores}.{name}" for name in ("_faithfulness", "find_ground_truth")),
         *(f"{faithfulness}.{name}" for name in ("order", "deletion_insertion", "road", "impute")),
         f"{faithfulness}.drop_and_increase",

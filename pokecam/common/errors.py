@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 MAX_LISTED = 20  # a longer list of allowed names is shortened to the nearest name
 # Names of older versions. RefineCAM (2026) is another method, which would be taken for these.
-RENAMED = {"refined_cam": "pamr_cam", "refined_grad_cam": "pamr_grad_cam"}
+NEW_NAMES = {"refined_cam": "pamr_cam", "refined_grad_cam": "pamr_grad_cam"}
 
 # The sequences by which a program controls a terminal (ECMA-48), and single control characters.
 _ESCAPE = re.compile(
@@ -67,8 +67,8 @@ def unknown_name(name: str, allowed: Collection[str]) -> str:
         nearest allowed name, if one is similar, and by the list of all allowed names. The list is
         omitted if it is longer than `MAX_LISTED` and the nearest name is there.
     """
-    if RENAMED.get(name) in allowed:
-        return f"is called {RENAMED[name]} now"
+    if NEW_NAMES.get(name) in allowed:
+        return f"is called {NEW_NAMES[name]} now"
     hint = did_you_mean(name, allowed)
     listed = "" if hint and len(allowed) > MAX_LISTED else f" Allowed: {', '.join(allowed)}"
     return f"is not known.{hint}{listed}"

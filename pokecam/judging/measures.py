@@ -102,13 +102,15 @@ MEASURES = {
         "Decisive part",
         "parts",
         1,
-        "share of images in which the part with most of the map is the most important one",
+        "share of images in which the part with most of the map is the decisive one, the most "
+        "important of all",
     ),
     "single_deletion": Measure(
         "Single deletion",
         "parts",
         1,
-        "the rank correlation ρ with the areas in it, as (1 + ρ) / 2: 0.5 is no correlation",
+        "(1 + ρ) / 2, where ρ is the rank correlation of the sum of the map over each part with "
+        "the importance of the part, whatever its area",
     ),
 }
 # Measures of all images together, which a single image does not have.

@@ -23,8 +23,8 @@ from pokecam.networks.classifier import predict
 
 MARGIN_PX = 2  # masks of parts are dilated by a square of 5 × 5: the outline belongs to the part
 SMALLEST_AREA_PX = 16  # parts of which less is visible are not measured
-FEWEST_PARTS = 3  # fewer cannot be ranked
-NOTHING_LEFT = 1e-9  # of the squared ranks, when the areas are taken out
+FEWEST_PARTS = 3  # fewer cannot be ranked; one more is needed to take the areas out
+SMALLEST_REMAINDER = 1e-9  # of the variance of the ranks when the areas are taken out
 AREAS = "areas"  # the baseline that has the area of each part in place of a mass
 
 Floats = NDArray[np.floating]
@@ -104,11 +104,12 @@ def rank_correlation(importances: Floats, masses: Floats) -> float:
 
 
 def partial_rank_correlation(importances: Floats, masses: Floats, areas: Floats) -> float:
-    """Return the rank correlation of importances and masses, given the areas (Kendall 1942).
+    """Return the partial rank correlation of importances and masses, given the areas.
 
-    It is the correlation of what is left of both ranks when their linear dependence on the rank of
-    the area is taken out: (ρ − ρ₁ρ₂) / √((1 − ρ₁²) (1 − ρ₂²)), where ρ is the rank correlation of
-    importances and masses, and ρ₁ and ρ₂ are those of each with the areas.
+    It is Pearson's partial correlation of the ranks: the correlation of what is left of both when
+    their linear dependence on the rank of the area is taken out. With the rank correlation ρ of
+    importances and masses, and those of each with the areas, ρ₁ and ρ₂, it is
+    (ρ − ρ₁ρ₂) / √((1 − ρ₁²) (1 − ρ₂²)).
 
     Args:
         importances: (n_parts,).
@@ -116,18 +117,21 @@ def partial_rank_correlation(importances: Floats, masses: Floats, areas: Floats)
         areas: (n_parts,).
 
     Returns:
-        The correlation; NaN for fewer than `FEWEST_PARTS` parts, where the importances or the
-        masses are all the same, and where the areas rank the parts as one of them does.
+        The correlation; NaN for at most `FEWEST_PARTS` parts, where the importances or the masses
+        are all the same, and where one of them ranks the parts as the areas do, or in the opposite
+        order.
     """
     correlation = rank_correlation(importances, masses)
+    if len(importances) <= FEWEST_PARTS:
+        return float("nan")
     if np.isnan(correlation) or np.ptp(areas) == 0:
         return correlation
     of_importances = rank_correlation(importances, areas)
     of_masses = rank_correlation(masses, areas)
-    left = (1 - of_importances**2) * (1 - of_masses**2)
-    if left < NOTHING_LEFT:
+    remainder = (1 - of_importances**2) * (1 - of_masses**2)
+    if remainder < SMALLEST_REMAINDER:
         return float("nan")
-    return float(np.clip((correlation - of_importances * of_masses) / np.sqrt(left), -1, 1))
+    return float(np.clip((correlation - of_importances * of_masses) / np.sqrt(remainder), -1, 1))
 
 
 def has_decisive_part(importances: Floats, masses: Floats) -> float:
@@ -164,8 +168,8 @@ def score_parts(case: Case, redrawing: Redrawing, index: int, heatmaps: Floats) 
     """
     image = _drawn_image(case, redrawing, index)
     if not image.regions:
-        nothing = np.full(len(heatmaps), np.nan)
-        return PartScores(dict.fromkeys(_SCORES, nothing), dict.fromkeys(_SCORES, np.nan), [])
+        no_scores = np.full(len(heatmaps), np.nan)
+        return PartScores(dict.fromkeys(_SCORES, no_scores), dict.fromkeys(_SCORES, np.nan), [])
     omitted_parts = [frozenset[str](), *(frozenset({name}) for name in image.regions)]
     pixels = redrawing.images(image.label, image.seed, omitted_parts)
     logits = predict(case.network, pixels, np.arange(len(pixels))).double().numpy()

@@ -20,7 +20,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from pokecam.cam.capture import capture
@@ -30,6 +29,7 @@ from pokecam.cam.methods import METHODS
 from pokecam.cam.stored_maps import StoredMaps
 from pokecam.common.progress import counting
 from pokecam.judging.case import Case, Indices
+from pokecam.judging.ranks import rank_correlation
 from pokecam.networks import layers
 from pokecam.networks.classifier import Classifier, in_batches
 
@@ -96,24 +96,6 @@ def randomised_networks(
     for block, modules in [(HEAD, head), *reversed(_group_modules(network.body, steps - 1))]:
         _reinitialise(modules, seed)
         yield block, _copy(network, device)
-
-
-def rank_correlation(a: Floats, b: Floats) -> NDArray[np.float64]:
-    """Compute Spearman's rank correlation over the pixels of each pair of maps.
-
-    Pixels of equal value share the mean of their ranks.
-
-    Args:
-        a: (…, h, w).
-        b: (…, h, w).
-
-    Returns:
-        (…): 1 for the same order of pixels, −1 for the opposite order, NaN where either map is
-        constant or contains NaN.
-    """
-    x, y = _centred_ranks(a), _centred_ranks(b)
-    norms = np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
-    return np.divide((x * y).sum(axis=-1), norms, out=np.full_like(norms, np.nan), where=norms > 0)
 
 
 def ssim(a: Floats, b: Floats) -> NDArray[np.float64]:
@@ -291,12 +273,6 @@ def _reinitialise(modules: NamedModules, seed: int) -> None:
                 continue
             for weights in module.parameters(recurse=False):
                 weights.normal_(std=weights.square().mean().sqrt().item())
-
-
-def _centred_ranks(maps: Floats) -> NDArray[np.float64]:
-    """Return the ranks of the pixels (…, h · w) minus their mean, which all maps share."""
-    pixels = maps.reshape(*maps.shape[:-2], -1)
-    return rankdata(pixels, axis=-1) - (pixels.shape[-1] + 1) / 2
 
 
 def _window_means(maps: Floats) -> Floats:

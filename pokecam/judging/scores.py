@@ -1,7 +1,7 @@
 """The measures that give one number for each test image and method.
 
 The map of the predicted class is judged, as it is displayed, beside three baselines that do not
-depend on the network.
+depend on the network. The measures of parts have a fourth one, the areas of the parts.
 """
 
 from collections.abc import Callable, Sequence

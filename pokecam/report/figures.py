@@ -125,7 +125,10 @@ def draw_measures(judgement: Judgement, path: Path) -> None:
     table = judgement.measures[judgement.measures["label"] == ""]
     table = table[table.groupby("measure")["value"].transform("any")]
     names = [name for name in judgement.about["measures"] if (table["measure"] == name).any()]
-    methods = judgement.about["methods"]
+    methods, baselines = judgement.about["methods"], list(judgement.about["baselines"])
+    if table["method"].isin(judgement.about["part_baselines"]).any():
+        methods = methods | judgement.about["part_baselines"]
+        baselines += judgement.about["part_baselines"]
     lines = -(-len(names) // MEASURES_ACROSS)
     with _figure(path, 9.5, 0.4 + max(1, lines) * (0.6 + 0.2 * len(methods))) as figure:
         if not names:
@@ -135,7 +138,7 @@ def draw_measures(judgement: Judgement, path: Path) -> None:
         for axes, name in zip(grid, names, strict=False):
             values = table[table["measure"] == name].set_index("method").reindex(list(methods))
             entry = judgement.about["measures"][name]
-            _draw_bars(axes, values, [method in judgement.about["baselines"] for method in methods])
+            _draw_bars(axes, values, [method in baselines for method in methods])
             axes.set_title(f"{entry['title']} {'↑' if entry['better'] > 0 else '↓'}")
             axes.set_yticks(range(len(methods)), methods.values())
         grid[0].invert_yaxis()  # of all panels: the first method is on top

@@ -37,8 +37,7 @@ class Judgement:
         lookalikes: measure, label, against, method, value, low, high, n.
         background: label, condition, value, low, high, n.
         randomisation: method, block, rank_correlation, …, unchanged.
-        about: the titles of methods, the entries of measures, the baselines, and the conditions
-            of the background.
+        about: as `judging.tables.about` returns it.
     """
 
     measures: pd.DataFrame

@@ -247,8 +247,9 @@ def _measure_rows(judgement: Judgement, *, of_parts: bool) -> list[MeasureRow]:
     """Return the measures of parts, or all others."""
     table = judgement.measures[judgement.measures["label"] == ""]
     about = judgement.about
-    more = list(about["part_baselines"]) if of_parts else []
-    methods, baselines = [*about["methods"], *more], [*about["baselines"], *more]
+    part_baselines = list(about["part_baselines"]) if of_parts else []
+    methods = [*about["methods"], *part_baselines]
+    baselines = [*about["baselines"], *part_baselines]
     measure_rows = []
     for name, entry in about["measures"].items():
         by_method = table[table["measure"] == name].set_index("method")

@@ -1,4 +1,4 @@
-"""Refined maps, against the definition written out, and their properties."""
+"""Maps with PAMR, against the definition written out, and their properties."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,7 @@
 """Messages about errors that the user can correct."""
 
 from pokecam.cam.methods import METHODS
-from pokecam.common.errors import MAX_LISTED, RENAMED, InputError, did_you_mean, unknown_name
+from pokecam.common.errors import MAX_LISTED, NEW_NAMES, InputError, did_you_mean, unknown_name
 
 
 def test_nearest_name_ignoring_case():
@@ -30,5 +30,5 @@ def test_a_name_of_an_older_version_is_answered_with_the_present_one():
     allowed = ["cam", "finer_cam", "pamr_cam"]
     assert unknown_name("refined_cam", allowed) == "is called pamr_cam now"
     assert unknown_name("refined_cam", ["cam"]) == "is not known. Allowed: cam"
-    assert set(RENAMED.values()) <= set(METHODS)
-    assert not set(RENAMED) & set(METHODS)
+    assert set(NEW_NAMES.values()) <= set(METHODS)
+    assert not set(NEW_NAMES) & set(METHODS)

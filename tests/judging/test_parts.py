@@ -142,8 +142,10 @@ def test_partial_rank_correlation_is_that_of_the_residuals():
     rng = np.random.default_rng(0)
     for _ in range(50):
         importances, mass, areas = rng.normal(size=(3, 9)).round(1)  # with ties
-        ranks, other, given = map(stats.rankdata, (importances, mass, areas))
-        residuals = [y - np.polyval(np.polyfit(given, y, 1), given) for y in (ranks, other)]
+        ranks, mass_ranks, area_ranks = map(stats.rankdata, (importances, mass, areas))
+        residuals = [
+            y - np.polyval(np.polyfit(area_ranks, y, 1), area_ranks) for y in (ranks, mass_ranks)
+        ]
         expected = np.corrcoef(*residuals)[0, 1]
         assert partial_rank_correlation(importances, mass, areas) == pytest.approx(expected)
 
@@ -167,11 +169,12 @@ def test_a_map_that_only_knows_sizes_has_little_partial_rank_correlation():
 @pytest.mark.parametrize(
     ("importances", "mass", "areas", "expected"),
     [
-        ([3, 1, 2], [3, 1, 2], [7, 7, 7], 1),  # areas that are all the same take nothing out
-        ([3, 1, 2], [1, 2, 3], [1, 2, 3], np.nan),  # the masses are the areas
-        ([3, 1, 2], [1, 2, 3], [3, 1, 2], np.nan),  # the importances are the areas
-        ([1, 2], [1, 2], [2, 1], np.nan),
-        ([1, 2, 3], [0, 0, 0], [2, 1, 3], np.nan),
+        ([3, 1, 2, 4], [3, 1, 2, 4], [7, 7, 7, 7], 1),  # equal areas take nothing out
+        ([3, 1, 2, 4], [1, 2, 3, 4], [1, 2, 3, 4], np.nan),  # the masses are the areas
+        ([3, 1, 2, 4], [1, 2, 3, 4], [4, 3, 2, 1], np.nan),  # … in the opposite order
+        ([3, 1, 2, 4], [1, 2, 3, 4], [3, 1, 2, 4], np.nan),  # the importances are the areas
+        ([1, 3, 2], [1, 2, 3], [2, 1, 3], np.nan),  # of three, only −1 and 1 would be possible
+        ([1, 2, 3, 4], [0, 0, 0, 0], [2, 1, 3, 4], np.nan),
     ],
 )
 def test_what_the_areas_leave(importances, mass, areas, expected):

@@ -18,10 +18,11 @@ from dvc_data.index import DataIndexDirError
 
 from pokecam.cam.stored_maps import StoredMaps
 from pokecam.commands.programs import is_shallow
-from pokecam.common.errors import InputError, did_you_mean
+from pokecam.common.errors import InputError, first_line, unknown_name
 from pokecam.common.params import load_yaml
 from pokecam.data.packed import csv_tables, images
 from pokecam.data.packed.images import Packed
+from pokecam.report import lookalikes
 from pokecam.report.inputs import Judgement, read_judgement
 
 WORKSPACE = "workspace"  # what DVC calls the files that are not committed
@@ -32,16 +33,16 @@ class Experiment:
     """One column of the comparison: a revision, and one of its methods.
 
     Attributes:
-        name: `REVISION` or `REVISION:METHOD`, as the user typed it.
+        name: `REVISION` or `REVISION:METHOD`.
         method: its name in params.yaml.
         title: of the method.
         params: of params.yaml.
         classes: C names.
         predictions: file, label, predicted, probability, p:<class>, of N test images.
-        maps: raw maps of the N images by the method.
+        maps: raw maps of the N images for their true classes, by the method.
         scores: file → a column for each measure, of the images that were measured.
         entries: measure → its title, and `better`: 1 if more is better, −1 if less.
-        metrics: of `reports/metrics.json`; empty if there is no such file.
+        metrics: of the predictions: those of `evaluate`, and `lookalike_accuracy`.
         judgement: the tables of the judge stage.
         images: the hash of the archive.
         packed: the hash of the packed images.
@@ -53,10 +54,10 @@ class Experiment:
     params: dict[str, Any]
     classes: list[str]
     predictions: pd.DataFrame
-    maps: StoredMaps
+    maps: np.ndarray  # (N, h, w)
     scores: pd.DataFrame
     entries: dict[str, dict[str, Any]]
-    metrics: dict[str, Any]
+    metrics: dict[str, float | None]
     judgement: Judgement
     images: str
     packed: str
@@ -66,10 +67,9 @@ class Experiment:
         """File → its row in `predictions` and `maps`."""
         return {file: row for row, file in enumerate(self.predictions["file"])}
 
-    def map_of(self, file: str, label: str) -> np.ndarray:
-        """Return the raw map (h, w) of an image for a class."""
-        row = self.row_of[file]
-        return self.maps.of(row, self.classes.index(label))
+    def map_of(self, file: str) -> np.ndarray:
+        """Return the raw map (h, w) of an image for its true class."""
+        return self.maps[self.row_of[file]]
 
 
 def read_experiment(name: str, repository: Path) -> Experiment:
@@ -93,8 +93,7 @@ def read_experiment(name: str, repository: Path) -> Experiment:
         method = method or next(iter(titles))
         if method not in titles:
             raise InputError(
-                f"{name}: {revision} has no maps by {method}.{did_you_mean(method, titles)} "
-                f"It has: {', '.join(titles)}"
+                f"{name}: among the maps of {revision}, {method} {unknown_name(method, titles)}"
             )
         if not (folder / "data/judgement/scores.csv").is_file():
             raise InputError(
@@ -104,6 +103,9 @@ def read_experiment(name: str, repository: Path) -> Experiment:
         judgement = read_judgement(folder / "data/judgement")
         scores = judgement.scores[judgement.scores["method"] == method].set_index("file")
         entries = judgement.about["measures"]
+        predictions = csv_tables.read_table(folder / "data/evaluation/predictions.csv")
+        labels = pd.Index(meta["classes"]).get_indexer(predictions["label"])
+        maps = StoredMaps(np.load(folder / f"data/cams/{method}.npy"))
         measures = [measure for measure in entries if measure in scores]
         return Experiment(
             name=name,
@@ -111,11 +113,11 @@ def read_experiment(name: str, repository: Path) -> Experiment:
             title=titles[method],
             params=_parameters(files, folder / "data/evaluation"),
             classes=meta["classes"],
-            predictions=csv_tables.read_table(folder / "data/evaluation/predictions.csv"),
-            maps=StoredMaps(np.load(folder / f"data/cams/{method}.npy")),
+            predictions=predictions,
+            maps=maps.of(np.arange(len(predictions)), labels),
             scores=scores[measures],
             entries={measure: entries[measure] for measure in measures},
-            metrics=_metrics(files),
+            metrics=_metrics(files, folder / "data/evaluation", predictions),
             judgement=judgement,
             images=_hash(lock, "download", "data/raw.zip"),
             packed=_hash(lock, "select", "data/images"),
@@ -148,9 +150,16 @@ def read_packed(name: str, repository: Path, folder: Path) -> Packed:
 
 
 def experiment_names(repository: Path) -> list[str]:
-    """Return the names of all experiments, as `dvc exp list --all-commits` prints them."""
-    with Repo(str(repository)) as repo:
-        lists = repo.experiments.ls(all_commits=True)
+    """Return the names of all experiments, as `dvc exp list --all-commits` prints them.
+
+    Raises:
+        InputError: DVC cannot list them.
+    """
+    try:
+        with Repo(str(repository)) as repo:
+            lists = repo.experiments.ls(all_commits=True)
+    except DvcException as error:
+        raise InputError(f"the experiments cannot be listed: {first_line(error)}") from error
     return sorted({name for entries in lists.values() for name, _ in entries})
 
 
@@ -169,9 +178,12 @@ def check_same_images(experiments: Sequence[Experiment]) -> None:
             )
 
 
-def _metrics(files: DVCFileSystem) -> dict[str, Any]:
-    path = "reports/metrics.json"
-    return json.loads(files.read_text(path)) if files.exists(path) else {}
+def _metrics(
+    files: DVCFileSystem, evaluation: Path, predictions: pd.DataFrame
+) -> dict[str, float | None]:
+    metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
+    groups = json.loads(files.read_text("data/lookalikes.json"))["groups"]
+    return metrics | {"lookalike_accuracy": lookalikes.accuracy(predictions, groups)}
 
 
 def _hash(lock: dict[str, Any], stage: str, path: str) -> str:

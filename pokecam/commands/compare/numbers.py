@@ -1,7 +1,8 @@
 """The measures of several experiments on the same images, and how they differ."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,8 +92,7 @@ def comparison_rows(experiments: Sequence[Experiment], files: Sequence[str]) -> 
         (TRUE_PROBABILITY, _true_probabilities(experiments, files)),
     ]
     for name, entry in experiments[0].entries.items():
-        # Another version of PokeCAM may have measured something else by that name.
-        if all(experiment.entries.get(name) == entry for experiment in experiments):
+        if all(is_same_measure(experiment.entries.get(name), entry) for experiment in experiments):
             measures.append((entry, _scores(experiments, files, name)))
     rows: list[tuple[dict, Numbers]] = []
     for entry, values in measures:
@@ -122,6 +122,14 @@ def comparison_rows(experiments: Sequence[Experiment], files: Sequence[str]) -> 
         )
         for entry, values in rows
     ]
+
+
+def is_same_measure(entry: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
+    """Whether two entries of one name are the same measure.
+
+    Another version of PokeCAM may have measured something else by that name.
+    """
+    return entry is not None and all(entry[key] == other[key] for key in ("title", "better"))
 
 
 def differing_parameters(experiments: Sequence[Experiment]) -> dict[str, list[str]]:

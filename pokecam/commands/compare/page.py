@@ -11,7 +11,7 @@ from PIL import Image
 from pokecam.cam.display import display
 from pokecam.commands.compare import numbers, trainings
 from pokecam.commands.compare.experiments import Experiment
-from pokecam.commands.compare.groups import Group
+from pokecam.commands.compare.groups import SEEDS, Group
 from pokecam.common.files import whole_file, whole_folder
 from pokecam.data.packed.images import Packed
 from pokecam.report import sheets
@@ -64,8 +64,9 @@ def drawn_experiments(groups: Sequence[Group]) -> list[Experiment]:
 def write_comparison(groups: Sequence[Group], packed: Mapping[str, Packed], out: Path) -> None:
     """Write index.html, the images of its rows, and figure.jpg, a typical image of each class.
 
-    Groups of one training each are compared image by image, others by their trainings. Other files
-    in `out` stay. Trainings without common test images have neither rows nor figure.
+    Groups of one training each are compared image by image, others by their trainings. The images
+    are those that all experiments have; without any there are neither rows nor figure. Other files
+    in `out` stay.
 
     Args:
         groups: what is compared.
@@ -76,7 +77,7 @@ def write_comparison(groups: Sequence[Group], packed: Mapping[str, Packed], out:
         InputError: groups of one training each have no common test image.
     """
     experiments = drawn_experiments(groups)
-    files = numbers.common_files(experiments)
+    files = numbers.common_files([e for group in groups for e in group.experiments])
     is_by_training = any(len(group.experiments) > 1 for group in groups)
     if not is_by_training:
         numbers.check_common_files(experiments, files)
@@ -92,7 +93,12 @@ def write_comparison(groups: Sequence[Group], packed: Mapping[str, Packed], out:
     if images:
         with whole_file(out / "figure.jpg") as path:
             sheets.save(_class_sheet(experiments, images, panels), path)
-    differences = _by_training(groups) if is_by_training else _by_image(experiments, files)
+    else:
+        (out / "figure.jpg").unlink(missing_ok=True)  # of an earlier comparison
+    if is_by_training:
+        differences = _training_differences(groups)
+    else:
+        differences = _image_differences(experiments, files)
     with whole_file(out / "index.html") as path:
         html = _render_page(groups, experiments, images, differences)
         path.write_text(html, encoding="utf-8", newline="\n")
@@ -127,7 +133,7 @@ class _Panels:
 
     def draw_row(self, image: ComparedImage) -> list[Pixels]:
         small = [self._small(experiment.packed, image.file) for experiment in self.experiments]
-        maps = [experiment.map_of(image.file, image.label) for experiment in self.experiments]
+        maps = [experiment.map_of(image.file) for experiment in self.experiments]
         overlays = [
             overlay(pixels, display(raw, PANEL_PX)) for pixels, raw in zip(small, maps, strict=True)
         ]
@@ -155,7 +161,7 @@ def _column_head(experiment: Experiment) -> str:
     return f"{experiment.name.partition(':')[0]}, {experiment.title}"
 
 
-def _by_image(experiments: Sequence[Experiment], files: Sequence[str]) -> dict[str, Any]:
+def _image_differences(experiments: Sequence[Experiment], files: Sequence[str]) -> dict[str, Any]:
     """Return what the template needs for the differences, image by image."""
     return {
         "parameters": numbers.differing_parameters(experiments),
@@ -163,10 +169,13 @@ def _by_image(experiments: Sequence[Experiment], files: Sequence[str]) -> dict[s
     }
 
 
-def _by_training(groups: Sequence[Group]) -> dict[str, Any]:
+def _training_differences(groups: Sequence[Group]) -> dict[str, Any]:
     """Return what the template needs for the differences over trainings."""
     return {
         "parameters": numbers.differing_parameters([group.experiments[0] for group in groups]),
+        "seeds": SEEDS,
+        "has_other_splits": len({tuple(group.values("split_seed")) for group in groups}) > 1,
+        "most_trainings": MOST_TRAININGS,
         "training_rows": trainings.training_rows(groups),
         "agreements": [trainings.agreement(group) for group in groups],
         "findings": trainings.findings(groups),

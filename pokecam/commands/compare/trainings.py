@@ -5,6 +5,7 @@ another seed would give: the same parameters with another seed are another netwo
 a training is one observation, and intervals and tests are over trainings.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -16,10 +17,14 @@ from scipy import stats
 
 from pokecam.commands.compare.experiments import Experiment
 from pokecam.commands.compare.groups import Group
+from pokecam.commands.compare.numbers import is_same_measure
+from pokecam.judging.ranks import rank_correlation
 from pokecam.judging.significance import CONFIDENCE, holm
 from pokecam.report.trust import SIGNIFICANCE_LEVEL, MeasureRow, Trust, build_trust
 
 Floats = NDArray[np.float64]
+
+RESOLUTION = 1e-5  # figures in tables are rounded; smaller differences are none
 
 # Metrics of predictions: name in metrics.json → title, and 1 if more is better, −1 if less.
 METRICS = {
@@ -38,7 +43,8 @@ class Spread:
     Attributes:
         mean: NaN without a training.
         sd: the standard deviation between trainings; NaN with fewer than two.
-        low: the lower end of the 95 % interval of the mean; NaN likewise.
+        low: the lower end of the 95 % interval of the mean; NaN likewise, and where all trainings
+            have the same figure.
         high: its upper end, likewise.
         next_low: the lower end of the interval that a further training lies in with 95 %; likewise.
         next_high: its upper end, likewise.
@@ -59,11 +65,12 @@ class Difference:
     """By how much the mean of a group differs from that of the first group.
 
     Attributes:
-        value: mean − mean of the first group.
+        value: mean − mean of the first group; over the pairs that have both figures, if the groups
+            are paired.
         low: the lower end of its 95 % interval over trainings; NaN where there is none.
         high: its upper end, likewise.
-        p: of the t-test; after `training_rows`, with Holm's correction over all rows. It is 1
-            where there is no test.
+        p: of the t-test; after `training_rows`, with Holm's correction over all tests. NaN where
+            there is no test: with fewer than two trainings of each, or where nothing varies.
         is_paired: whether trainings of the same seeds were compared with each other.
     """
 
@@ -100,18 +107,21 @@ class TrainingRow:
 class Agreement:
     """How much the trainings of a group agree about the same images.
 
-    Means over pairs of trainings and over their common test images.
+    Means over pairs of trainings, of means over images.
 
     Attributes:
         n_pairs: pairs of trainings that have common test images.
         n_images: the mean number of common test images of a pair.
         same_prediction: the share of images with the same prediction.
-        same_image: the rank correlation of the maps of an image by the two networks.
+        same_image: the rank correlation of the two networks' raw maps of an image for its true
+            class, without negative values.
         other_image: that of the map of an image by one network with the map of another image of the
             class by the other network: what the correlation is without anything of the image.
-        heaviest_part: the share of images in which both maps have most mass on the same part; NaN
-            for images that are not drawn.
-        decisive_part: the share of images in which the same part is the most important one to both
+        n_part_images: the mean number of images of a pair whose parts were measured and whose
+            predictions are the same; the parts are those of the predicted class.
+        heaviest_part: the share of these in which both heatmaps have most mass on the same part;
+            empty maps are left out. NaN for images that are not drawn.
+        decisive_part: the share of these in which the same part is the most important one to both
             networks, which no map is needed for; NaN likewise.
     """
 
@@ -120,18 +130,19 @@ class Agreement:
     same_prediction: float
     same_image: float
     other_image: float
+    n_part_images: float
     heaviest_part: float
     decisive_part: float
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that the report of a training states, and how many trainings of a group state it.
+    """Something that the report of a training can say about the map.
 
     Attributes:
-        text: what is stated.
-        counts: one for each group: in how many trainings.
-        n: one for each group: trainings in which it was tested.
+        text: what it says.
+        counts: one for each group: the number of trainings whose report says it.
+        n: one for each group: the number of trainings in which it was tested.
     """
 
     text: str
@@ -139,8 +150,8 @@ class Finding:
     n: list[int]
 
     @property
-    def flips(self) -> bool:
-        """Whether it depends on the seed: in some group some trainings state it, others do not."""
+    def depends_on_seed(self) -> bool:
+        """Whether there is a group in which some trainings say it, and others do not."""
         return any(0 < count < n for count, n in zip(self.counts, self.n, strict=True))
 
 
@@ -149,17 +160,17 @@ def spread(values: Floats) -> Spread:
 
     The interval of the mean is mean ± t · sd / √n, and that of a further training is
     mean ± t · sd · √(1 + 1/n), both with n − 1 degrees of freedom. Both take the figures of
-    trainings as normally distributed.
+    trainings as normally distributed, so an end can lie beyond the range of a share.
 
     Args:
         values: (n,), one of each training. NaNs are left out.
     """
     values = values[~np.isnan(values)]
     n = len(values)
-    if n < 2:
-        nothing = (float("nan"),) * 5
-        return Spread(float(values[0]) if n else float("nan"), *nothing, n)
-    mean, sd = float(values.mean()), float(values.std(ddof=1))
+    mean = float(values.mean()) if n else float("nan")
+    sd = float(values.std(ddof=1)) if n > 1 else float("nan")
+    if n < 2 or not _varies(values):
+        return Spread(mean, sd, *(float("nan"),) * 4, n)
     t = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
     of_mean, of_next = t * sd / np.sqrt(n), t * sd * np.sqrt(1 + 1 / n)
     return Spread(mean, sd, mean - of_mean, mean + of_mean, mean - of_next, mean + of_next, n)
@@ -176,40 +187,46 @@ def difference(first: Floats, other: Floats, *, is_paired: bool) -> Difference:
     if is_paired:
         is_complete = ~np.isnan(first) & ~np.isnan(other)
         first, other = first[is_complete], other[is_complete]
+        has_spread = _varies(other - first)
     else:
         first, other = first[~np.isnan(first)], other[~np.isnan(other)]
-    if min(len(first), len(other)) == 0:
-        return Difference(float("nan"), float("nan"), float("nan"), 1.0, is_paired)
-    value = float(other.mean() - first.mean())
-    varies = np.ptp(other - first) > 0 if is_paired else np.ptp(other) > 0 or np.ptp(first) > 0
-    if min(len(first), len(other)) < 2 or not varies:
-        return Difference(value, float("nan"), float("nan"), 1.0, is_paired)
-    if is_paired:
-        test = stats.ttest_rel(other, first)
-    else:
-        test = stats.ttest_ind(other, first, equal_var=False)
+        has_spread = _varies(first) or _varies(other)
+    fewest = min(len(first), len(other))
+    value = float(other.mean() - first.mean()) if fewest else float("nan")
+    if fewest < 2 or not has_spread:
+        return Difference(value, float("nan"), float("nan"), float("nan"), is_paired)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # one of the two may not vary
+        if is_paired:
+            test = stats.ttest_rel(other, first)
+        else:
+            test = stats.ttest_ind(other, first, equal_var=False)
     ends = test.confidence_interval(CONFIDENCE)
     return Difference(value, float(ends.low), float(ends.high), float(test.pvalue), is_paired)
 
 
 def training_rows(groups: Sequence[Group]) -> list[TrainingRow]:
     """Compute a row for every metric, and every measure of the map, that all groups have."""
-    first_seeds = groups[0].seeds
-    order = [  # of the trainings of each group, so that those of the same seeds are pairs
+    orders = [  # of the trainings of each group, so that those of the same seeds are pairs
         sorted(range(len(group.experiments)), key=group.seeds.__getitem__) for group in groups
     ]
-    is_paired = [sorted(group.seeds) == sorted(first_seeds) for group in groups]
+    pairings = [sorted(group.seeds) == sorted(groups[0].seeds) for group in groups]
     rows = []
     for title, better, values in _figures(groups):
-        sorted_values = [numbers[rank] for numbers, rank in zip(values, order, strict=True)]
-        differences = [
-            difference(sorted_values[0], numbers, is_paired=paired)
-            for numbers, paired in list(zip(sorted_values, is_paired, strict=True))[1:]
+        first, *other_groups = [
+            numbers[order] for numbers, order in zip(values, orders, strict=True)
         ]
-        rows.append(TrainingRow(title, better > 0, [spread(v) for v in values], differences))
-    p_values = iter(holm(np.array([d.p for row in rows for d in row.differences])))
+        differences = [
+            difference(first, other, is_paired=is_paired)
+            for other, is_paired in zip(other_groups, pairings[1:], strict=True)
+        ]
+        rows.append(TrainingRow(title, better > 0, list(map(spread, values)), differences))
+    p_values = np.array([d.p for row in rows for d in row.differences])
+    is_test = ~np.isnan(p_values)
+    p_values[is_test] = holm(p_values[is_test])
+    corrected = iter(p_values.tolist())
     return [
-        replace(row, differences=[replace(d, p=float(next(p_values))) for d in row.differences])
+        replace(row, differences=[replace(d, p=next(corrected)) for d in row.differences])
         for row in rows
     ]
 
@@ -222,21 +239,25 @@ def agreement(group: Group) -> Agreement:
         if (figure := _pair_agreement(first, other))
     ]
     if not figures:
-        return Agreement(0, 0.0, *(float("nan"),) * 5)
+        return Agreement(0, 0.0, *(float("nan"),) * 3, 0.0, *(float("nan"),) * 2)
     table = pd.DataFrame(figures)
     return Agreement(n_pairs=len(table), **table.mean().to_dict())
 
 
 def findings(groups: Sequence[Group]) -> list[Finding]:
-    """Count in how many trainings the report states each of its findings about the map.
+    """Count in how many trainings the report finds something about the map.
 
-    A comparison with another method that no training finds significant is left out.
+    A comparison with another method that no training finds significant is left out, and so is a
+    map that is not judged: a baseline, or the evidence against a class.
     """
     trusts = [
         [(build_trust(e.judgement), group.title) for e in group.experiments] for group in groups
     ]
-    between = _count(trusts, _between_methods)
-    return [*_count(trusts, _against_baselines), *(f for f in between if any(f.counts))]
+    between_methods = _count(trusts, _method_findings)
+    return [
+        *_count(trusts, _baseline_findings),
+        *(finding for finding in between_methods if any(finding.counts)),
+    ]
 
 
 def _figures(groups: Sequence[Group]) -> list[tuple[str, int, list[Floats]]]:
@@ -249,8 +270,8 @@ def _figures(groups: Sequence[Group]) -> list[tuple[str, int, list[Floats]]]:
         figures.append((title, better, values))
     entries = [e.judgement.about["measures"] for group in groups for e in group.experiments]
     for name, entry in entries[0].items():
-        if any(other.get(name) != entry for other in entries):
-            continue  # another version of PokeCAM measured something else by that name
+        if not all(is_same_measure(other.get(name), entry) for other in entries):
+            continue
         values = [np.array([_measure(e, name) for e in group.experiments]) for group in groups]
         figures.append((entry["title"], entry["better"], values))
     return [figure for figure in figures if all(not np.isnan(values).all() for values in figure[2])]
@@ -259,8 +280,8 @@ def _figures(groups: Sequence[Group]) -> list[tuple[str, int, list[Floats]]]:
 def _measure(experiment: Experiment, name: str) -> float:
     """Return the mean of a measure of the maps of an experiment; NaN if it has none."""
     table = experiment.judgement.measures
-    is_it = (table["measure"] == name) & (table["label"] == "")
-    values = table["value"][is_it & (table["method"] == experiment.method)]
+    is_row = (table["measure"] == name) & (table["label"] == "")
+    values = table["value"][is_row & (table["method"] == experiment.method)]
     return float(values.iloc[0]) if len(values) else float("nan")
 
 
@@ -271,87 +292,95 @@ def _pair_agreement(first: Experiment, other: Experiment) -> dict[str, float] | 
     of_first, of_other = (e.predictions.set_index("file").loc[files] for e in (first, other))
     labels = of_first["label"].to_numpy()
     maps, other_maps = (
-        np.stack([e.map_of(f, label).ravel() for f, label in zip(files, labels, strict=True)])
-        for e in (first, other)
+        np.stack([e.map_of(file) for file in files]).clip(min=0) for e in (first, other)
     )
     next_of_class = np.arange(len(files))
     for label in np.unique(labels):
         of_class = np.flatnonzero(labels == label)
         next_of_class[of_class] = np.roll(of_class, -1)
-    has_another = next_of_class != np.arange(len(files))
-    another = _rank_correlations(maps, other_maps[next_of_class])[has_another]
-    heaviest, decisive = _same_parts(first, other)
+    has_other_image = next_of_class != np.arange(len(files))
+    with_other_image = rank_correlation(maps, other_maps[next_of_class])[has_other_image]
+    is_same = (of_first["predicted"] == of_other["predicted"]).to_numpy()
+    n_part_images, heaviest, decisive = _same_parts(
+        first, other, [file for file, same in zip(files, is_same, strict=True) if same]
+    )
     return {
         "n_images": len(files),
-        "same_prediction": float((of_first["predicted"] == of_other["predicted"]).mean()),
-        "same_image": _mean(_rank_correlations(maps, other_maps)),
-        "other_image": _mean(another),
+        "same_prediction": float(is_same.mean()),
+        "same_image": _mean(rank_correlation(maps, other_maps)),
+        "other_image": _mean(with_other_image),
+        "n_part_images": n_part_images,
         "heaviest_part": heaviest,
         "decisive_part": decisive,
     }
 
 
-def _rank_correlations(maps: Floats, other_maps: Floats) -> Floats:
-    """Return Spearman's ρ of each pair of maps as displayed, without negative values: (n, P) twice
-    → (n,), NaN for empty maps."""
-    ranks, other_ranks = (
-        stats.rankdata(m.clip(min=0), axis=1) - (m.shape[1] + 1) / 2 for m in (maps, other_maps)
-    )
-    norms = np.sqrt((ranks**2).sum(axis=1) * (other_ranks**2).sum(axis=1))
-    products = (ranks * other_ranks).sum(axis=1)
-    return np.divide(products, norms, out=np.full(len(maps), np.nan), where=norms > 0)
-
-
-def _same_parts(first: Experiment, other: Experiment) -> tuple[float, float]:
-    """Return the shares of images with the same heaviest, and the same decisive, part."""
+def _same_parts(
+    first: Experiment, other: Experiment, files: Sequence[str]
+) -> tuple[int, float, float]:
+    """Return how many of the files have measured parts, and the shares of `Agreement`."""
+    tables = [e.judgement.parts for e in (first, other)]
+    of_file = [{} if t is None else dict(list(t.groupby("file", sort=False))) for t in tables]
+    common = [file for file in files if all(file in rows for rows in of_file)]
     shares = []
-    tables = (first.judgement.parts, other.judgement.parts)
     for columns in ((first.method, other.method), ("drop", "drop")):
-        tops = [
-            table.loc[table.groupby("file")[column].idxmax()].set_index("file")["part"]
-            for table, column in zip(tables, columns, strict=True)
-            if table is not None and column in table and len(table)
-        ]
-        common = tops[0].index.intersection(tops[1].index) if len(tops) == 2 else []
-        is_same = [tops[0][file] == tops[1][file] for file in common]
+        is_same = []
+        for file in common:
+            pair = [rows[file] for rows in of_file]
+            if not all(name in rows for name, rows in zip(columns, pair, strict=True)):
+                continue
+            values = [rows[name].to_numpy() for name, rows in zip(columns, pair, strict=True)]
+            if all(v.max() > 0 for v in values):
+                parts = [
+                    rows["part"].iloc[v.argmax()] for rows, v in zip(pair, values, strict=True)
+                ]
+                is_same.append(parts[0] == parts[1])
         shares.append(_mean(np.array(is_same, float)))
-    return shares[0], shares[1]
+    return len(common), shares[0], shares[1]
 
 
 def _count(
     trusts: Sequence[Sequence[tuple[Trust, str]]],
     statements: Callable[[Trust, str], Iterator[tuple[str, bool]]],
 ) -> list[Finding]:
-    """Count what holds in how many trainings of each group."""
-    held: dict[str, list[list[bool]]] = {}
+    """Count in how many trainings of each group each statement holds."""
+    results: dict[str, list[list[bool]]] = {}
     for number, of_group in enumerate(trusts):
         for trust, method in of_group:
             for text, holds in statements(trust, method):
-                held.setdefault(text, [[] for _ in trusts])[number].append(holds)
+                results.setdefault(text, [[] for _ in trusts])[number].append(holds)
     return [
-        Finding(text, [sum(h) for h in of_groups], [len(h) for h in of_groups])
-        for text, of_groups in held.items()
+        Finding(
+            text, [sum(answers) for answers in of_groups], [len(answers) for answers in of_groups]
+        )
+        for text, of_groups in results.items()
     ]
 
 
-def _against_baselines(trust: Trust, method: str) -> Iterator[tuple[str, bool]]:
-    """Yield what the report of a training can state about a method, and whether it does."""
-    column = [column.title for column in trust.columns].index(method)
-    for row in _tested(trust):
-        yield f"{row.title}: better than every baseline", row.cells[column].is_better
+def _baseline_findings(trust: Trust, method: str) -> Iterator[tuple[str, bool]]:
+    """Yield what a report can say about a method and the baselines, and whether it does."""
+    for number, column in enumerate(trust.columns):
+        if column.title == method and not column.is_baseline:
+            for row in _tested_rows(trust):
+                yield f"{row.title}: better than every baseline", row.cells[number].is_better
 
 
-def _between_methods(trust: Trust, method: str) -> Iterator[tuple[str, bool]]:
-    """Yield likewise, in comparison with the other methods."""
-    stated = {(c.measure, c.better, c.worse) for c in trust.comparisons}
-    others = [c.title for c in trust.columns if not c.is_baseline and c.title != method]
-    for other, row in product(others, _tested(trust)):
-        yield f"{row.title}: better than {other}", (row.title, method, other) in stated
-        yield f"{row.title}: worse than {other}", (row.title, other, method) in stated
+def _method_findings(trust: Trust, method: str) -> Iterator[tuple[str, bool]]:
+    """Yield what a report can say about a method and the other methods, and whether it does."""
+    pairs = {(c.measure, c.better, c.worse) for c in trust.comparisons}
+    methods = [c.title for c in trust.columns if not c.is_baseline and c.title != method]
+    for other, row in product(methods, _tested_rows(trust)):
+        yield f"{row.title}: better than {other}", (row.title, method, other) in pairs
+        yield f"{row.title}: worse than {other}", (row.title, other, method) in pairs
 
 
-def _tested(trust: Trust) -> list[MeasureRow]:
+def _tested_rows(trust: Trust) -> list[MeasureRow]:
     return [row for row in [*trust.rows, *trust.part_rows] if row.is_tested]
+
+
+def _varies(values: Floats) -> bool:
+    """Whether values differ by more than their rounding."""
+    return len(values) > 1 and bool(np.ptp(values) > RESOLUTION * max(1.0, np.abs(values).max()))
 
 
 def _mean(values: Floats) -> float:

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from pokecam.cam.stored_maps import StoredMaps
 from pokecam.commands.compare.experiments import Experiment
 from pokecam.commands.compare.groups import Group
 from pokecam.report.inputs import Judgement
@@ -43,7 +42,7 @@ def experiment(name, wrong=(), seed=0, **params):
         params={"backbone": "resnet18", "epochs": 3} | params,
         classes=CLASSES,
         predictions=predictions,
-        maps=StoredMaps(rng.normal(size=(12, 2, 3, 3)).astype(np.float32)),
+        maps=rng.normal(size=(12, 3, 3)).astype(np.float32),
         scores=scores,
         entries={"deletion": ENTRY},
         metrics={},
@@ -53,7 +52,7 @@ def experiment(name, wrong=(), seed=0, **params):
     )
 
 
-def judgement(deletion=0.5, is_better=False, parts=None):
+def judgement(deletion=0.5, *, is_better=False, parts=None):
     """Tables of CAM and a baseline, with one measure."""
     columns = ["measure", "method", "label", "value", "low", "high", "n"]
     rows = [("deletion", "cam", "", deletion), ("deletion", "random", "", 0.9)]
@@ -76,7 +75,7 @@ def judgement(deletion=0.5, is_better=False, parts=None):
     return Judgement(measures, tests, scores, parts, about=about, **absent)
 
 
-def alone(*experiments):
+def single_groups(*experiments):
     """Each experiment as a group of its own."""
     return [Group(e.name, [e]) for e in experiments]
 

@@ -8,13 +8,12 @@ import pytest
 from PIL import Image
 
 from pokecam.cam.display import display
-from pokecam.cam.stored_maps import StoredMaps
 from pokecam.commands.compare import experiments, numbers, page
 from pokecam.common.errors import InputError
 from pokecam.judging.significance import holm, p_paired
 from pokecam.report.overlay import overlay
 from pokecam.report.sheets import PANEL_PX
-from tests.commands.compare.experiment import FILES, alone, experiment
+from tests.commands.compare.experiment import ENTRY, FILES, experiment, single_groups
 
 
 def test_figures_are_of_the_same_images_and_differences_of_pairs():
@@ -55,6 +54,15 @@ def test_a_measure_that_one_does_not_have_is_left_out():
     assert titles == ["Accuracy", "Probability of the true class"]
 
 
+def test_another_measure_of_the_same_name_is_left_out():
+    """Another version may have measured something else, or explain the same in other words."""
+    base, other = experiment("one"), experiment("other")
+    reworded = replace(other, entries={"deletion": ENTRY | {"meaning": "in other words"}})
+    renamed = replace(other, entries={"deletion": ENTRY | {"title": "Deletion ranks"}})
+    for changed, n_rows in ((reworded, 3), (renamed, 2)):
+        assert len(numbers.comparison_rows([base, changed], FILES)) == n_rows
+
+
 def test_only_parameters_that_differ_are_listed():
     base, other = experiment("one"), experiment("other", epochs=5, more=None)
     parameters = numbers.differing_parameters([base, other])
@@ -85,16 +93,9 @@ def test_other_images_of_the_same_names_are_refused():
         )
 
 
-def test_a_map_for_all_classes_is_that_of_each():
-    base = experiment("one")
-    shared = replace(base, maps=StoredMaps(base.maps.values[:, :1]))
-    np.testing.assert_array_equal(shared.map_of(FILES[4], "b"), base.maps.of(4, 0))
-    np.testing.assert_array_equal(base.map_of(FILES[4], "b"), base.maps.of(4, 1))
-
-
 def test_rows_show_the_image_and_every_map_of_its_true_class(packed, tmp_path):
     both = [experiment("one"), experiment("other", wrong=[8], seed=1)]
-    page.write_comparison(alone(*both), packed, tmp_path / "out")
+    page.write_comparison(single_groups(*both), packed, tmp_path / "out")
     text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     rows = re.findall(r'<img src="([^"]+)"', text)
     assert rows[0] == "rows/00008.jpg"  # the image on which they disagree
@@ -105,7 +106,7 @@ def test_rows_show_the_image_and_every_map_of_its_true_class(packed, tmp_path):
         Image.fromarray(packed["def"].pixels[8]).resize((PANEL_PX, PANEL_PX), Image.BOX)
     )
     for number, column in enumerate(both, start=1):
-        expected = overlay(small, display(column.maps.of(8, 1), PANEL_PX))
+        expected = overlay(small, display(column.maps[8], PANEL_PX))
         panel = row[:, number * PANEL_PX : (number + 1) * PANEL_PX]
         assert np.abs(panel - expected).mean() < 12  # JPEG, of noise
     assert Image.open(tmp_path / "out" / "figure.jpg").width > 3 * PANEL_PX
@@ -116,13 +117,13 @@ def test_each_map_lies_on_the_packed_image_of_its_experiment(packed, tmp_path):
     pixels = rng.integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)
     both = {**packed, "large": replace(packed["def"], pixels=pixels)}
     base, other = experiment("one"), replace(experiment("other"), packed="large")
-    page.write_comparison(alone(base, other), both, tmp_path)
+    page.write_comparison(single_groups(base, other), both, tmp_path)
     row = np.asarray(Image.open(tmp_path / "rows" / "00000.jpg")).astype(int)
     packed_images = [
         np.asarray(Image.fromarray(p[0]).resize((160, 160), Image.BOX))
         for p in (packed["def"].pixels, pixels)
     ]
-    heatmap = display(base.maps.of(0, 0), PANEL_PX)
+    heatmap = display(base.maps[0], PANEL_PX)
     for number, small in enumerate(packed_images, start=1):
         panel = row[:, number * PANEL_PX : (number + 1) * PANEL_PX]
         assert np.abs(panel - overlay(small, heatmap)).mean() < 12
@@ -133,7 +134,7 @@ def test_other_files_in_the_folder_stay(packed, tmp_path):
     (tmp_path / "notes.md").write_text("mine")
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows" / "99999.jpg").write_text("of an earlier comparison")
-    page.write_comparison(alone(experiment("one"), experiment("other")), packed, tmp_path)
+    page.write_comparison(single_groups(experiment("one"), experiment("other")), packed, tmp_path)
     assert (tmp_path / "notes.md").read_text() == "mine"
     assert not (tmp_path / "rows" / "99999.jpg").exists()
 
@@ -141,7 +142,7 @@ def test_other_files_in_the_folder_stay(packed, tmp_path):
 def test_one_common_image_gives_no_interval(packed, tmp_path):
     base, other = experiment("one"), experiment("other", wrong=[0])
     fewer = replace(other, predictions=other.predictions.iloc[:1])
-    page.write_comparison(alone(base, fewer), packed, tmp_path)
+    page.write_comparison(single_groups(base, fewer), packed, tmp_path)
     assert "nan" not in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
@@ -149,7 +150,7 @@ def test_names_are_only_text_and_the_same_bytes_come_every_time(packed, tmp_path
     both = [experiment("<b>one</b>"), experiment("other", seed=1)]
     contents = []
     for name in ("first", "second"):
-        page.write_comparison(alone(*both), packed, tmp_path / name)
+        page.write_comparison(single_groups(*both), packed, tmp_path / name)
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         contents.append([(p.relative_to(tmp_path / name), p.read_bytes()) for p in files])
     text = (tmp_path / "first" / "index.html").read_text(encoding="utf-8")
