@@ -212,7 +212,7 @@ def training_rows(groups: Sequence[Group]) -> list[TrainingRow]:
     ]
     pairings = [sorted(group.seeds) == sorted(groups[0].seeds) for group in groups]
     rows = []
-    for title, better, values in _figures(groups):
+    for title, better, values in figures(groups):
         first, *other_groups = [
             numbers[order] for numbers, order in zip(values, orders, strict=True)
         ]
@@ -260,7 +260,7 @@ def findings(groups: Sequence[Group]) -> list[Finding]:
     ]
 
 
-def _figures(groups: Sequence[Group]) -> list[tuple[str, int, list[Floats]]]:
+def figures(groups: Sequence[Group]) -> list[tuple[str, int, list[Floats]]]:
     """Return the title of each figure, whether more is better, and its values in each group."""
     figures = []
     for name, (title, better) in METRICS.items():
