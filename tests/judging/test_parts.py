@@ -12,6 +12,7 @@ from pokecam.data.packed import images
 from pokecam.data.packing.pack import pack
 from pokecam.data.sources import drawn, raw_zip
 from pokecam.judging.parts import (
+    dilated,
     has_decisive_part,
     masses,
     partial_rank_correlation,
@@ -97,15 +98,21 @@ def test_without_a_part_the_image_changes_there(packed, redrawing):
         assert change[region].mean() > 5 * change[~region].mean()
 
 
-def test_regions_are_dilated_by_two_pixels():
+def test_regions_are_the_visible_pixels():
     mask = np.zeros((12, 12), np.uint8)
     mask[4:8, 4:8] = 2
     mask[0, 0] = 1  # too small to be measured
     regions = visible(mask, ["ear", "tail", "paw"])
     assert list(regions) == ["tail"]
+    assert np.array_equal(regions["tail"], mask == 2)
+
+
+def test_dilated_regions_have_two_more_pixels_on_every_side():
+    region = np.zeros((12, 12), bool)
+    region[4:8, 4:8] = True
     expected = np.zeros((12, 12), bool)
     expected[2:10, 2:10] = True
-    assert np.array_equal(regions["tail"], expected)
+    assert np.array_equal(dilated({"tail": region})["tail"], expected)
 
 
 def test_masses_by_hand():

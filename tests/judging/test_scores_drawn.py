@@ -14,9 +14,10 @@ from pokecam.data.sources import drawn, raw_zip
 from pokecam.judging import tables
 from pokecam.judging.case import BASELINES, Case
 from pokecam.judging.ground_truth import find_ground_truth
+from pokecam.judging.heatmaps import heatmaps_of_predicted
 from pokecam.judging.lookalikes import compare_lookalikes
 from pokecam.judging.measures import JudgeSettings
-from pokecam.judging.parts import AREAS, partial_rank_correlation
+from pokecam.judging.parts import AREAS, partial_rank_correlation, score_parts, visible
 from pokecam.judging.redrawing import Redrawing
 from pokecam.judging.scores import score
 from pokecam.judging.significance import holm
@@ -79,35 +80,59 @@ def test_the_importance_of_a_part_is_the_fall_of_the_logit_of_the_predicted_clas
             pixels = np.stack([case.packed.pixels[number], image])
             logits = predict(case.network, pixels, np.arange(2))[:, case.predicted[i]]
             assert row.drop == pytest.approx((logits[0] - logits[1]).item(), abs=1e-4)
-            is_part = case.packed.masks[number] == redrawing.parts(label).index(row.part) + 1
-            # Two pixels on every side, as far as the image reaches.
-            sides = np.lib.stride_tricks.sliding_window_view(np.pad(is_part, 2), (5, 5))
-            assert row.area_px == sides.any(axis=(2, 3)).sum()
+            index = redrawing.parts(label).index(row.part) + 1
+            assert row.area_px == (case.packed.masks[number] == index).sum()
     for name in ("parts", "decisive_part", "single_deletion"):
         is_measured = ~np.isnan(scores.values[name][:, 0])
         assert is_measured.tolist() == [True, True, True, False]
 
 
 def test_parts_are_scored_by_their_rows(case, redrawing):
-    """The scores again, from the table that is written."""
+    """The scores again: from the table that is written, and over dilated regions."""
     scores = score(case, settings(), redrawing)
     for i, file in enumerate(case.files[:3]):
         rows = scores.drops[scores.drops.file == file]
         drops, areas = rows["drop"].to_numpy(), rows.area_px.to_numpy(float)
+        x = classifier.prepare(torch.from_numpy(case.packed.pixels[ROWS[[i]]]))
+        heatmaps = heatmaps_of_predicted(case, np.array([i]), x)[0]
+        regions = visible(case.packed.masks[ROWS[i]], redrawing.parts(case.labels[i]))
+        wide = {  # two pixels more on every side, as far as the image reaches
+            name: np.lib.stride_tricks.sliding_window_view(np.pad(region, 2), (5, 5)).any((2, 3))
+            for name, region in regions.items()
+        }
         for m, method in enumerate(case.methods):
             mass = rows[method].to_numpy()
+            wide_mass = [heatmaps[m][region].sum() for region in wide.values()]
             expected = {
                 "parts": partial_rank_correlation(drops, mass, areas),
                 "decisive_part": float(mass.argmax() == drops.argmax()),
-                "single_deletion": (1 + stats.spearmanr(drops, mass).statistic) / 2,
+                "single_deletion": (1 + stats.spearmanr(drops, wide_mass).statistic) / 2,
             }
             for name, number in expected.items():
                 assert scores.values[name][i, m] == pytest.approx(number)
-        of_areas = (1 + stats.spearmanr(drops, areas).statistic) / 2
+        wide_areas = [region.sum() for region in wide.values()]
+        of_areas = (1 + stats.spearmanr(drops, wide_areas).statistic) / 2
         assert scores.areas["single_deletion"][i] == pytest.approx(of_areas)
         assert scores.areas["decisive_part"][i] == (areas.argmax() == drops.argmax())
     assert np.isnan(scores.areas["parts"]).all()
     assert np.isnan(scores.areas["single_deletion"][3])
+
+
+def test_a_map_of_the_importances_is_perfect(case, redrawing):
+    """The importance of each part, evenly on its pixels, is what the measures look for."""
+    drops = score(case, settings(), redrawing).drops
+    for i, file in enumerate(case.files[:3]):
+        rows = drops[drops.file == file]
+        regions = visible(case.packed.masks[ROWS[i]], redrawing.parts(case.labels[i]))
+        importances = rows["drop"].to_numpy() - rows["drop"].min() + 0.1
+        heatmap = sum(
+            importance / region.sum() * region
+            for importance, region in zip(importances, regions.values(), strict=True)
+        )
+        heatmaps = np.repeat(heatmap[None], len(case.methods), axis=0)
+        perfect = score_parts(case, redrawing, i, heatmaps).of_maps
+        assert perfect["parts"] == pytest.approx(1)
+        assert perfect["decisive_part"] == pytest.approx(1)
 
 
 def test_areas_alone_are_one_more_baseline_of_parts(case, redrawing):
