@@ -182,10 +182,15 @@ def test_experiments_are_compared_from_the_cache(repository):
     page = (repository.path / "compared" / "index.html").read_text()
     assert "other:cam" in page
     assert repository.run("git", "status", "--porcelain", "compared") == ""
+    repository.pokecam("compare", "oth*,HEAD")
+    page = (repository.path / "compared" / "index.html").read_text()
+    assert "Over trainings" in page
     for given, expected in (
         (["HEAD"], "HEAD alone: at least two experiments are needed to compare"),
         (["HEAD", "nowhere"], "nowhere: unknown Git revision"),
-        (["HEAD", "other:camm"], "has no maps by camm. Did you mean cam?"),
+        (["HEAD", "other:camm"], "among the maps of other, camm is not known. Did you mean cam?"),
+        (["oth*,workspace"], "have the same parameters and seeds"),
+        (["none-*"], "none-*: such an experiment is not known."),
     ):
         answer = repository.pokecam("compare", *given, ok=False)
         assert [line for line in answer.splitlines() if expected in line]
