@@ -23,6 +23,7 @@ from pokecam.judging.parts import (
     has_decisive_part,
     masses,
     partial_rank_correlation,
+    visible,
 )
 
 BLUR_PX = (0, 4, 8, 16)  # standard deviations
@@ -37,15 +38,15 @@ def main() -> None:
     assert packed.masks is not None
     assert packed.parts is not None
     row_of = {file: row for row, file in enumerate(packed.manifest.file)}
-    number_of = packed.parts.set_index(["label", "part"])["index"]
+    names_of = {
+        label: rows.sort_values("index").part.to_list()
+        for label, rows in packed.parts.groupby("label")
+    }
     table = read_table(PROJECT / "data/judgement/parts.csv")
     scores: dict[int, list[tuple[float, float, float]]] = {sigma: [] for sigma in BLUR_PX}
     for file, rows in table.groupby("file", sort=False):
-        mask = packed.masks[row_of[str(file)]]
-        regions = {
-            str(part): mask == number_of[label, part]
-            for label, part in zip(rows.label, rows.part, strict=True)
-        }
+        regions = visible(packed.masks[row_of[str(file)]], names_of[rows.label.iloc[0]])
+        assert list(regions) == rows.part.to_list()
         importances = rows["drop"].to_numpy(float)
         for sigma in BLUR_PX:
             scores[sigma].append(_score(importances, regions, sigma))

@@ -233,14 +233,14 @@ def training_rows(groups: Sequence[Group]) -> list[TrainingRow]:
 
 def agreement(group: Group) -> Agreement:
     """Compare the trainings of a group with each other, image by image."""
-    figures = [
-        figure
+    pairs = [
+        pair
         for first, other in combinations(group.experiments, 2)
-        if (figure := _pair_agreement(first, other))
+        if (pair := _pair_agreement(first, other))
     ]
-    if not figures:
+    if not pairs:
         return Agreement(0, 0.0, *(float("nan"),) * 3, 0.0, *(float("nan"),) * 2)
-    table = pd.DataFrame(figures)
+    table = pd.DataFrame(pairs)
     return Agreement(n_pairs=len(table), **table.mean().to_dict())
 
 
@@ -262,19 +262,19 @@ def findings(groups: Sequence[Group]) -> list[Finding]:
 
 def figures(groups: Sequence[Group]) -> list[tuple[str, int, list[Floats]]]:
     """Return the title of each figure, whether more is better, and its values in each group."""
-    figures = []
+    rows = []
     for name, (title, better) in METRICS.items():
         values = [
             np.array([e.metrics.get(name) for e in group.experiments], float) for group in groups
         ]
-        figures.append((title, better, values))
+        rows.append((title, better, values))
     entries = [e.judgement.about["measures"] for group in groups for e in group.experiments]
     for name, entry in entries[0].items():
         if not all(is_same_measure(other.get(name), entry) for other in entries):
             continue
         values = [np.array([_measure(e, name) for e in group.experiments]) for group in groups]
-        figures.append((entry["title"], entry["better"], values))
-    return [figure for figure in figures if all(not np.isnan(values).all() for values in figure[2])]
+        rows.append((entry["title"], entry["better"], values))
+    return [row for row in rows if all(not np.isnan(values).all() for values in row[2])]
 
 
 def _measure(experiment: Experiment, name: str) -> float:
@@ -320,23 +320,22 @@ def _same_parts(
 ) -> tuple[int, float, float]:
     """Return how many of the files have measured parts, and the shares of `Agreement`."""
     tables = [e.judgement.parts for e in (first, other)]
-    of_file = [{} if t is None else dict(list(t.groupby("file", sort=False))) for t in tables]
-    common = [file for file in files if all(file in rows for rows in of_file)]
+    measured = [set() if table is None else set(table["file"]) for table in tables]
     shares = []
     for columns in ((first.method, other.method), ("drop", "drop")):
-        is_same = []
-        for file in common:
-            pair = [rows[file] for rows in of_file]
-            if not all(name in rows for name, rows in zip(columns, pair, strict=True)):
-                continue
-            values = [rows[name].to_numpy() for name, rows in zip(columns, pair, strict=True)]
-            if all(v.max() > 0 for v in values):
-                parts = [
-                    rows["part"].iloc[v.argmax()] for rows, v in zip(pair, values, strict=True)
-                ]
-                is_same.append(parts[0] == parts[1])
+        top, other_top = map(_top_parts, tables, columns)
+        is_same = [top[f] == other_top[f] for f in files if f in top and f in other_top]
         shares.append(_mean(np.array(is_same, float)))
-    return len(common), shares[0], shares[1]
+    return len(set.intersection(*measured, set(files))), shares[0], shares[1]
+
+
+def _top_parts(table: pd.DataFrame | None, column: str) -> dict[str, str]:
+    """Return file → the part with the highest value of a column, where it is positive."""
+    if table is None or column not in table:
+        return {}
+    top = table.loc[table.groupby("file", sort=False)[column].idxmax()]
+    top = top[top[column] > 0]
+    return dict(zip(top["file"], top["part"], strict=True))
 
 
 def _count(
