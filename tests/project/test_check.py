@@ -2,19 +2,22 @@
 
 import os
 import re
-import shutil
 
 import pytest
 
-from tests.support.repository import COLOURS, Repository, draw_images, executed_stages
+from tests.support.repository import (
+    COLOURS,
+    Repository,
+    copy_repository,
+    draw_images,
+    executed_stages,
+)
 
 
 @pytest.fixture(scope="module")
 def clone(finished, tmp_path_factory):
     """A copy of the finished repository, whose params.yaml every test writes anew."""
-    path = tmp_path_factory.mktemp("check") / "repository"
-    shutil.copytree(finished.path, path, symlinks=True)
-    return Repository(path)
+    return copy_repository(finished, tmp_path_factory.mktemp("check") / "repository")
 
 
 def refusal(clone: Repository, committed: bytes, changes: dict) -> tuple[str, list[str]]:

@@ -1,8 +1,6 @@
 """Every parameter of params.yaml with the real `dvc`: the stages that run when it changes are those
 of README's table, and no others, because only their bytes change."""
 
-import shutil
-
 import pandas as pd
 import pytest
 import torch
@@ -11,7 +9,7 @@ import yaml
 
 from tests.project.test_docs import names_in
 from tests.project.test_rerun_table import PARAMETERS, PIPELINE, TABLE
-from tests.support.repository import Repository, draw_images
+from tests.support.repository import Repository, copy_repository, draw_images
 
 # Parameter → (other parameters that it needs, its new value). `str` stands for a path that the test
 # makes. The tiny clone reads a folder, in which the first three change nothing.
@@ -75,9 +73,7 @@ def output_hashes(clone: Repository) -> dict[str, dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def clone(finished, tmp_path_factory):
-    path = tmp_path_factory.mktemp("parameters") / "repository"
-    shutil.copytree(finished.path, path, symlinks=True)
-    return Repository(path)
+    return copy_repository(finished, tmp_path_factory.mktemp("parameters") / "repository")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ The tiny pipeline runs once, and then two experiments on it; every remote is
 given the same results, and every test has clones of its own.
 """
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import yaml
 
 from tests.support import stores
-from tests.support.repository import Repository, executed_stages
+from tests.support.repository import Repository, copy_repository, executed_stages
 from tests.support.stores import Store
 
 EVERYTHING = ("--run-cache", "--all-commits")
@@ -24,8 +23,7 @@ KNOWN_TO_DVC_ALONE = "judge_images=2"
 def yours(finished, tmp_path_factory) -> Repository:
     """A clone with two commits of results, and an experiment `other` that was never committed."""
     base = tmp_path_factory.mktemp("yours")
-    shutil.copytree(finished.path, base / "repository", symlinks=True)
-    repository = Repository(base / "repository")
+    repository = copy_repository(finished, base / "repository")
     repository.run("git", "init", "-q", "--bare", str(base / "origin.git"))
     repository.run("git", "remote", "add", "origin", str(base / "origin.git"))
     assert repository.experiment(ONE) == ["check", "cam", "judge", "report"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.repository import Repository
+from tests.support.repository import Repository, copy_repository
 
 NOTES = "notes.txt"  # a file of the larger repository
 
@@ -18,8 +18,7 @@ def outer(repository: Repository) -> Repository:
 @pytest.fixture
 def subfolder(finished, tmp_path) -> Repository:
     """The finished project in a folder of a larger repository, with a commit of all."""
-    project = Repository(tmp_path / "larger" / "tools" / "pokecam")
-    shutil.copytree(finished.path, project.path, symlinks=True)
+    project = copy_repository(finished, tmp_path / "larger" / "tools" / "pokecam")
     shutil.rmtree(project.path / ".git")
     (outer(project).path / NOTES).write_text("first\n")
     outer(project).run("git", "init", "-q", "-b", "main")

@@ -126,6 +126,25 @@ def clone_project(path: Path, images: Path) -> Repository:
     return repository
 
 
+def copy_repository(repository: Repository, path: Path) -> Repository:
+    """Copy a repository, cache included.
+
+    git's objects and the shipped weights are hard links where the file system has them: nobody
+    writes into these files, and they would be 100 MB of every copy.
+    """
+
+    def copy_file(source: str, target: str) -> None:
+        inside = Path(source).relative_to(repository.path)
+        is_constant = any(map(inside.is_relative_to, (".git/objects", "pretrained")))
+        try:
+            (os.link if is_constant else shutil.copy2)(source, target)
+        except OSError:
+            shutil.copy2(source, target)
+
+    shutil.copytree(repository.path, path, symlinks=True, copy_function=copy_file)
+    return Repository(path)
+
+
 def draw_images(folder: Path, names: dict[str, tuple[int, int, int]], count: int) -> None:
     """Draw noise, in another colour for each class, so that no two images are near-duplicates."""
     for name, colour in names.items():
@@ -154,6 +173,4 @@ def repository(finished, tmp_path) -> Repository:
 
     The images are not copied, because their absolute path is in dvc.lock.
     """
-    copy = tmp_path / "repository"
-    shutil.copytree(finished.path, copy, symlinks=True)
-    return Repository(copy)
+    return copy_repository(finished, tmp_path / "repository")
