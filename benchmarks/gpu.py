@@ -864,8 +864,8 @@ def part_batches(context: Context, backbone: str) -> None:
     import torch
 
     from pokecam.cam.folding import fold_batchnorm
+    from pokecam.cam.imputation import impute
     from pokecam.judging.faithfulness import order
-    from pokecam.judging.imputation import impute
     from pokecam.networks.device import pick_device
 
     sizes = context.sizes

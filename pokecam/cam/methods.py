@@ -33,7 +33,7 @@ class Method:
         finer: it explains what tells a class from those that look like it
             (`maps.finer_targets`), not the logit of the class alone.
         against: it shows the evidence against the class.
-        slow: it runs the network once for each channel.
+        slow: it runs the network many times for an image: once for each channel, or each region.
         side_by_side: its memory grows with the number of targets that it is given at once.
     """
 
@@ -71,6 +71,8 @@ METHODS = {
     "eigen_cam": Method("Eigen-CAM", "activation.eigen_cam", per_class=False),
     "score_cam": Method("Score-CAM", "perturbation.score_cam", slow=True),
     "ablation_cam": Method("Ablation-CAM", "perturbation.ablation_cam", slow=True),
+    "occlusion": Method("Occlusion", "occlusion.occlusion", slow=True),
+    "fine_occlusion": Method("Fine occlusion", "occlusion.fine_occlusion", slow=True),
     "finer_cam": Method("Finer-CAM", "activation.cam", linear_head=True, finer=True),
     "finer_grad_cam": Method(
         "Finer-CAM (Grad-CAM)", "gradient.grad_cam", finer=True, side_by_side=True

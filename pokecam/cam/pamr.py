@@ -6,7 +6,7 @@ outline of the object. Such a map says less about the network, because the outli
 the image.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import torch
@@ -54,8 +54,7 @@ def refine(x: Tensor, maps: Tensor) -> Tensor:
         is shorter. A map that is constant after ReLU stays constant.
     """
     positive = maps.relu()
-    scale = min(1.0, SIDE_PX / max(x.shape[-2:]))
-    size = [max(1, round(side * scale)) for side in x.shape[-2:]]
+    size = map_size(x.shape[-2:])
     # On the CPU, because not every device averages over areas of any size.
     alpha = _affinities(F.interpolate(at_least_float32(x.cpu()), size, mode="area").to(maps))
     result = F.interpolate(positive, size, mode="bilinear", antialias=True)
@@ -67,6 +66,13 @@ def refine(x: Tensor, maps: Tensor) -> Tensor:
     # The weights sum to 1 only up to rounding, which would put a pattern into a constant map.
     lowest, highest = positive.amin((2, 3), keepdim=True), positive.amax((2, 3), keepdim=True)
     return torch.where(lowest == highest, highest, result)
+
+
+def map_size(shape: Sequence[int]) -> list[int]:
+    """Return the height and width of the map of an image (H, W): in its proportions, `SIDE_PX` on
+    the longer side, or that of the image if it is shorter."""
+    scale = min(1.0, SIDE_PX / max(shape))
+    return [max(1, round(side * scale)) for side in shape]
 
 
 def _affinities(x: Tensor) -> Tensor:

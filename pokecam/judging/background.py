@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pokecam.cam.imputation import impute
 from pokecam.judging.case import Case, Indices
 from pokecam.judging.ground_truth import find_ground_truth
-from pokecam.judging.imputation import impute
 from pokecam.networks.classifier import in_batches, prepare
 
 MARGIN_PX = 4  # the object is moved with a margin of this width

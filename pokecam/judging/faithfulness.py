@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pokecam.judging.imputation import impute, noise
+from pokecam.cam.imputation import impute, noise
 from pokecam.networks.device import is_out_of_memory
 
 CPU_AT_ONCE, GPU_AT_ONCE = 16, 256  # changed images that run through the network together

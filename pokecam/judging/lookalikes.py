@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pokecam.cam.imputation import noise
 from pokecam.judging.case import Case, Indices
 from pokecam.judging.faithfulness import fill_and_run, order
 from pokecam.judging.heatmaps import heatmaps_of_difference
-from pokecam.judging.imputation import noise
 from pokecam.judging.parallel import map_images
 from pokecam.judging.parts import difference_ranks
 from pokecam.judging.redrawing import Redrawing

@@ -37,7 +37,7 @@ HEAD = "head"
 SHUFFLED = "shuffled labels"
 COLUMNS = ["method", "block", "rank_correlation", "ssim", "n", "constant", "unchanged"]
 IMAGES = 20  # the largest number of images
-SLOW_IMAGES = 4  # … for methods that run every network once for each of its channels
+SLOW_IMAGES = 4  # … for methods that run a network many times for an image
 SIZE_PX = 112  # side at which heatmaps are compared
 
 # The window and the constants of SSIM, Wang et al. 2004, §III-C.

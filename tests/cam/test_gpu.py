@@ -17,8 +17,9 @@ from tests.support.fake_gpu import GPU, fake_gpu, needs_gpu, on_gpu
 SIZE_PX = 32
 CLASSES = ("a", "b", "c", "d")
 HEADS = ("linear", "mlp")
-# They read the image on the CPU: random numbers with its bytes as seed, means over areas of it.
-READ_IMAGE = ("random", "pamr_cam", "pamr_grad_cam")
+# They read the image on the CPU: random numbers with its bytes as seed, means over areas of it,
+# superpixels.
+READ_IMAGE = ("random", "pamr_cam", "pamr_grad_cam", "occlusion", "fine_occlusion")
 
 
 def build(head_kind):

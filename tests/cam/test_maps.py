@@ -89,7 +89,8 @@ def test_by_hand(method):
 
 
 def test_every_method_is_worked_out_by_hand():
-    in_other_tests = {"random", "centre", "edges"} | {"pamr_cam", "pamr_grad_cam"}
+    in_other_tests = {"random", "centre", "edges", "pamr_cam", "pamr_grad_cam"}
+    in_other_tests |= {"occlusion", "fine_occlusion"}
     assert BY_HAND.keys() | in_other_tests == METHODS.keys()
 
 

@@ -6,7 +6,7 @@ import torch
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 
 from pokecam.cam.display import display
-from pokecam.judging.imputation import _enlarge, _sum_cells, impute
+from pokecam.cam.imputation import _enlarge, _sum_cells, impute
 
 
 def smooth_image(size_px, seed=0):

@@ -72,7 +72,7 @@ def _solve(values: Tensor, holes: Tensor) -> Tensor:
     # The best overshoot follows from the spectral radius of plain Jacobi steps on an empty square.
     overshoot = min(2 / (1 + math.sin(math.pi / side)), OVERSHOOT)
     ones = torch.ones(1, 1, h, w, dtype=values.dtype, device=values.device)
-    factors = holes / _neighbour_sums(ones)
+    factors = holes / _neighbour_sums(ones).clamp(min=1)  # a single pixel has no neighbour
     previous = current = torch.addcmul(values, guess, holes)
     for step in range(steps):
         following = torch.addcmul(values, _neighbour_sums(current), factors)
