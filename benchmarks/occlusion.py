@@ -9,8 +9,10 @@ map times the root of CAM, a regression over random masks (as LIME, Ribeiro et a
 exact regions of the parts, which no method knows. Prints, for each, the mean number of runs of the
 network after the first one, important parts with its standard error, and decisive part.
 
-With --times it prints instead what the two methods cost in forward passes of one image, and how
-much of that is for the segmentation: medians of rounds in turns, one thread, with the range.
+With --figure it draws instead, for an image of each of some classes, CAM and both methods beside
+the importance of the parts, per pixel. With --times it prints what the two methods cost in forward
+passes of one image, and how much of that is for the segmentation: medians of rounds in turns, one
+thread, with the range.
 """
 
 import argparse
@@ -19,9 +21,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
+import yaml
 from numpy.typing import NDArray
 from skimage.segmentation import felzenszwalb, slic
 from support import PROJECT
@@ -38,10 +43,14 @@ from pokecam.data.packed import images
 from pokecam.data.packed.csv_tables import read_table
 from pokecam.judging import parts
 from pokecam.networks.classifier import build_classifier, load_classifier, prepare
+from pokecam.report.overlay import overlay
 
 EVERY = 2
 ROUNDS = 9
+SIDE_PX = 224
+DRAWN = ("Bulbasaur", "Ivysaur", "Charmeleon", "Pikachu")
 ALL = 10_000  # more regions than there are
+METHODS = (occlusion.by_similarity, occlusion.by_distance)
 BACKBONES = ("mobilenet_v3_small", "resnet18", "vgg16")
 
 Floats = NDArray[np.floating]
@@ -52,6 +61,8 @@ Masks = NDArray[np.bool_]
 class Sample:
     """An image, the class of its map, and the importances of its parts."""
 
+    label: str
+    pixels: NDArray[np.uint8]
     x: Tensor
     predicted: int
     regions: dict[str, Masks]
@@ -83,8 +94,10 @@ def by_colour(image: Floats, k: float) -> NDArray[np.integer]:
     return felzenszwalb(image, scale=k, sigma=0.8, min_size=150)
 
 
-def compact(image: Floats, n: int, compactness: float = 10) -> NDArray[np.integer]:
-    return slic(image, n_segments=n, compactness=compactness, start_label=0)
+def compact(
+    image: Floats, n: int, compactness: float = 10, sigma: float = 1
+) -> NDArray[np.integer]:
+    return slic(image, n_segments=n, compactness=compactness, sigma=sigma, start_label=0)
 
 
 def windows(image: Floats, side: int) -> NDArray[np.integer]:
@@ -140,7 +153,7 @@ REGRESSIONS = {
 }
 
 
-def load_samples() -> list[Sample]:
+def load_samples(every: int = EVERY) -> list[Sample]:
     packed = images.load_packed(PROJECT / "data/images")
     assert packed.masks is not None
     assert packed.parts is not None
@@ -155,13 +168,15 @@ def load_samples() -> list[Sample]:
         row = row_of[str(file)]
         samples.append(
             Sample(
+                rows.label.iloc[0],
+                packed.pixels[row],
                 prepare(torch.from_numpy(packed.pixels[row][None].copy())),
                 packed.classes.index(predictions.predicted[file]),
                 parts.visible(packed.masks[row], names_of[rows.label.iloc[0]]),
                 rows["drop"].to_numpy(float),
             )
         )
-    return samples[::EVERY]
+    return samples[::every]
 
 
 def scores(sample: Sample, masses: Floats) -> tuple[float, float]:
@@ -181,7 +196,16 @@ def exact_falls(captured: Capture, sample: Sample) -> Floats:
     return falls.relu().double().numpy()
 
 
+def require(**expected: object) -> None:
+    """End the program if the parameters are not those that the figures belong to."""
+    params = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    for name, value in expected.items():
+        if params[name] != value:
+            raise SystemExit(f"{name} is {params[name]}, {value} expected: run the command above")
+
+
 def print_scores() -> None:
+    require(draw_seed=7, judge_images=120)
     network = fold_batchnorm(load_classifier(PROJECT / "models/classifier.safetensors")).eval()
     table: dict[str, list[tuple[float, float, float]]] = {}
     samples = load_samples()
@@ -189,7 +213,7 @@ def print_scores() -> None:
         captured, n_runs = capture(network, sample.x), [0]
         logits_of = Capture.logits_of
 
-        def counted(self: Capture, x: Tensor, n_runs=n_runs, logits_of=logits_of) -> Tensor:
+        def count_and_run(self: Capture, x: Tensor, n_runs=n_runs, logits_of=logits_of) -> Tensor:
             n_runs[0] += len(x)
             return logits_of(self, x)
 
@@ -200,7 +224,7 @@ def print_scores() -> None:
         def masses_of(maps: Tensor, sample=sample) -> Floats:
             return parts.masses(display(maps[0].numpy(), sample.x.shape[-1]), sample.regions)[0]
 
-        Capture.logits_of = counted  # type: ignore[method-assign]
+        Capture.logits_of = count_and_run  # type: ignore[method-assign]
         add("CAM", masses_of(compute_maps(captured, "cam", classes=[sample.predicted])))
         for name, variant in VARIANTS.items():
             add(name, masses_of(variant.map(captured, sample.predicted)))
@@ -236,18 +260,63 @@ def print_times() -> None:
             }
             seconds = in_turns(calls, ROUNDS)
         unit = statistics.median(seconds["forward passes of 29 images"]) / 29
+        n_regions = [segment(image).max() + 1 for segment in METHODS]
+        print(f"{backbone}: {n_regions[0]} regions by similarity, {n_regions[1]} by distance")
         for name, values in seconds.items():
             low, middle, high = (f(values) / unit for f in (min, statistics.median, max))
             print(f"{backbone}, {name}: {middle:.1f} ({low:.1f} to {high:.1f}) forward passes")
     print(f"{time.perf_counter() - started:.0f} s")
 
 
+def draw(path: Path) -> None:
+    """Draw the maps of the first image of each class in `DRAWN` that is correctly classified."""
+    require(draw_seed=1)
+    network = fold_batchnorm(load_classifier(PROJECT / "models/classifier.safetensors")).eval()
+    columns = {"CAM": "cam", "occlusion": "occlusion", "fine occlusion": "fine_occlusion"}
+    samples = load_samples(1)
+    rows = []
+    for name in DRAWN:
+        sample = next(
+            s for s in samples if s.label == name == network.classes[s.predicted] and s.regions
+        )
+        captured = capture(network, sample.x)
+        maps = [
+            display(compute_maps(captured, method, classes=[sample.predicted])[0].numpy(), SIDE_PX)
+            for method in columns.values()
+        ]
+        ground_truth = np.zeros((1, SIDE_PX, SIDE_PX), np.float32)
+        for importance, region in zip(sample.importances, sample.regions.values(), strict=True):
+            ground_truth[0, region] = max(importance, 0) / region.sum()
+        pixels = np.repeat(sample.pixels[None], len(maps) + 1, axis=0)
+        rows.append(
+            [
+                sample.pixels,
+                *overlay(pixels, np.concatenate([*maps, ground_truth / ground_truth.max()])),
+            ]
+        )
+    figure, axes = plt.subplots(
+        len(rows), len(columns) + 2, figsize=(10, 2.05 * len(rows)), layout="constrained"
+    )
+    for of_row, images_of_row, name in zip(axes, rows, DRAWN, strict=True):
+        of_row[0].set_ylabel(name)
+        for axis, image in zip(of_row, images_of_row, strict=True):
+            axis.imshow(image)
+            axis.set(xticks=[], yticks=[])
+    for axis, title in zip(axes[0], ["image", *columns, "importance of the parts"], strict=True):
+        axis.set_title(title, fontsize=11)
+    figure.savefig(path, dpi=100, pil_kwargs={"quality": 85})
+
+
 def main() -> None:
     """Read the command line and print one of the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--times", action="store_true", help="what the methods cost instead")
-    if parser.parse_args().times:
+    parser.add_argument("--figure", type=Path, help="the image to draw instead")
+    options = parser.parse_args()
+    if options.times:
         print_times()
+    elif options.figure:
+        draw(options.figure)
     else:
         print_scores()
 

@@ -11,7 +11,8 @@ correction; and for every ordered pair of look-alikes the margin, and how far it
 
 With several splits, each with a seed of its own, it prints the measures of faithfulness of all test
 images together, and how far each method is above the Gaussian in the centre. An image that several
-splits test has the mean of its scores, so that every image counts once.
+splits test has the mean of its scores, so that every image counts once. Intervals and tests are
+over images, as if the trainings were one.
 """
 
 import argparse
@@ -26,10 +27,11 @@ from support.images import IMAGENET, REAL
 from support.stages import run, workplace
 
 from pokecam.data.packed import csv_tables
+from pokecam.judging.case import BASELINES
 from pokecam.judging.significance import holm, interval, p_paired
 
 METHODS = ["cam", "grad_cam", "layer_cam", "score_cam", "finer_cam"]
-FAITHFULNESS = ("deletion", "insertion", "road", "flip")
+FAITHFULNESS = {"deletion": "↓", "insertion": "↑", "road": "↑", "flip": "↓"}
 STAGES = ("download", "select", "split", "weights", "train", "evaluate", "cam", "judge")
 
 
@@ -58,7 +60,6 @@ def accuracy(folder: Path) -> str:
 
 def print_tables(folder: Path) -> None:
     """Print the tables of one split."""
-    print(accuracy(folder), "\n")
     tables = folder / "data/judgement"
     measures = csv_tables.read_table(tables / "measures.csv")
     print(wide(measures[measures.label == ""], ["method"]).to_string(), "\n")
@@ -74,20 +75,20 @@ def print_together(folders: list[Path]) -> None:
     scores = pd.concat(tables).set_index(["file", "method"])[list(FAITHFULNESS)].astype(float)
     of_images = scores.groupby(level=["file", "method"]).mean().unstack("method")
     rows = []
-    for measure in FAITHFULNESS:
+    for measure, arrow in FAITHFULNESS.items():
         values = of_images[measure]
         for method in values.columns:
             differences = (values[method] - values["centre"]).to_numpy()
             mean, difference = interval(values[method].to_numpy(), 0), interval(differences, 0)
             rows.append(
                 {
-                    "measure": measure,
+                    "measure": f"{measure} {arrow}",
                     "method": method,
                     "n": mean.n,
                     "mean": f"{mean.value:.3f} ({mean.low:.3f} to {mean.high:.3f})",
                     "above centre": f"{difference.value:+.3f} ({difference.low:+.3f} to "
                     f"{difference.high:+.3f})",
-                    "p": p_paired(differences) if method != "centre" else np.nan,
+                    "p": np.nan if method in BASELINES else p_paired(differences),
                 }
             )
     table = pd.DataFrame(rows)
@@ -107,7 +108,7 @@ def main() -> None:
         folders = []
         for number in range(1, options.splits + 1):
             folders.append(judge(Path(temporary, str(number)), options.methods, number))
-            print(f"split {number}: {accuracy(folders[-1])}", flush=True)
+            print(f"split {number}: {accuracy(folders[-1])}\n", flush=True)
         if len(folders) == 1:
             print_tables(folders[0])
         else:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
@@ -69,9 +70,9 @@ def plain_loop(classifier, x, segmentations, limit):
     """Return the maps (C, S, S) of one image (3, S, S), one region after another."""
     values = x.permute(1, 2, 0).double().numpy()
     image = (values - values.min()) / np.ptp(values)
-    side = min(56, x.shape[-1])
+    size = [round(56 * side / max(x.shape)) for side in x.shape[1:]]
     result = torch.zeros(len(classifier.classes), *x.shape[1:])
-    margin = round(3 * x.shape[-1] / 224)
+    margin = round(3 * max(x.shape) / 224)
     for segment in segmentations:
         labels = torch.from_numpy(segment(image).astype(np.int64))
         falls = []
@@ -88,7 +89,7 @@ def plain_loop(classifier, x, segmentations, limit):
         for _, region, fall in falls[:limit]:
             area = int((labels == region).sum())
             result[:, labels == region] += (fall / area)[:, None]
-    return nn.functional.adaptive_avg_pool2d(result / len(segmentations), side)
+    return nn.functional.adaptive_avg_pool2d(result / len(segmentations), size)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -97,7 +98,7 @@ def test_the_same_as_a_plain_loop(method, limit, convolutional, monkeypatch):
     """Filling in several regions at once changes the fills a little, by their coarse grids."""
     monkeypatch.setattr(occlusion, "QUICK_LIMIT", limit)
     monkeypatch.setattr(occlusion, "FINE_LIMIT", limit)
-    x = discs(96)
+    x = discs(96)[..., :64] if limit == 4 else discs(96)
     maps = compute_maps(capture(convolutional, x), method)
     for image, of_image in zip(x, maps, strict=True):
         expected = plain_loop(convolutional, image, METHODS[method], limit)
@@ -112,11 +113,11 @@ def test_at_most_so_many_forward_passes(method, convolutional, monkeypatch):
     captured, sizes = capture(convolutional, x), []
     logits_of = type(captured).logits_of
 
-    def counted(self, images):
+    def count_and_run(self, images):
         sizes.append(len(images))
         return logits_of(self, images)
 
-    monkeypatch.setattr(type(captured), "logits_of", counted)
+    monkeypatch.setattr(type(captured), "logits_of", count_and_run)
     maps = compute_maps(captured, method)
     n_distance = occlusion.by_distance(occlusion._to_image(x[0])).max() + 1
     assert sum(sizes) == {"occlusion": 29, "fine_occlusion": 48 + min(48, n_distance)}[method]
@@ -146,7 +147,7 @@ def test_an_image_alone_and_any_channels(method, n_channels):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("side", [1, 2, 7])
+@pytest.mark.parametrize("side", [1, 2, 7, 96])
 def test_constant_and_tiny_images(method, side):
     """Without all of it, an image is 0 everywhere."""
     classifier = network(nn.Identity(), [[1.0, 0, 0]])
@@ -164,14 +165,29 @@ def test_regions_grow_with_the_image():
     assert agreement > 0.8
 
 
-def test_groups_of_regions_do_not_touch():
-    cells = np.random.default_rng(0).integers(0, 40, (12, 12))
-    labels = np.kron(cells, np.ones((8, 8), int))
-    masks = labels == np.arange(40)[:, None, None]
-    groups = occlusion._disjoint_groups(masks)
+@pytest.mark.parametrize("distance", [4, 8])
+def test_groups_are_few_and_their_regions_far_apart(distance):
+    labels = occlusion.by_distance(occlusion._to_image(discs(224, 1)[0]))
+    n_regions = labels.max() + 1
+    groups = occlusion._groups_apart(labels, distance)
+    assert groups.max() + 1 < n_regions / 3
+    masks = labels == np.arange(n_regions)[:, None, None]
+    wide = ndimage.maximum_filter(masks, (1, 2 * distance + 1, 2 * distance + 1))
     for group in np.unique(groups):
-        members = masks[groups == group]
-        assert members.sum(axis=0).max() == 1
-        for mask in members:
-            beside = occlusion._widen(mask[None], 1)[0] & ~mask
-            assert not (members.any(axis=0) & beside).any()
+        assert wide[groups == group].sum(axis=0)[masks[groups == group].any(axis=0)].max() == 1
+
+
+@pytest.mark.parametrize("segment", [occlusion.by_similarity, occlusion.by_distance])
+@pytest.mark.parametrize("grain", [0, 0.03])
+def test_grain_does_not_join_all_regions(segment, grain):
+    image = occlusion._to_image(discs(224, 1)[0])
+    image = image + np.random.default_rng(0).normal(0, grain, image.shape)
+    labels = segment(image.clip(0, 1))
+    assert labels.max() + 1 > 7
+    assert np.bincount(labels.ravel()).max() < 0.6 * labels.size
+
+
+def test_grey_images_are_divided_as_their_copies_in_colour():
+    grey = occlusion._to_image(discs(224, 1, n_channels=1)[0])
+    labels, of_copies = (occlusion.by_distance(i) for i in (grey, grey.repeat(3, axis=2)))
+    assert adjusted_rand_score(labels.ravel(), of_copies.ravel()) > 0.6

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pokecam.cam.methods import METHODS
 from pokecam.networks.classifier import build_classifier, save_classifier
 from tests.conftest import PROJECT
 from tests.support.project_imports import closure
@@ -125,7 +126,7 @@ jinja.environment(jinja.TEMPLATES).get_template("template.html")
 def test_a_script_in_another_folder_uses_the_maps(installed, elsewhere):
     done = python(installed, elsewhere, "-c", SCRIPT, str(installed))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["(2, 1, 64, 64)", "36 True", "18"]
+    assert done.stdout.splitlines() == ["(2, 1, 64, 64)", f"{2 * len(METHODS)} True", "18"]
 
 
 def test_the_command_explains_an_image_in_another_folder(installed, elsewhere):
@@ -160,7 +161,8 @@ def test_the_packages_that_the_maps_need_are_listed():
         re.MULTILINE,
     )[1].split()
     imported = set()
-    for file in closure(PROJECT, "pokecam.api"):
+    modules = {f"pokecam.cam.{method.path.partition('.')[0]}" for method in METHODS.values()}
+    for file in set().union(*(closure(PROJECT, name) for name in ("pokecam.api", *modules))):
         body = ast.parse((PROJECT / file).read_text(encoding="utf-8")).body
         inside = [node for block in body if isinstance(block, ast.With) for node in block.body]
         for node in [*body, *inside]:
@@ -169,5 +171,6 @@ def test_the_packages_that_the_maps_need_are_listed():
             elif isinstance(node, ast.ImportFrom):
                 imported.add(node.module.partition(".")[0])
     names = {"PIL": "pillow", "ruamel": "ruamel.yaml", "pydantic_core": "pydantic"}
+    names["skimage"] = "scikit-image"
     imported -= {*sys.stdlib_module_names, "pokecam"}
     assert {names.get(name, name) for name in imported} == set(listed)

@@ -1,7 +1,7 @@
 """A clone of the project in which the real `dvc` runs on a tiny setting.
 
 It is built and run once. Each test works on a copy of its own, cache included, so the tests do not
-depend on one another or on their order.
+depend on one another or on their order. Only git's objects and the shipped weights are shared.
 """
 
 import os
@@ -129,16 +129,18 @@ def clone_project(path: Path, images: Path) -> Repository:
 def copy_repository(repository: Repository, path: Path) -> Repository:
     """Copy a repository, cache included.
 
-    git's objects and the shipped weights are hard links where the file system has them: nobody
-    writes into these files, and they would be 100 MB of every copy.
+    git's objects and the shipped weights are hard links where the file system has them: they would
+    be 100 MB of every copy, and no test may write into them.
     """
 
     def copy_file(source: str, target: str) -> None:
-        inside = Path(source).relative_to(repository.path)
-        is_constant = any(map(inside.is_relative_to, (".git/objects", "pretrained")))
-        try:
-            (os.link if is_constant else shutil.copy2)(source, target)
-        except OSError:
+        is_weights = "/pretrained/" in source and source.endswith(".safetensors")
+        if is_weights or "/.git/objects/" in source:
+            try:
+                os.link(source, target)
+            except OSError:  # no hard links here
+                shutil.copy2(source, target)
+        else:
             shutil.copy2(source, target)
 
     shutil.copytree(repository.path, path, symlinks=True, copy_function=copy_file)
