@@ -139,6 +139,9 @@ def _run_if_launched(main: Callable[[], object], options: str) -> None:
             "--multi_gpu --num_processes N (for one, leave it unset)"
         )
     main()
+    # Without this, PyTorch may abort the process when it ends: a thread of the group still runs.
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def join_team(device_name: str) -> Team:
