@@ -17,10 +17,10 @@ thread, with the range.
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -30,6 +30,7 @@ import yaml
 from numpy.typing import NDArray
 from skimage.segmentation import felzenszwalb, slic
 from support import PROJECT
+from support.parts import measured_images
 from support.rounds import in_turns
 from torch import Tensor
 
@@ -50,7 +51,7 @@ ROUNDS = 9
 SIDE_PX = 224
 DRAWN = ("Bulbasaur", "Ivysaur", "Charmeleon", "Pikachu")
 ALL = 10_000  # more regions than there are
-METHODS = (occlusion.by_similarity, occlusion.by_distance)
+SEGMENTATIONS = (occlusion.by_similarity, occlusion.by_distance)  # of fine_occlusion
 BACKBONES = ("mobilenet_v3_small", "resnet18", "vgg16")
 
 Floats = NDArray[np.floating]
@@ -94,10 +95,8 @@ def by_colour(image: Floats, k: float) -> NDArray[np.integer]:
     return felzenszwalb(image, scale=k, sigma=0.8, min_size=150)
 
 
-def compact(
-    image: Floats, n: int, compactness: float = 10, sigma: float = 1
-) -> NDArray[np.integer]:
-    return slic(image, n_segments=n, compactness=compactness, sigma=sigma, start_label=0)
+def compact(image: Floats, n: int) -> NDArray[np.integer]:
+    return slic(image, n_segments=n, compactness=10, sigma=1, start_label=0)
 
 
 def windows(image: Floats, side: int) -> NDArray[np.integer]:
@@ -138,13 +137,9 @@ VARIANTS = {
         for k, margin in [(100, 3), (200, 0), (200, 2), (200, 3), (200, 5), (400, 3)]
     },
     "occlusion": Variant([occlusion.by_similarity], limit=occlusion.QUICK_LIMIT),
-    "fine_occlusion": Variant(
-        [occlusion.by_similarity, occlusion.by_distance], limit=occlusion.FINE_LIMIT
-    ),
+    "fine_occlusion": Variant(SEGMENTATIONS, limit=occlusion.FINE_LIMIT),
     "fine_occlusion, times the root of CAM": Variant(
-        [occlusion.by_similarity, occlusion.by_distance],
-        limit=occlusion.FINE_LIMIT,
-        times_cam=True,
+        SEGMENTATIONS, limit=occlusion.FINE_LIMIT, times_cam=True
     ),
 }
 REGRESSIONS = {
@@ -155,28 +150,18 @@ REGRESSIONS = {
 
 def load_samples(every: int = EVERY) -> list[Sample]:
     packed = images.load_packed(PROJECT / "data/images")
-    assert packed.masks is not None
-    assert packed.parts is not None
-    row_of = {file: row for row, file in enumerate(packed.manifest.file)}
-    names_of = {
-        label: rows.sort_values("index").part.to_list()
-        for label, rows in packed.parts.groupby("label")
-    }
     predictions = read_table(PROJECT / "data/evaluation/predictions.csv").set_index("file")
-    samples = []
-    for file, rows in read_table(PROJECT / "data/judgement/parts.csv").groupby("file", sort=False):
-        row = row_of[str(file)]
-        samples.append(
-            Sample(
-                rows.label.iloc[0],
-                packed.pixels[row],
-                prepare(torch.from_numpy(packed.pixels[row][None].copy())),
-                packed.classes.index(predictions.predicted[file]),
-                parts.visible(packed.masks[row], names_of[rows.label.iloc[0]]),
-                rows["drop"].to_numpy(float),
-            )
+    return [
+        Sample(
+            image.label,
+            packed.pixels[image.row],
+            prepare(torch.from_numpy(packed.pixels[image.row][None].copy())),
+            packed.classes.index(predictions.predicted[image.file]),
+            image.regions,
+            image.importances,
         )
-    return samples[::every]
+        for image in islice(measured_images(packed), None, None, every)
+    ]
 
 
 def scores(sample: Sample, masses: Floats) -> tuple[float, float]:
@@ -244,7 +229,6 @@ def print_scores() -> None:
 def print_times() -> None:
     torch.set_num_threads(1)
     x = load_samples()[0].x
-    started = time.perf_counter()
     for backbone in BACKBONES:
         network = fold_batchnorm(build_classifier(backbone, "gap", ["a", "b"], x.shape[-1]).eval())
         with torch.no_grad():
@@ -260,12 +244,11 @@ def print_times() -> None:
             }
             seconds = in_turns(calls, ROUNDS)
         unit = statistics.median(seconds["forward passes of 29 images"]) / 29
-        n_regions = [segment(image).max() + 1 for segment in METHODS]
+        n_regions = [segment(image).max() + 1 for segment in SEGMENTATIONS]
         print(f"{backbone}: {n_regions[0]} regions by similarity, {n_regions[1]} by distance")
         for name, values in seconds.items():
             low, middle, high = (f(values) / unit for f in (min, statistics.median, max))
             print(f"{backbone}, {name}: {middle:.1f} ({low:.1f} to {high:.1f}) forward passes")
-    print(f"{time.perf_counter() - started:.0f} s")
 
 
 def draw(path: Path) -> None:

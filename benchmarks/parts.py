@@ -14,16 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from support import PROJECT
+from support.parts import measured_images
 
 from pokecam.data.packed import images
-from pokecam.data.packed.csv_tables import read_table
 from pokecam.judging.parts import (
     areas,
     dilated,
     has_decisive_part,
     masses,
     partial_rank_correlation,
-    visible,
 )
 
 BLUR_PX = (0, 4, 8, 16)  # standard deviations
@@ -35,21 +34,10 @@ def main() -> None:
     """Print a row for each blur."""
     argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     packed = images.load_packed(PROJECT / "data/images")
-    assert packed.masks is not None
-    assert packed.parts is not None
-    row_of = {file: row for row, file in enumerate(packed.manifest.file)}
-    names_of = {
-        label: rows.sort_values("index").part.to_list()
-        for label, rows in packed.parts.groupby("label")
-    }
-    table = read_table(PROJECT / "data/judgement/parts.csv")
     scores: dict[int, list[tuple[float, float, float]]] = {sigma: [] for sigma in BLUR_PX}
-    for file, rows in table.groupby("file", sort=False):
-        regions = visible(packed.masks[row_of[str(file)]], names_of[rows.label.iloc[0]])
-        assert list(regions) == rows.part.to_list()
-        importances = rows["drop"].to_numpy(float)
+    for image in measured_images(packed):
         for sigma in BLUR_PX:
-            scores[sigma].append(_score(importances, regions, sigma))
+            scores[sigma].append(_score(image.importances, image.regions, sigma))
     print(f"{len(scores[0])} images: blur, important parts, decisive part, over dilated regions")
     for sigma, of_images in scores.items():
         means = np.nanmean(np.array(of_images), axis=0)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from support.figures import wide
+from support.figures import wide, with_interval
 from support.images import IMAGENET, REAL
 from support.stages import run, workplace
 
@@ -85,9 +85,8 @@ def print_together(folders: list[Path]) -> None:
                     "measure": f"{measure} {arrow}",
                     "method": method,
                     "n": mean.n,
-                    "mean": f"{mean.value:.3f} ({mean.low:.3f} to {mean.high:.3f})",
-                    "above centre": f"{difference.value:+.3f} ({difference.low:+.3f} to "
-                    f"{difference.high:+.3f})",
+                    "mean": with_interval(mean),
+                    "above centre": with_interval(difference, sign="+"),
                     "p": np.nan if method in BASELINES else p_paired(differences),
                 }
             )

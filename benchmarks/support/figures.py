@@ -3,9 +3,10 @@
 import pandas as pd
 
 
-def with_interval(figure: object, digits: int = 3) -> str:
-    """Write a figure that has `value`, `low` and `high`."""
-    return f"{figure.value:.{digits}f} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
+def with_interval(figure: object, digits: int = 3, sign: str = "") -> str:
+    """Write a figure that has `value`, `low` and `high`; with the sign "+" also positive signs."""
+    value, low, high = (f"{v:{sign}.{digits}f}" for v in (figure.value, figure.low, figure.high))
+    return f"{value} ({low} to {high})"
 
 
 def wide(table: pd.DataFrame, rows: list[str]) -> pd.DataFrame:
