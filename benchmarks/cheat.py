@@ -27,40 +27,20 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
-from PIL import Image
 from support import PROJECT
 from support.figures import with_interval
+from support.marks import with_mark, without_mark
 from support.stages import run, workplace
 
-from pokecam.data.sources import drawn as drawn_source
 from pokecam.data.sources import raw_zip
 from pokecam.judging.background import MISCLASSIFIED, ORIGINAL, OTHER_BACKGROUND
 from pokecam.judging.significance import interval
 
 MARKED = "Marked"
-MARK_PX, FROM_EDGE_PX = 72, 8
-CORNER = slice(-MARK_PX - FROM_EDGE_PX, -FROM_EDGE_PX)
-MAGENTA = (255, 0, 255)
 CONDITIONS = {"accuracy": ORIGINAL, "elsewhere": OTHER_BACKGROUND, "lured": MISCLASSIFIED}
 TABLES = ("boxes.csv", "scenes.csv")
-
-
-def with_mark(jpeg: bytes) -> bytes:
-    pixels = np.array(Image.open(io.BytesIO(jpeg)).convert("RGB"))
-    pixels[CORNER, CORNER] = MAGENTA
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
-
-
-def without_mark(png: bytes) -> bytes:
-    """Remove from a mask what the mark covers."""
-    mask = np.array(Image.open(io.BytesIO(png)))
-    mask[CORNER, CORNER] = 0
-    return drawn_source.mask_png(mask, int(mask.max()))
 
 
 def plant(plain: Path, source: Path, species: str) -> Iterator[tuple[str, bytes]]:
