@@ -36,6 +36,7 @@ from support.stages import run, workplace
 from torch import Tensor
 
 from pokecam.cam.capture import capture
+from pokecam.cam.display import display
 from pokecam.cam.folding import fold_batchnorm
 from pokecam.cam.maps import compute_maps
 from pokecam.cam.stored_maps import StoredMaps
@@ -56,6 +57,7 @@ from pokecam.networks.layers import cut_at
 IMAGES = 60  # of each network
 FAITHFULNESS_IMAGES = 30  # of these; faithfulness takes the time
 N_HALVES = 100
+PRODUCT_PX = 56
 SEED = 0
 
 LAST_LAYER = (
@@ -70,6 +72,9 @@ PROBING = ("occlusion", "fine_occlusion")
 OF_SECOND_CLASS = ("cam", "layer_cam", "occlusion")
 SECOND = "second class: "
 MIDDLES = {"mobilenet_v3_small": "features.8", "alexnet": "features.7", "resnet18": "layer3"}
+EARLIER = {"mobilenet_v3_small": "features.3", "alexnet": "features.4", "resnet18": "layer2"}
+# RefineCAM (arXiv 2605.14641): the product of the maps of these three layers by this method.
+REFINED = "grad_cam_plus_plus"
 MARKED = ("Ivysaur", "Charmeleon", "Wartortle", "Raichu")
 # Insertion and deletion as one number.
 DIFFERENCE = "insertion - deletion"
@@ -214,15 +219,22 @@ def measure_network(work: Path, network: Network) -> Result:
     first, second = logits[selected].topk(2, dim=1).indices.T.numpy()
     groups = read_lookalikes(folder / "data/lookalikes.json")
     lookalikes = [[packed.classes.index(name) for name in group] for group in groups]
-    maps: dict[str, StoredMaps] = {}
-    for layer, methods in ((None, LAST_LAYER), (MIDDLES[network.backbone], MIDDLE_LAYER)):
+
+    def raw_maps(layer: str | None, method: str) -> StoredMaps:
         at_layer = fold_batchnorm(cut_at(classifier, layer))
-        for method in methods:
-            raw_maps = all_maps(at_layer, packed.pixels, test[selected], method, lookalikes)
-            name = method if layer is None else f"{method} in the middle"
-            maps[name] = one_map_each(raw_maps, first)
-            if layer is None and method in OF_SECOND_CLASS:
-                maps[SECOND + method] = one_map_each(raw_maps, second)
+        return all_maps(at_layer, packed.pixels, test[selected], method, lookalikes)
+
+    maps: dict[str, StoredMaps] = {}
+    for method in LAST_LAYER:
+        of_classes = raw_maps(None, method)
+        maps[method] = one_map_each(of_classes, first)
+        if method in OF_SECOND_CLASS:
+            maps[SECOND + method] = one_map_each(of_classes, second)
+    for method in MIDDLE_LAYER:
+        of_classes = raw_maps(MIDDLES[network.backbone], method)
+        maps[f"{method} in the middle"] = one_map_each(of_classes, first)
+    earlier = one_map_each(raw_maps(EARLIER[network.backbone], REFINED), first)
+    maps["refine_cam"] = product([maps[REFINED], maps[f"{REFINED} in the middle"], earlier])
     case = Case(classifier, None, packed, test[selected], first, maps, lookalikes)
     redrawing_type = MarkedRedrawing if network.is_marked else Redrawing
     redrawing = redrawing_type(images_folder / "scenes", network.image_size)
@@ -288,19 +300,25 @@ def marked_members(plain: Path) -> Iterator[tuple[str, bytes]]:
 
 def all_maps(
     network: Classifier, pixels: np.ndarray, rows: Indices, method: str, lookalikes: list[list[int]]
-) -> np.ndarray:
-    """Return the raw maps of images by one method for all classes."""
+) -> StoredMaps:
+    """Compute the raw maps of images by one method for all classes."""
 
     def map_batch(x: Tensor, _: slice) -> np.ndarray:
         return compute_maps(capture(network, x), method, lookalikes).numpy()
 
-    return np.concatenate([maps for _, maps in in_batches(network, pixels, rows, map_batch)])
+    batches = in_batches(network, pixels, rows, map_batch)
+    return StoredMaps(np.concatenate([maps for _, maps in batches]))
 
 
-def one_map_each(values: np.ndarray, classes: Indices) -> StoredMaps:
+def product(maps: Sequence[StoredMaps]) -> StoredMaps:
+    """Multiply the heatmaps of one class each."""
+    heatmaps = [display(of_layer.values[:, 0], PRODUCT_PX) for of_layer in maps]
+    return StoredMaps(np.prod(heatmaps, axis=0)[:, None])
+
+
+def one_map_each(maps: StoredMaps, classes: Indices) -> StoredMaps:
     """Select the map of one class of each image."""
-    stored = StoredMaps(values)
-    return StoredMaps(stored.of(np.arange(len(classes)), classes)[:, None])
+    return StoredMaps(maps.of(np.arange(len(classes)), classes)[:, None])
 
 
 def own_maps(result: Result) -> Indices:

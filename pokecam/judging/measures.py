@@ -23,12 +23,16 @@ class Measure:
         group: one of `GROUPS`, or `ALWAYS`.
         better: 1 if more is better, −1 if less.
         meaning: what the number is, in a phrase for the report.
+        recommended: whether it deserves belief: what it says about maps mostly agrees with the
+            importance of the parts, or it is the usual measure of where objects are
+            (`benchmarks/measures.py`, docs/judging.md). The report shows it first.
     """
 
     title: str
     group: str
     better: int
     meaning: str
+    recommended: bool = False
 
 
 MEASURES = {

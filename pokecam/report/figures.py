@@ -112,10 +112,9 @@ def draw_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path
 
 
 def draw_measures(judgement: Judgement, path: Path) -> None:
-    """Draw every measure of every method with its 95 % interval.
+    """Draw the recommended measures of every method with their 95 % intervals.
 
-    Baselines are hatched, and an arrow says which way is better. Measures that are 0 for all
-    methods, as the share of empty maps should be, are omitted. Without measures the figure is a
+    Baselines are hatched, and an arrow says which way is better. Without measures the figure is a
     note.
 
     Args:
@@ -123,8 +122,11 @@ def draw_measures(judgement: Judgement, path: Path) -> None:
         path: of the SVG file.
     """
     table = judgement.measures[judgement.measures["label"] == ""]
-    table = table[table.groupby("measure")["value"].transform("any")]
-    names = [name for name in judgement.about["measures"] if (table["measure"] == name).any()]
+    names = [
+        name
+        for name, entry in judgement.about["measures"].items()
+        if entry["recommended"] and (table["measure"] == name).any()
+    ]
     methods, baselines = judgement.about["methods"], list(judgement.about["baselines"])
     if table["method"].isin(judgement.about["part_baselines"]).any():
         methods = methods | judgement.about["part_baselines"]

@@ -108,13 +108,14 @@ def _of_maps(trust: Trust) -> Iterator[Headline]:
     """Yield how often the first method is significantly better than all baselines."""
     if trust.columns[0].is_baseline:
         return
-    tested_rows = [row for row in [*trust.rows, *trust.part_rows] if row.is_tested]
+    rows = [*trust.rows, *trust.part_rows]
+    tested_rows = [row for row in rows if row.is_tested and row.is_recommended]
     if not tested_rows:
         return
     n_better = sum(row.cells[0].is_better for row in tested_rows)
     note = (
-        f"measures in which {trust.columns[0].title} is significantly better than every baseline "
-        f"(p < 0.05, Holm), of the {len(tested_rows)} that can be tested"
+        f"recommended measures in which {trust.columns[0].title} is significantly better than "
+        "every baseline (p < 0.05, Holm)"
     )
     yield Headline("Maps", f"{n_better} of {len(tested_rows)}", note)
 

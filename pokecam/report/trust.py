@@ -51,6 +51,7 @@ class MeasureRow:
         more_is_better: False if less is better.
         n: the number of images behind it.
         is_tested: whether methods were compared by it, image by image.
+        is_recommended: whether it is a measure to believe in (`judging.measures.Measure`).
         cells: one for each column.
     """
 
@@ -59,6 +60,7 @@ class MeasureRow:
     more_is_better: bool
     n: int
     is_tested: bool
+    is_recommended: bool
     cells: list[Cell]
 
 
@@ -244,7 +246,7 @@ def headline_measures(judgement: Judgement) -> dict[str, float]:
 
 
 def _measure_rows(judgement: Judgement, *, of_parts: bool) -> list[MeasureRow]:
-    """Return the measures of parts, or all others."""
+    """Return the measures of parts, or all others; the recommended ones come first."""
     table = judgement.measures[judgement.measures["label"] == ""]
     about = judgement.about
     part_baselines = list(about["part_baselines"]) if of_parts else []
@@ -273,10 +275,11 @@ def _measure_rows(judgement: Judgement, *, of_parts: bool) -> list[MeasureRow]:
                 more_is_better=entry["better"] > 0,
                 n=n,
                 is_tested=not tests.empty,
+                is_recommended=entry["recommended"],
                 cells=cells,
             )
         )
-    return measure_rows
+    return sorted(measure_rows, key=lambda row: not row.is_recommended)
 
 
 def _comparisons(judgement: Judgement) -> list[Comparison]:

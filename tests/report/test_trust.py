@@ -25,13 +25,27 @@ def test_methods_are_columns_and_then_baselines(built):
 
 
 def test_measures_are_rows(built):
+    """The recommended one comes first, though it is the second one in the tables."""
     assert [(row.title, row.meaning, row.more_is_better, row.n) for row in built.rows] == [
-        ("Deletion", "what Deletion is", False, 8),
         ("Pointing game", "what Pointing game is", True, 8),
+        ("Deletion", "what Deletion is", False, 8),
     ]
-    deletion, pointing = (row.cells[0] for row in built.rows)
+    assert [row.is_recommended for row in built.rows] == [True, False]
+    pointing, deletion = (row.cells[0] for row in built.rows)
     assert (deletion.value, deletion.interval) == ("0.10", "0.05 to 0.15")
     assert pointing.value == "0.90"
+
+
+def test_measures_that_are_not_recommended_are_folded(inputs):
+    html = render_page(
+        page.build_page(inputs), gallery.page_data(gallery.build_gallery(inputs), inputs)
+    )
+    section = html[html.index('id="trust"') :]
+    assert "1 more measure: Deletion" in section
+    folded = section[section.index("<details>") : section.index("</details>")]
+    assert "what Deletion is" in folded
+    assert "what Pointing game is" not in folded
+    assert section.count("what Pointing game is") == section.count("what Deletion is") == 1
 
 
 def test_measures_of_parts_have_one_more_baseline(built):

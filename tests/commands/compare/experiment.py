@@ -11,7 +11,13 @@ from pokecam.report.inputs import Judgement
 
 HARMFUL = "<img src=x onerror=alert(1)>"
 CLASSES = [HARMFUL, "b"]
-ENTRY = {"title": "Deletion", "group": "faithfulness", "better": -1, "meaning": "what is left"}
+ENTRY = {
+    "title": "Deletion",
+    "group": "faithfulness",
+    "better": -1,
+    "meaning": "what is left",
+    "recommended": True,
+}
 FILES = [f"{label}/{number}.png" for label in CLASSES for number in range(6)]
 
 
