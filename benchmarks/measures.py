@@ -54,7 +54,8 @@ from pokecam.judging.significance import holm
 from pokecam.networks.classifier import Classifier, in_batches, load_classifier, predict
 from pokecam.networks.layers import cut_at
 
-IMAGES = 60  # of each network
+IMAGE_PX = 128  # the side of images; less than the default, to save time
+IMAGES = 120  # of each network: all test images
 FAITHFULNESS_IMAGES = 30  # of these; faithfulness takes the time
 N_HALVES = 100
 PRODUCT_PX = 56
@@ -93,19 +94,14 @@ class Network:
     is_marked: bool = False
 
     @property
-    def image_size(self) -> int:
-        """The default for the default backbone, less for the larger ones, to save time."""
-        return 224 if self.backbone == "mobilenet_v3_small" else 128
-
-    @property
     def feature_stride(self) -> int:
-        """Such that maps have at least 7 × 7 pixels."""
-        return 16 if self.backbone == "resnet18" else 32
+        """Such that maps of the last layer have 7 × 7 or 8 × 8 pixels."""
+        return 32 if self.backbone == "alexnet" else 16
 
     @property
     def images(self) -> str:
         """The folder of its images, which several networks share."""
-        return f"images-{self.draw_seed}-{self.image_size}" + "-marked" * self.is_marked
+        return f"images-{self.draw_seed}" + "-marked" * self.is_marked
 
     @property
     def name(self) -> str:
@@ -198,6 +194,8 @@ def main() -> None:
     n_maps = len(own_maps(results[0]))
     print(f"{len(results)} networks, {n_maps} maps, {IMAGES} images of each network")
     print(f"({FAITHFULNESS_IMAGES} of them for faithfulness and retest)")
+    halves = np.array([retest(r, own_maps(r), np.arange(IMAGES))["parts"] for r in results])
+    print(f"τ of important parts, by halves of all images: {over_networks(halves)}")
     print(table_of(results).to_markdown(index=False))
     print(maps_table(results).to_markdown(index=False))
 
@@ -237,7 +235,7 @@ def measure_network(work: Path, network: Network) -> Result:
     maps["refine_cam"] = product([maps[REFINED], maps[f"{REFINED} in the middle"], earlier])
     case = Case(classifier, None, packed, test[selected], first, maps, lookalikes)
     redrawing_type = MarkedRedrawing if network.is_marked else Redrawing
-    redrawing = redrawing_type(images_folder / "scenes", network.image_size)
+    redrawing = redrawing_type(images_folder / "scenes", IMAGE_PX)
     faithfulness = measures.JudgeSettings(
         judge_measures=["faithfulness"], judge_images=FAITHFULNESS_IMAGES, seed=SEED
     )
@@ -259,7 +257,7 @@ def train(work: Path, network: Network) -> Path:
     """Run the stages up to `train`. Returns the folder of the network."""
     source = work / network.images
     if not (source / "data/split.csv").exists():
-        changes = {"draw_seed": network.draw_seed, "image_size": network.image_size}
+        changes = {"draw_seed": network.draw_seed, "image_size": IMAGE_PX}
         run(workplace(source, **changes), "download")
         if network.is_marked:
             mark(source / "data/raw.zip")
@@ -269,7 +267,7 @@ def train(work: Path, network: Network) -> Path:
         workplace(
             folder,
             backbone=network.backbone,
-            image_size=network.image_size,
+            image_size=IMAGE_PX,
             feature_stride=network.feature_stride,
             epochs=network.epochs,
         )
@@ -376,6 +374,7 @@ def over_networks(figures: Floats) -> str:
 def judge_measures(result: Result) -> dict[str, dict[str, float]]:
     """Judge the measures on one network: column → measure → figure."""
     images = np.arange(len(result.hits))
+    has_all_measures = ~np.isnan(result.values["insertion"]).all(axis=1)
     maps = own_maps(result)
     names = np.array(result.names)[maps]
     is_class_map = ~np.isin(names, [*BASELINES, *PROBING])
@@ -388,7 +387,7 @@ def judge_measures(result: Result) -> dict[str, dict[str, float]]:
             for name, numbers in figures.items()
         },
         "decisive": {name: tau(numbers, decisive) for name, numbers in figures.items()},
-        "retest": retest(result, maps),
+        "retest": retest(result, maps, np.flatnonzero(has_all_measures)),
         "class": class_sensitivity(result) | dict.fromkeys(measures.OF_ALL, float("nan")),
     }
 
@@ -398,11 +397,9 @@ def tau(a: Floats, b: Floats) -> float:
     return float(stats.kendalltau(a, b).statistic)
 
 
-def retest(result: Result, maps: Indices) -> dict[str, float]:
-    """Return measure → the mean τ of the rankings by two random halves of the images."""
+def retest(result: Result, maps: Indices, images: Indices) -> dict[str, float]:
+    """Return measure → the mean τ of the rankings by two random halves of some images."""
     rng = np.random.default_rng(SEED)
-    has_all_measures = ~np.isnan(result.values["insertion"]).all(axis=1)
-    images = np.flatnonzero(has_all_measures)
     pairs = []
     for _ in range(N_HALVES):
         first, second = np.array_split(rng.permutation(images), 2)
