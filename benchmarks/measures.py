@@ -46,8 +46,9 @@ from pokecam.data.packed.csv_tables import read_table
 from pokecam.data.packed.images import load_packed, read_lookalikes
 from pokecam.data.packed.splits import subset_rows
 from pokecam.data.sources import raw_zip
-from pokecam.judging import localization, measures
+from pokecam.judging import localization
 from pokecam.judging.case import BASELINES, Case, select_images
+from pokecam.judging.measures import ALWAYS, MEASURES, OF_ALL, JudgeSettings
 from pokecam.judging.redrawing import Redrawing
 from pokecam.judging.scores import score
 from pokecam.judging.significance import holm
@@ -79,6 +80,7 @@ REFINED = "grad_cam_plus_plus"
 MARKED = ("Ivysaur", "Charmeleon", "Wartortle", "Raichu")
 # Insertion and deletion as one number.
 DIFFERENCE = "insertion - deletion"
+BESIDE = ("deletion", "insertion", "road", "energy")  # beside the truth in the table of maps
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -236,17 +238,15 @@ def measure_network(work: Path, network: Network) -> Result:
     case = Case(classifier, None, packed, test[selected], first, maps, lookalikes)
     redrawing_type = MarkedRedrawing if network.is_marked else Redrawing
     redrawing = redrawing_type(images_folder / "scenes", IMAGE_PX)
-    faithfulness = measures.JudgeSettings(
+    faithfulness = JudgeSettings(
         judge_measures=["faithfulness"], judge_images=FAITHFULNESS_IMAGES, seed=SEED
     )
-    others = measures.JudgeSettings(
-        judge_measures=["localization", "parts"], judge_images=IMAGES, seed=SEED
-    )
+    others = JudgeSettings(judge_measures=["localization", "parts"], judge_images=IMAGES, seed=SEED)
     scores = score(case, others, redrawing)
     values = {
-        name: numbers * measures.MEASURES[name].better
+        name: numbers * MEASURES[name].better
         for name, numbers in (score(case, faithfulness).values | scores.values).items()
-        if measures.MEASURES[name].group != measures.ALWAYS
+        if MEASURES[name].group != ALWAYS
     }
     values[DIFFERENCE] = values["insertion"] + values["deletion"]
     areas = scores.areas["decisive_part"]
@@ -327,7 +327,7 @@ def own_maps(result: Result) -> Indices:
 def table_of(results: list[Result]) -> pd.DataFrame:
     """Compute the columns of the module's docstring for each measure; the best τ comes first."""
     rows = [judge_measures(result) for result in results]
-    titles = {name: entry.title for name, entry in (measures.MEASURES | measures.OF_ALL).items()}
+    titles = {name: entry.title for name, entry in (MEASURES | OF_ALL).items()}
     titles[DIFFERENCE] = "Insertion − deletion"
     names = sorted(rows[0]["all"], key=lambda name: -np.mean([row["all"][name] for row in rows]))
     table = pd.DataFrame({"measure": [titles[name] for name in names]})
@@ -343,7 +343,8 @@ def maps_table(results: list[Result]) -> pd.DataFrame:
 
     Returns:
         map, important parts, decisive part, and its difference to decisive part of the areas alone,
-        over networks; p of the t-test of this difference, with Holm's correction over maps.
+        over networks; p of the t-test of this difference, with Holm's correction over maps; and the
+        means of the measures `BESIDE`.
     """
     maps = own_maps(results[0])
     figures = [result.rank(np.arange(len(result.hits)), maps) for result in results]
@@ -362,6 +363,9 @@ def maps_table(results: list[Result]) -> pd.DataFrame:
             "p": [f"{value:.1g}" for value in p],
         }
     )
+    for name in BESIDE:
+        means = np.mean([figure[name] for figure in figures], axis=0) * MEASURES[name].better
+        table[MEASURES[name].title] = [f"{mean:.2f}" for mean in means]
     return table.iloc[np.argsort(-parts.mean(axis=0), kind="stable")]
 
 
@@ -388,7 +392,7 @@ def judge_measures(result: Result) -> dict[str, dict[str, float]]:
         },
         "decisive": {name: tau(numbers, decisive) for name, numbers in figures.items()},
         "retest": retest(result, maps, np.flatnonzero(has_all_measures)),
-        "class": class_sensitivity(result) | dict.fromkeys(measures.OF_ALL, float("nan")),
+        "class": class_sensitivity(result) | dict.fromkeys(OF_ALL, float("nan")),
     }
 
 
