@@ -11,7 +11,10 @@ the truth (`pokecam/judging/parts.py`). Prints for every measure, as means over 
 intervals over networks:
 
     all        how alike the measure and important parts rank all maps: Kendall's τ
-    class maps the same, without baselines and occlusion, which asks the network as the truth does
+    clear      the same for pairs of maps of which the truth is clear, (agreeing − other) / pairs:
+               the mean difference over images is more than three standard errors
+    class maps as "all", without baselines and occlusion, which asks the network as the truth does
+    clear class maps  clear pairs of these
     decisive   τ of the measure and decisive part, all maps
     retest     τ of the rankings of all maps by random halves of 30 images
     class      share of images for which the map of the predicted class scores better than the same
@@ -61,6 +64,7 @@ FAITHFULNESS_IMAGES = 30  # of these; faithfulness takes the time
 N_HALVES = 100
 PRODUCT_PX = 56
 SEED = 0
+CLEAR = 3  # standard errors
 
 LAST_LAYER = (
     *("cam", "grad_cam_plus_plus", "layer_cam", "eigen_cam", "ablation_cam", "finer_cam"),
@@ -198,6 +202,8 @@ def main() -> None:
     print(f"({FAITHFULNESS_IMAGES} of them for faithfulness and retest)")
     halves = np.array([retest(r, own_maps(r), np.arange(IMAGES))["parts"] for r in results])
     print(f"τ of important parts, by halves of all images: {over_networks(halves)}")
+    clear = np.array([np.abs(clear_truth(r)).sum() / 2 for r in results])
+    print(f"clear pairs, of {n_maps * (n_maps - 1) // 2}: {over_networks(clear)}")
     print(table_of(results).to_markdown(index=False))
     print(maps_table(results).to_markdown(index=False))
 
@@ -384,16 +390,44 @@ def judge_measures(result: Result) -> dict[str, dict[str, float]]:
     is_class_map = ~np.isin(names, [*BASELINES, *PROBING])
     figures = result.rank(images, maps)
     parts, decisive = figures["parts"], figures["decisive_part"]
+    truth = clear_truth(result)
+    truth_of_class_maps = truth[np.ix_(is_class_map, is_class_map)]
     return {
         "all": {name: tau(numbers, parts) for name, numbers in figures.items()},
+        "clear": {name: agreement(numbers, truth) for name, numbers in figures.items()},
         "class maps": {
             name: tau(numbers[is_class_map], parts[is_class_map])
+            for name, numbers in figures.items()
+        },
+        "clear class maps": {
+            name: agreement(numbers[is_class_map], truth_of_class_maps)
             for name, numbers in figures.items()
         },
         "decisive": {name: tau(numbers, decisive) for name, numbers in figures.items()},
         "retest": retest(result, maps, np.flatnonzero(has_all_measures)),
         "class": class_sensitivity(result) | dict.fromkeys(OF_ALL, float("nan")),
     }
+
+
+def clear_truth(result: Result) -> Floats:
+    """Return for which pairs of maps the truth is clear.
+
+    Returns:
+        (maps, maps), of `own_maps`: 1 where the first map is better, −1 where the second one is, 0
+        where the mean difference over images is at most `CLEAR` standard errors.
+    """
+    parts = result.values["parts"][:, own_maps(result)]
+    differences = parts[:, :, None] - parts[:, None]
+    n_images = (~np.isnan(differences)).sum(axis=0)
+    errors = np.nanstd(differences, axis=0, ddof=1) / np.sqrt(n_images)
+    means = np.nanmean(differences, axis=0)
+    return np.where(np.abs(means) > CLEAR * errors, np.sign(means), 0)
+
+
+def agreement(figures: Floats, truth: Floats) -> float:
+    """Return how often figures order the clear pairs as the truth does, less how often not."""
+    order = np.sign(figures[:, None] - figures)
+    return float((order * truth).sum() / np.abs(truth).sum())
 
 
 def tau(a: Floats, b: Floats) -> float:

@@ -36,24 +36,27 @@ class Measure:
 
 
 MEASURES = {
-    "deletion": Measure(
-        "Deletion",
-        "faithfulness",
-        -1,
-        "mean probability of the class while the most salient pixels are removed",
-    ),
-    "insertion": Measure(
-        "Insertion",
-        "faithfulness",
-        1,
-        "mean probability of the class while the most salient pixels are added to a blurred image",
-    ),
     "road": Measure(
         "ROAD",
         "faithfulness",
         1,
         "half the difference between the probability of the class without the least relevant "
         "pixels and without the most relevant pixels",
+        recommended=True,
+    ),
+    "insertion": Measure(
+        "Insertion",
+        "faithfulness",
+        1,
+        "mean probability of the class while the most salient pixels are added to a blurred image",
+        recommended=True,
+    ),
+    "deletion": Measure(
+        "Deletion",
+        "faithfulness",
+        -1,
+        "mean probability of the class while the most salient pixels are removed",
+        recommended=True,
     ),
     "flip": Measure(
         "Flip",
@@ -76,7 +79,13 @@ MEASURES = {
     "pointing": Measure(
         "Pointing game", "localization", 1, "share of maps whose highest pixel is on the object"
     ),
-    "energy": Measure("Energy inside", "localization", 1, "share of the map that is on the object"),
+    "energy": Measure(
+        "Energy inside",
+        "localization",
+        1,
+        "share of the map that is on the object",
+        recommended=True,
+    ),
     "box_15": Measure(
         "Box at 15 %",
         "localization",
@@ -101,6 +110,7 @@ MEASURES = {
         1,
         "rank correlation of the sum of the map over each part with the importance of the part, "
         "given the area of the part",
+        recommended=True,
     ),
     "decisive_part": Measure(
         "Decisive part",
@@ -108,6 +118,7 @@ MEASURES = {
         1,
         "share of images in which the part with most of the map is the decisive one, the most "
         "important of all",
+        recommended=True,
     ),
     "single_deletion": Measure(
         "Single deletion",
