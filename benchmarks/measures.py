@@ -123,9 +123,10 @@ NETWORKS = (
     *(Network("alexnet", seed) for seed in (11, 12, 13, 14)),
     *(Network("alexnet", seed, epochs=2) for seed in (11, 12)),
     Network("alexnet", 13, is_marked=True),
-    *(Network("resnet18", seed) for seed in (11, 12, 13)),
-    Network("resnet18", 11, epochs=2),
-    Network("resnet18", 13, is_marked=True),
+    *(Network("resnet18", seed) for seed in (11, 12)),
+    Network("mobilenet_v3_small", 15),
+    Network("mobilenet_v3_small", 13, epochs=2),
+    Network("alexnet", 15),
 )
 
 
