@@ -23,16 +23,15 @@ class Measure:
         group: one of `GROUPS`, or `ALWAYS`.
         better: 1 if more is better, −1 if less.
         meaning: what the number is, in a phrase for the report.
-        recommended: whether it deserves belief: what it says about maps mostly agrees with the
-            importance of the parts, or it is the usual measure of where objects are
-            (`benchmarks/measures.py`, docs/judging.md). The report shows it first.
+        is_recommended: whether the report shows it first (docs/judging.md, "Which measures deserve
+            belief?").
     """
 
     title: str
     group: str
     better: int
     meaning: str
-    recommended: bool = False
+    is_recommended: bool = False
 
 
 MEASURES = {
@@ -42,21 +41,21 @@ MEASURES = {
         1,
         "half the difference between the probability of the class without the least relevant "
         "pixels and without the most relevant pixels",
-        recommended=True,
+        is_recommended=True,
     ),
     "insertion": Measure(
         "Insertion",
         "faithfulness",
         1,
         "mean probability of the class while the most salient pixels are added to a blurred image",
-        recommended=True,
+        is_recommended=True,
     ),
     "deletion": Measure(
         "Deletion",
         "faithfulness",
         -1,
         "mean probability of the class while the most salient pixels are removed",
-        recommended=True,
+        is_recommended=True,
     ),
     "flip": Measure(
         "Flip",
@@ -84,7 +83,7 @@ MEASURES = {
         "localization",
         1,
         "share of the map that is on the object",
-        recommended=True,
+        is_recommended=True,
     ),
     "box_15": Measure(
         "Box at 15 %",
@@ -110,7 +109,7 @@ MEASURES = {
         1,
         "rank correlation of the sum of the map over each part with the importance of the part, "
         "given the area of the part",
-        recommended=True,
+        is_recommended=True,
     ),
     "decisive_part": Measure(
         "Decisive part",
@@ -118,7 +117,7 @@ MEASURES = {
         1,
         "share of images in which the part with most of the map is the decisive one, the most "
         "important of all",
-        recommended=True,
+        is_recommended=True,
     ),
     "single_deletion": Measure(
         "Single deletion",

@@ -125,7 +125,7 @@ def draw_measures(judgement: Judgement, path: Path) -> None:
     names = [
         name
         for name, entry in judgement.about["measures"].items()
-        if entry["recommended"] and (table["measure"] == name).any()
+        if entry.get("is_recommended", False) and (table["measure"] == name).any()
     ]
     methods, baselines = judgement.about["methods"], list(judgement.about["baselines"])
     if table["method"].isin(judgement.about["part_baselines"]).any():

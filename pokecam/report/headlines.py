@@ -108,8 +108,7 @@ def _of_maps(trust: Trust) -> Iterator[Headline]:
     """Yield how often the first method is significantly better than all baselines."""
     if trust.columns[0].is_baseline:
         return
-    rows = [*trust.rows, *trust.part_rows]
-    tested_rows = [row for row in rows if row.is_tested and row.is_recommended]
+    tested_rows = [row for row in trust.recommended_rows if row.is_tested]
     if not tested_rows:
         return
     n_better = sum(row.cells[0].is_better for row in tested_rows)

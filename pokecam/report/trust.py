@@ -51,7 +51,7 @@ class MeasureRow:
         more_is_better: False if less is better.
         n: the number of images behind it.
         is_tested: whether methods were compared by it, image by image.
-        is_recommended: whether it is a measure to believe in (`judging.measures.Measure`).
+        is_recommended: as in `judging.measures.Measure`; False in judgements of before that.
         cells: one for each column.
     """
 
@@ -194,6 +194,11 @@ class Trust:
     was_judged: bool
 
     @property
+    def recommended_rows(self) -> list[MeasureRow]:
+        """The recommended measures."""
+        return [row for row in [*self.rows, *self.part_rows] if row.is_recommended]
+
+    @property
     def unchanged(self) -> list[str]:
         """The titles of the methods whose maps do not depend on what the network has learnt."""
         return [row.title for row in self.randomised if row.is_unchanged]
@@ -275,7 +280,7 @@ def _measure_rows(judgement: Judgement, *, of_parts: bool) -> list[MeasureRow]:
                 more_is_better=entry["better"] > 0,
                 n=n,
                 is_tested=not tests.empty,
-                is_recommended=entry["recommended"],
+                is_recommended=entry.get("is_recommended", False),
                 cells=cells,
             )
         )

@@ -86,8 +86,9 @@ def render_summary(contents: Page, images: Gallery) -> str:
         contents: of the page.
         images: whether it has pairs of look-alikes decides whether their sheet is included.
     """
+    has_measures = bool(contents.trust.recommended_rows)
     return (
         environment()
         .get_template("summary.md")
-        .render(page=contents, has_pairs=bool(images.pairs), has_measures=bool(contents.trust.rows))
+        .render(page=contents, has_pairs=bool(images.pairs), has_measures=has_measures)
     )

@@ -422,6 +422,19 @@ def test_the_guide_to_maps_defines_every_measure_of_maps():
             assert names_in([metric]) == ([f"map_{name}"] if name in IN_METRICS else []), name
 
 
+def test_recommended_measures_are_bold_and_first_in_the_guides():
+    recommended = {entry.title for entry in MEASURES.values() if entry.is_recommended}
+    titles = [row[0] for row in rows("docs/reading-the-maps.md", "Each measure of maps")]
+    is_bold = [title.startswith("**") for title in titles]
+    assert {title.strip("*↑↓ ") for title, bold in zip(titles, is_bold, strict=True) if bold} == (
+        recommended
+    )
+    assert is_bold == sorted(is_bold, reverse=True)
+    believed = [row[0] for row in rows("docs/judging.md", "Which measures deserve belief?")]
+    bold = {title.strip("*") for title in believed if title.startswith("**")}
+    assert bold == recommended - {"Important parts", "Decisive part"}  # what all are compared with
+
+
 def test_the_guide_to_judging_lists_every_measure():
     listed = json.loads((PROJECT / "params.schema.json").read_text(encoding="utf-8"))
     names = listed["properties"]["judge_measures"]["items"]["enum"]

@@ -182,7 +182,7 @@ def write_judgement(folder, files):
             "group": "parts" if name in ("parts", "decisive_part") else "x",
             "better": better,
             "meaning": f"what {title} is",
-            "recommended": name != "deletion",
+            "is_recommended": name != "deletion",
         }
         for name, (title, better, _) in measures.items()
     }

@@ -46,3 +46,10 @@ def test_many_classes_stay_a_small_file(tmp_path):
     counts = [[12 if i == j else 0 for j in range(n)] for i in range(n)]
     figures.draw_confusion(counts, [f"class {i}" for i in range(n)], tmp_path / "many.svg")
     assert (tmp_path / "many.svg").stat().st_size < 200_000
+
+
+def test_recommended_measures_alone_are_drawn(tmp_path, inputs):
+    figures.draw_measures(inputs.judgement, tmp_path / "measures.svg")
+    drawn = (tmp_path / "measures.svg").read_text(encoding="utf-8")
+    assert "Pointing game" in drawn
+    assert "Deletion" not in drawn

@@ -36,16 +36,53 @@ def test_measures_are_rows(built):
     assert pointing.value == "0.90"
 
 
-def test_measures_that_are_not_recommended_are_folded(inputs):
+def trust_section(inputs):
+    """The HTML of the section."""
     html = render_page(
         page.build_page(inputs), gallery.page_data(gallery.build_gallery(inputs), inputs)
     )
-    section = html[html.index('id="trust"') :]
+    return html[html.index('id="trust"') : html.index('id="images"')]
+
+
+def with_recommended(inputs, *names):
+    """The same judgement, in which these measures alone are recommended."""
+    about = inputs.judgement.about
+    entries = {
+        name: entry | {"is_recommended": name in names} for name, entry in about["measures"].items()
+    }
+    return replace(inputs, judgement=replace(inputs.judgement, about=about | {"measures": entries}))
+
+
+def test_measures_that_are_not_recommended_are_folded(inputs):
+    section = trust_section(inputs)
     assert "1 more measure: Deletion" in section
     folded = section[section.index("<details>") : section.index("</details>")]
     assert "what Deletion is" in folded
     assert "what Pointing game is" not in folded
     assert section.count("what Pointing game is") == section.count("what Deletion is") == 1
+
+
+def test_measures_of_parts_are_folded_by_themselves(inputs):
+    section = trust_section(with_recommended(inputs, "deletion", "pointing", "parts"))
+    assert section.count("<details>") == 1
+    assert "1 more measure: Decisive part" in section
+
+
+def test_without_a_recommended_measure_there_is_no_empty_table(inputs):
+    section = trust_section(with_recommended(inputs))
+    assert "2 more measures: Deletion, Pointing game" in section
+    assert not re.search(r"<tbody>\s*</tbody>", section)
+
+
+def test_a_judgement_of_before_recommendations_has_none(inputs):
+    about = inputs.judgement.about
+    entries = {
+        name: {key: value for key, value in entry.items() if key != "is_recommended"}
+        for name, entry in about["measures"].items()
+    }
+    built = trust.build_trust(replace(inputs.judgement, about=about | {"measures": entries}))
+    assert [row.title for row in built.rows] == ["Deletion", "Pointing game"]
+    assert built.recommended_rows == []
 
 
 def test_measures_of_parts_have_one_more_baseline(built):

@@ -16,7 +16,7 @@ ENTRY = {
     "group": "faithfulness",
     "better": -1,
     "meaning": "what is left",
-    "recommended": True,
+    "is_recommended": True,
 }
 FILES = [f"{label}/{number}.png" for label in CLASSES for number in range(6)]
 
