@@ -121,7 +121,7 @@ def draw_measures(judgement: Judgement, path: Path) -> None:
         judgement: of the maps.
         path: of the SVG file.
     """
-    table = judgement.measures[judgement.measures["label"] == ""]
+    table = judgement.measures[judgement.measures["label"] == ""].dropna(subset=["value"])
     names = [
         name
         for name, entry in judgement.about["measures"].items()

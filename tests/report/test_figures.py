@@ -53,3 +53,4 @@ def test_recommended_measures_alone_are_drawn(tmp_path, inputs):
     drawn = (tmp_path / "measures.svg").read_text(encoding="utf-8")
     assert "Pointing game" in drawn
     assert "Deletion" not in drawn
+    assert "Important parts" not in drawn  # no method has a figure
