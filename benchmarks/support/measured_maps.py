@@ -1,23 +1,20 @@
 """Networks that were trained on drawn images, and every measure of many maps of each."""
 
-import os
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import Tensor
 
-from pokecam.cam.capture import capture
 from pokecam.cam.display import display
-from pokecam.cam.folding import fold_batchnorm
-from pokecam.cam.maps import compute_maps
+from pokecam.cam.store import write_maps
 from pokecam.cam.stored_maps import StoredMaps
-from pokecam.common.files import write_json
+from pokecam.common.files import whole_file, write_json
 from pokecam.data.packed.csv_tables import read_table
 from pokecam.data.packed.images import load_packed, read_lookalikes
 from pokecam.data.packed.splits import subset_rows
@@ -27,8 +24,7 @@ from pokecam.judging.case import Case, select_images
 from pokecam.judging.measures import ALWAYS, MEASURES, JudgeSettings
 from pokecam.judging.redrawing import Redrawing
 from pokecam.judging.scores import score
-from pokecam.networks.classifier import Classifier, in_batches, load_classifier, predict
-from pokecam.networks.layers import cut_at
+from pokecam.networks.classifier import load_classifier, predict
 from support.marks import paste_mark, with_mark, without_mark
 from support.stages import run, workplace
 
@@ -146,9 +142,8 @@ class Result:
     def save(self, path: Path) -> None:
         """Write a file, whole or not at all."""
         arrays = {name: getattr(self, name) for name in ARRAYS}
-        unfinished = path.with_suffix(".unfinished.npz")
-        np.savez(unfinished, allow_pickle=False, names=self.names, **arrays, **self.values)
-        os.replace(unfinished, path)
+        with whole_file(path) as unfinished, unfinished.open("wb") as file:
+            np.savez(file, allow_pickle=False, names=self.names, **arrays, **self.values)
 
     @classmethod
     def load(cls, path: Path) -> "Result":
@@ -178,21 +173,28 @@ def measure_network(work: Path, network: Network) -> Result:
     groups = read_lookalikes(folder / "data/lookalikes.json")
     lookalikes = [[packed.classes.index(name) for name in group] for group in groups]
 
-    def raw_maps(layer: str | None, method: str) -> StoredMaps:
-        at_layer = fold_batchnorm(cut_at(classifier, layer))
-        return all_maps(at_layer, packed.pixels, test[selected], method, lookalikes)
+    def of_classes(layer: str | None, methods: Sequence[str]) -> Iterator[tuple[str, StoredMaps]]:
+        with TemporaryDirectory() as temporary:
+            maps_folder, rows = Path(temporary), test[selected]
+            write_maps(
+                *(maps_folder, classifier, packed.pixels, rows, list(methods)),
+                layer=layer,
+                lookalikes=lookalikes,
+            )
+            for method in methods:
+                yield method, StoredMaps.open(maps_folder, method)
 
     maps: dict[str, StoredMaps] = {}
-    for method in LAST_LAYER:
-        of_classes = raw_maps(None, method)
-        maps[method] = one_map_each(of_classes, first)
+    for method, stored in of_classes(None, LAST_LAYER):
+        maps[method] = one_map_each(stored, first)
         if method in OF_SECOND_CLASS:
-            maps[SECOND + method] = one_map_each(of_classes, second)
-    for method in MIDDLE_LAYER:
-        of_classes = raw_maps(MIDDLES[network.backbone], method)
-        maps[f"{method} in the middle"] = one_map_each(of_classes, first)
-    earlier = one_map_each(raw_maps(EARLIER[network.backbone], REFINED), first)
-    maps["refine_cam"] = product([maps[REFINED], maps[f"{REFINED} in the middle"], earlier])
+            maps[SECOND + method] = one_map_each(stored, second)
+    for method, stored in of_classes(MIDDLES[network.backbone], MIDDLE_LAYER):
+        maps[f"{method} in the middle"] = one_map_each(stored, first)
+    refined = [maps[REFINED], maps[f"{REFINED} in the middle"]]
+    for _, stored in of_classes(EARLIER[network.backbone], [REFINED]):
+        refined.append(one_map_each(stored, first))
+    maps["refine_cam"] = product(refined)
     case = Case(classifier, None, packed, test[selected], first, maps, lookalikes)
     redrawing_type = MarkedRedrawing if network.is_marked else Redrawing
     redrawing = redrawing_type(images_folder / "scenes", IMAGE_PX)
@@ -255,18 +257,6 @@ def marked_members(plain: Path) -> Iterator[tuple[str, bytes]]:
             if rest.split("/")[0] in MARKED and folder in ("images", "masks"):
                 data = with_mark(data) if folder == "images" else without_mark(data)
             yield name, data
-
-
-def all_maps(
-    network: Classifier, pixels: np.ndarray, rows: Indices, method: str, lookalikes: list[list[int]]
-) -> StoredMaps:
-    """Compute the raw maps of images by one method for all classes."""
-
-    def map_batch(x: Tensor, _: slice) -> np.ndarray:
-        return compute_maps(capture(network, x), method, lookalikes).numpy()
-
-    batches = in_batches(network, pixels, rows, map_batch)
-    return StoredMaps(np.concatenate([maps for _, maps in batches]))
 
 
 def product(maps: Sequence[StoredMaps]) -> StoredMaps:
